@@ -1,0 +1,213 @@
+"""The words that cross from the lab to the desk: what was asked, what was measured, on what, in which Run.
+
+Work is declared, rates are derived and raw seconds are kept: no rate is ever stored.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from bench.work import Work
+
+SCHEMA = "ridgepoint.run"
+MAJOR, MINOR = 1, 0
+
+# A case is (probe, version, params); the params are plain values, in the order the probe gave them.
+Key = tuple[str, int, tuple[tuple[str, Any], ...]]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """One cache level, over the whole device: all L1s added up, the share of the last level that this device has."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceInfo:
+    """What probes may know of a device. They never ask which backend it is.
+
+    id: "cpu", "cuda:0", "sim:h200-sxm:0". product: its folder under results/. sku: key into theory, "" if unknown.
+    caches: from the smallest to the last level. units: matmul dtype -> "tensor" or "vector", for the dtypes that it
+    can multiply. loops: vector dtype -> accumulators that saturate its FMA pipes. stores: kinds of store that differ
+    on this device, the roof's own first. algorithms: all-reduce algorithms to run, of which "ring" saturates `link`.
+    ranks: processes that can talk to one another. reference: rates (key -> FLOP/s or B/s) for predicting a case's
+    time before any was measured. facts: anything worth printing (driver, compiler, clocks, assumptions).
+    """
+
+    id: str
+    name: str
+    product: str
+    sku: str = ""
+    uuid: str = ""
+    memory_bytes: int
+    caches: tuple[Cache, ...]
+    units: Mapping[str, str]
+    loops: Mapping[str, int]
+    stores: tuple[str, ...] = ("default",)
+    algorithms: tuple[str, ...] = ()
+    ranks: int = 1
+    regime: str = "burst"
+    simulated: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def last_level(self) -> int:
+        return self.caches[-1].bytes if self.caches else 0
+
+    @property
+    def headline(self) -> str:
+        """The compute roof of the headline ridge: bfloat16 GEMM on tensor cores (float16 before Ampere), else the float32 loop."""
+        for dtype in ("bfloat16", "float16"):
+            if self.units.get(dtype) == "tensor":
+                return f"tensor.{dtype}.library"
+        return "vector.float32.loop"
+
+    def level(self, footprint: int) -> str:
+        """The channel that serves a working set re-read in place: the smallest cache it fits, "dram" beyond 4 last levels.
+
+        Between one and four last levels the cache still serves part of it, so it stays under that cache's roof.
+        """
+        for cache in self.caches[:-1]:
+            if footprint <= cache.bytes:
+                return cache.name
+        return self.caches[-1].name if self.caches and footprint <= 4 * self.last_level else "dram"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A case made ready: equivalent launches on distinct buffers, and an untimed check of the result.
+
+    launches: functools.partial over live tensors, never lambdas, so that an audit can see what a launch touches.
+    check raises CheckFailed. notes: what only shows when it is prepared (the backend that ran, a chosen algorithm).
+    """
+
+    launches: Sequence[Callable[[], Any]]
+    check: Callable[[], None] | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One thing to measure. `prepare(device)` allocates; describing a case never does.
+
+    saturates: the roof that this case may claim ("" for none); it is then repeated with fresh buffers later in the
+    Run. repeat: repeated likewise without a claim (the rungs of the ladder). cache: "cold" (the launches rotate
+    through more than four last-level caches) or "hot". launch_bytes: memory that one launch's buffers take, from
+    which the rotation and the memory need follow. skip: why it is not measured.
+    """
+
+    params: Mapping[str, Any]
+    work: Work
+    prepare: Callable[[Any], Setup] | None = None
+    saturates: str = ""
+    repeat: bool = False
+    cache: str = "cold"
+    regime: str = ""
+    skip: str = ""
+
+    @property
+    def repeated(self) -> bool:
+        return bool(self.saturates or self.repeat)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One repetition of one case: raw seconds per launch in order, and everything needed to judge them.
+
+    seconds: one value per sample, each the mean of `launches` launches. clock_hz: mean clock of each sample, where
+    the device can tell. dropped: (seconds, cause) of samples left out for a physical cause. validity: "valid",
+    "suspect" or "invalid", with reasons. skip: why nothing was measured. started: UTC. devices: more than one for a
+    collective; spread: per-rank extremes of a collective.
+    """
+
+    probe: str
+    version: int
+    device: str
+    params: Mapping[str, Any]
+    work: Work
+    devices: tuple[str, ...] = ()
+    saturates: str = ""
+    cache: str = "cold"
+    regime: str = ""
+    repetition: int = 0
+    seconds: tuple[float, ...] = ()
+    launches: int = 0
+    clock_hz: tuple[float, ...] = ()
+    started: str = ""
+    elapsed: float = 0.0
+    stop_reason: str = ""
+    dropped: tuple[tuple[float, str], ...] = ()
+    validity: str = "valid"
+    reasons: tuple[str, ...] = ()
+    skip: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    telemetry: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        return case_key(self.probe, self.version, self.params)
+
+    @property
+    def median(self) -> float:
+        """Median seconds per launch; raises statistics.StatisticsError where nothing was measured."""
+        return median(self.seconds)
+
+    @property
+    def sound(self) -> bool:
+        return bool(self.seconds) and not self.skip and self.validity != "invalid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Where, when, with what and by which command a Run was made."""
+
+    suite: str
+    run_id: str
+    started: str
+    command: tuple[str, ...]
+    budget: str
+    seed: int
+    product: str
+    simulated: bool
+    devices: tuple[DeviceInfo, ...]
+    host: str = ""
+    commit: str = ""
+    system: Mapping[str, str] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    redacted: bool = False
+
+
+@dataclass(frozen=True)
+class End:
+    """A Run's last line; a Run without one was cut short."""
+
+    status: str
+    exit_code: int
+    finished: str
+    elapsed: float = 0.0
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One invocation on one machine. warnings: what the reader noticed (no end line, fields of a newer minor)."""
+
+    environment: Environment
+    measurements: tuple[Measurement, ...]
+    end: End | None = None
+    warnings: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def complete(self) -> bool:
+        return self.end is not None and self.end.status == "complete"
+
+    def of(self, device: str) -> tuple[Measurement, ...]:
+        return tuple(m for m in self.measurements if m.device == device)
+
+
+def case_key(probe: str, version: int, params: Mapping[str, Any]) -> Key:
+    return probe, version, tuple(params.items())

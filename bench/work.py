@@ -1,0 +1,110 @@
+"""Demand: what an operation asks of a machine, and the byte and flop formulas of every primitive.
+
+One fused multiply-add is two flops. Bytes are compulsory traffic: each input read once, each output written once;
+what a cache or a write-allocate policy adds on top is the machine's doing and shows as a lower rate.
+"""
+
+from dataclasses import dataclass
+
+ITEMSIZE = {
+    "float64": 8,
+    "float32": 4,
+    "tf32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "float8_e4m3": 1,
+    "int8": 1,
+    "float4": 0.5,
+}
+
+# STREAM's table (McCalpin 1995) with read and write added: words moved and flops per element. Read is a sum.
+MIXES = {
+    "read": (1, 1),
+    "write": (1, 0),
+    "copy": (2, 0),
+    "scale": (2, 1),
+    "add": (3, 1),
+    "triad": (3, 2),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Flops of one kind and bytes over one channel.
+
+    unit is "vector" or "tensor" ("" without flops), dtype a key of ITEMSIZE, variant a distinction within it
+    ("fast_accum"); channel names the path that the bytes take ("dram", "l2", "link", ...).
+    """
+
+    flops: float = 0.0
+    unit: str = ""
+    dtype: str = ""
+    variant: str = ""
+    bytes: float = 0.0
+    channel: str = "dram"
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity in FLOP/B; infinite where no bytes move."""
+        return self.flops / self.bytes if self.bytes else float("inf")
+
+    @property
+    def compute(self) -> str:
+        """The compute roof's key without its method: "tensor.bfloat16" or "tensor.float8_e4m3.fast_accum"."""
+        return ".".join(part for part in (self.unit, self.dtype, self.variant) if part)
+
+
+def stream(mix: str, elements: int, dtype: str = "float32", channel: str = "dram", passes: int = 1) -> Work:
+    """One of MIXES over arrays of `elements`, `passes` times."""
+    words, flops = MIXES[mix]
+    return Work(
+        flops=float(flops * elements * passes),
+        unit="vector" if flops else "",
+        dtype=dtype if flops else "",
+        bytes=float(words * elements * ITEMSIZE[dtype] * passes),
+        channel=channel,
+    )
+
+
+def fma_loop(accumulators: int, steps: int, dtype: str) -> Work:
+    """`steps` FMAs on each of `accumulators` values that stay in registers; one load and one store each."""
+    return Work(2.0 * accumulators * steps, "vector", dtype, bytes=2.0 * accumulators * ITEMSIZE[dtype])
+
+
+def ladder(elements: int, fmas: int, dtype: str = "float32") -> Work:
+    """Read an element, do `fmas` FMAs on it, write it: intensity = fmas / itemsize FLOP/B."""
+    return Work(2.0 * elements * fmas, "vector", dtype, bytes=2.0 * elements * ITEMSIZE[dtype])
+
+
+def gemm(
+    m: int, n: int, k: int, dtype: str, unit: str, *, batch: int = 1, out: str = "", variant: str = "", scales: int = 0
+) -> Work:
+    """C[m, n] = A[m, k] B[k, n], `batch` of them. `out` is C's dtype (A's if empty), `scales` the float32 scale factors read."""
+    size = ITEMSIZE[dtype]
+    moved = batch * ((m * k + k * n) * size + m * n * ITEMSIZE[out or dtype]) + 4 * scales
+    return Work(2.0 * batch * m * n * k, unit, dtype, variant, float(moved))
+
+
+def attention(
+    batch: int, heads: int, kv_heads: int, queries: int, keys: int, head_dim: int, dtype: str, unit: str, *, causal: bool = False
+) -> Work:
+    """softmax(Q K^T) V for `queries` new tokens against `keys` cached ones (FlashAttention-2, arXiv 2307.08691, section 4.1).
+
+    4 * head_dim flops per query-key pair; the causal mask (queries are the last of the keys) leaves out the pairs
+    above the diagonal. The softmax's own exponentials are not counted, as everywhere in the field.
+    """
+    pairs = queries * keys
+    if causal:
+        pairs -= queries * (queries - 1) // 2
+    moved = ITEMSIZE[dtype] * head_dim * batch * (2 * heads * queries + 2 * kv_heads * keys)
+    return Work(4.0 * batch * heads * head_dim * pairs, unit, dtype, bytes=float(moved))
+
+
+def all_reduce(size: float, ranks: int, *, in_switch: bool = False) -> Work:
+    """Bytes that each rank sends over its link to sum arrays of `size` bytes over `ranks`.
+
+    A ring sends 2 (n-1)/n of the array (NCCL-tests, doc/PERFORMANCE.md); with reduction in the switch (NVLS) the
+    wire carries (n+1)/n of it (NVIDIA/nccl-tests#239).
+    """
+    factor = (ranks + 1) / ranks if in_switch else 2 * (ranks - 1) / ranks
+    return Work(bytes=size * factor, channel="link")
