@@ -33,8 +33,7 @@ class DeviceInfo:
     caches: from the smallest to the last level. units: matmul dtype -> "tensor" or "vector", for the dtypes that it
     can multiply. loops: vector dtype -> accumulators that saturate its FMA pipes. stores: kinds of store that differ
     on this device, the roof's own first. algorithms: all-reduce algorithms to run, of which "ring" saturates `link`.
-    ranks: processes that can talk to one another. reference: rates (key -> FLOP/s or B/s) for predicting a case's
-    time before any was measured. facts: anything worth printing (driver, compiler, clocks, assumptions).
+    ranks: processes that can talk to one another. facts: anything worth printing (driver, compiler, assumptions).
     """
 
     id: str
@@ -95,8 +94,8 @@ class Case:
 
     saturates: the roof that this case may claim ("" for none); it is then repeated with fresh buffers later in the
     Run. repeat: repeated likewise without a claim (the rungs of the ladder). cache: "cold" (the launches rotate
-    through more than four last-level caches) or "hot". launch_bytes: memory that one launch's buffers take, from
-    which the rotation and the memory need follow. skip: why it is not measured.
+    through more than four last-level caches) or "hot". samples: at least so many, one launch each (the tail of small
+    collectives). skip: why it is not measured.
     """
 
     params: Mapping[str, Any]
@@ -107,6 +106,7 @@ class Case:
     cache: str = "cold"
     regime: str = ""
     skip: str = ""
+    samples: int = 0
 
     @property
     def repeated(self) -> bool:

@@ -14,6 +14,7 @@ ITEMSIZE = {
     "bfloat16": 2,
     "float8_e4m3": 1,
     "int8": 1,
+    "int32": 4,
     "float4": 0.5,
 }
 

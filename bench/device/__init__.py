@@ -69,6 +69,9 @@ class Device(Protocol):
     def load(self, kernel: Kernel) -> Callable[..., None]:
         """A callable launch(*arguments). Raises Unsupported or DeviceError (with the compiler's message)."""
 
+    def begin(self, case: Case) -> None:
+        """A repetition starts: its buffers are ready, nothing is timed yet."""
+
     def time(self, case: Case, launches: Sequence[Callable[[], Any]], count: int) -> Sample:
         """Runs `count` launches, cycling, and returns the mean time of one."""
 

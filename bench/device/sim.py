@@ -1,0 +1,231 @@
+"""A datasheet as a device: every probe at full size on torch's meta tensors, behind a virtual clock.
+
+`sim:SKU[,option=value...]`, options:
+
+    gpus=N                N GPUs of one node
+    seed=N                seed of the noise
+    noise=WITHIN:BETWEEN  log-normal noise of samples and of repetitions (0.002:0.007 is realistic)
+    overhead=SECONDS      fixed cost per launch (2us)
+    soft=P                a rounded knee: compute and memory time joined as a P-norm
+    drift=SHARE           slower by this share per minute of virtual time
+    ROOF[@GPU]=FACTOR     a planted fault: dram@3=0.9 makes GPU 3's memory 10 % slow
+    throttle=CAUSE[@GPU]  thermal, power_brake (both invalidate) or power_cap (slower, valid)
+
+What comes out proves the plumbing, never a machine: a Run of it is marked as simulated.
+"""
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from bench import units
+from bench.device import DeviceError, Kernel, Sample, Unsupported
+from bench.roofline import MissingRoof, Roofline
+from bench.schema import Cache, Case, DeviceInfo
+from bench.theory import Product, UnknownProduct, product
+
+# Share of the tensor and vector rates that is left under a throttle.
+_THROTTLES = {"thermal": 0.7, "power_brake": 0.5, "power_cap": 0.85}
+_REASONS = {"thermal": "thermal slowdown (planted)", "power_brake": "hardware power brake (planted)"}
+# A GPU's FMA loops are described by accumulators; 2048 threads x 8 chains on every SM.
+_CHAINS = 2048 * 8
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the text behind sim:SKU asks for."""
+
+    gpus: int = 1
+    seed: int = 0
+    within: float = 0.0
+    between: float = 0.0
+    overhead: float = 0.0
+    soft: float = math.inf
+    drift: float = 0.0
+    faults: tuple[tuple[str, int | None, float], ...] = ()
+    throttles: tuple[tuple[str, int | None], ...] = field(default=())
+
+
+def parse(text: str) -> tuple[Product, Options]:
+    """The product and the options of "sim:h200-sxm,gpus=8,dram@3=0.9". Raises DeviceError."""
+    sku, *words = text.removeprefix("sim:").split(",")
+    try:
+        chosen = product(sku)
+    except UnknownProduct as error:
+        raise DeviceError(str(error)) from None
+    options = Options()
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not value:
+            raise DeviceError(f"{text}: {word!r} is not name=value")
+        try:
+            options = _with(options, name.strip(), value.strip(), chosen.roofline)
+        except ValueError as error:
+            raise DeviceError(f"{text}: {word!r}: {error}") from None
+    for name, gpu, _ in options.faults + tuple((cause, gpu, 0.0) for cause, gpu in options.throttles):
+        if gpu is not None and gpu >= options.gpus:
+            raise DeviceError(f"{text}: {name}@{gpu}: there are {options.gpus} GPUs, numbered from 0")
+    return chosen, options
+
+
+def _with(options: Options, name: str, value: str, roofline: Roofline) -> Options:
+    if name == "gpus":
+        return replace(options, gpus=_number(value, int, 1, 1024))
+    if name == "seed":
+        return replace(options, seed=_number(value, int, 0, 2**63))
+    if name == "noise":
+        within, _, between = value.partition(":")
+        return replace(options, within=_number(within, float, 0, 1), between=_number(between or "0", float, 0, 1))
+    if name == "overhead":
+        return replace(options, overhead=units.duration(value))
+    if name == "soft":
+        return replace(options, soft=_number(value, float, 1, 1e6))
+    if name == "drift":
+        return replace(options, drift=_number(value, float, -1, 1))
+    if name == "throttle":
+        cause, _, gpu = value.partition("@")
+        if cause not in _THROTTLES:
+            raise ValueError(f"unknown cause; choose from {', '.join(_THROTTLES)}")
+        return replace(options, throttles=(*options.throttles, (cause, _gpu(gpu))))
+    roof, _, gpu = name.partition("@")
+    if not any(_matches(r.key, roof) for r in roofline.roofs):
+        keys = ", ".join(sorted({r.quantity for r in roofline.roofs}))
+        raise ValueError(f"neither an option (gpus, seed, noise, overhead, soft, drift, throttle) nor one of its roofs ({keys})")
+    return replace(options, faults=(*options.faults, (roof, _gpu(gpu), _number(value, float, 1e-6, 1e6))))
+
+
+def _number(text: str, kind: type, low: float, high: float) -> Any:
+    value = kind(text)
+    if not low <= value <= high:
+        raise ValueError(f"must lie between {low:g} and {high:g}")
+    return value
+
+
+def _gpu(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def _matches(key: str, roof: str) -> bool:
+    return key == roof or key.startswith(f"{roof}.")
+
+
+def open_simulated(text: str) -> list["SimDevice"]:
+    """One device per simulated GPU. Raises DeviceError."""
+    chosen, options = parse(text)
+    return [SimDevice(chosen, options, index) for index in range(options.gpus)]
+
+
+class SimDevice:
+    """One simulated GPU; the Device protocol over a virtual clock."""
+
+    rank = 0
+
+    def __init__(self, chosen: Product, options: Options, index: int = 0):
+        self._options = options
+        self._throttles = [cause for cause, gpu in options.throttles if gpu in (None, index)]
+        self._roofline = _planted(chosen.roofline, options, index, self._throttles)
+        self._random = random.Random(f"{options.seed}:{index}")
+        self._clock = 0.0
+        self._repetition = 1.0
+        self.world = options.gpus
+        self.info = DeviceInfo(
+            id=f"sim:{chosen.sku}:{index}",
+            name=f"simulated {chosen.sku}",
+            product=f"sim-{chosen.sku}",
+            sku=chosen.sku,
+            uuid=f"SIM-{chosen.sku}-{index}",
+            memory_bytes=chosen.memory_bytes,
+            caches=(Cache("l2", chosen.l2_bytes),),
+            units=chosen.units(),
+            loops={
+                roof.key.split(".")[1]: chosen.sms * _CHAINS
+                for roof in self._roofline.roofs
+                if roof.key.startswith("vector.")
+            },
+            algorithms=("ring", "default") if options.gpus > 1 else (),
+            ranks=options.gpus,
+            simulated=True,
+            facts={"simulated": "virtual clock over the datasheet; not a measurement", "options": text_of(options)},
+        )
+
+    def empty(self, *shape: int, dtype: str) -> Any:
+        import torch
+
+        from bench.matmul import torch_dtype
+
+        return torch.empty(shape, dtype=torch_dtype(dtype), device="meta")
+
+    random = empty
+
+    def rotation(self, launch_bytes: float, cache: str) -> int:
+        return 1  # a virtual clock has no cache to go around
+
+    def load(self, kernel: Kernel) -> Callable[..., None]:
+        return partial(_touch, kernel)
+
+    def begin(self, case: Case) -> None:
+        try:
+            self._roofline.seconds(case.work)
+        except MissingRoof as error:
+            raise Unsupported(f"the datasheet has no such roof: {error}") from None
+        self._repetition = math.exp(self._random.gauss(0, self._options.between)) if self._options.between else 1.0
+
+    def time(self, case: Case, launches: Sequence[Callable[[], Any]], count: int) -> Sample:
+        seconds = self._roofline.seconds(case.work) * self._repetition
+        if self._options.within:
+            # a batch of n launches averages nothing away: samples of one repetition share their disturbances
+            seconds *= math.exp(self._random.gauss(0, self._options.within))
+        seconds *= (1 + self._options.drift) ** (self._clock / 60)
+        self._clock += seconds * count
+        return Sample(seconds)
+
+    def synchronize(self) -> None:
+        pass
+
+    def now(self) -> float:
+        return self._clock
+
+    def agree(self, value: Any) -> Any:
+        return value
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def all_reduce(self, tensor: Any, algorithm: str) -> Callable[[], Any]:
+        return partial(_touch, None, tensor)
+
+    def telemetry(self) -> Mapping[str, Any]:
+        return {"throttle": list(self._throttles)} if self._throttles else {}
+
+    def judge(self, before: Mapping[str, Any], after: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
+        causes = tuple(_REASONS[cause] for cause in self._throttles if cause in _REASONS)
+        return ("invalid", causes) if causes else ("valid", ())
+
+    def close(self) -> None:
+        pass
+
+
+def _planted(roofline: Roofline, options: Options, index: int, throttles: Sequence[str]) -> Roofline:
+    """The datasheet with this GPU's faults, overhead and knee."""
+
+    def factor(key: str) -> float:
+        product = math.prod(f for roof, gpu, f in options.faults if gpu in (None, index) and _matches(key, roof))
+        if key.startswith(("vector.", "tensor.")):
+            product *= math.prod(_THROTTLES[cause] for cause in throttles)
+        return product
+
+    roofs = tuple(replace(r, rate=r.rate * factor(r.key), low=math.nan, high=math.nan) for r in roofline.roofs)
+    return replace(roofline, roofs=roofs, overhead=options.overhead, sharpness=options.soft)
+
+
+def text_of(options: Options) -> str:
+    default = Options()
+    changed = {name: value for name, value in vars(options).items() if value != getattr(default, name)}
+    return ", ".join(f"{name}={value}" for name, value in changed.items()) or "none"
+
+
+def _touch(kernel: Kernel | None, *arguments: Any) -> None:
+    """A launch on meta tensors computes nothing; an audit reads its arguments."""

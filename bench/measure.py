@@ -1,0 +1,148 @@
+"""The only timing loop: prepare, check, warm up, calibrate, sample, stop.
+
+One call is one repetition of one case. Raw seconds are kept in order; nothing is deleted for being far out.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from bench.device import CheckFailed, Device, OutOfMemory, Unsupported
+from bench.schema import Case, Measurement
+from bench.stats import median_half_width
+from bench.store import utc_now
+
+T = TypeVar("T")
+
+# The median's 95 % interval that ends sampling early, as a share of the median (nvbench stops at 0.5 % too).
+PRECISION = 0.005
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much time a Run may take, and how densely probes sweep.
+
+    case, headline: seconds of sampling for an ordinary case and for each repetition of one that claims a roof.
+    launch: a single launch predicted to take longer is skipped. rounds: repetitions of headline cases; the first
+    one chooses winners, so an interval over five needs six. density: every how many-th point of a sweep is kept.
+    memory: share of the device's memory that one ordinary case may take. total: no ordinary case starts after it.
+    """
+
+    name: str
+    case: float
+    headline: float
+    launch: float
+    rounds: int
+    density: int
+    memory: float
+    total: float
+    sample: float = 1e-3
+    min_samples: int = 20
+    max_samples: int = 50
+
+    def thin(self, points: Sequence[T]) -> list[T]:
+        """Every density-th point of a sweep, counted from its last, which is always kept; and the first."""
+        kept = list(points)[:: -self.density][::-1]
+        return kept if not points or kept[0] == points[0] else [points[0], *kept]
+
+
+BUDGETS = {
+    "quick": Budget("quick", case=0.03, headline=0.06, launch=0.15, rounds=4, density=3, memory=1 / 64, total=25),
+    "standard": Budget("standard", case=0.08, headline=0.12, launch=0.5, rounds=6, density=1, memory=1 / 16, total=100),
+    "soak": Budget("soak", case=0.5, headline=2.0, launch=5.0, rounds=11, density=1, memory=1 / 2, total=3600),
+}
+
+
+def measure(device: Device, probe: str, version: int, case: Case, budget: Budget, repetition: int = 0) -> Measurement:
+    """One repetition. What cannot be measured comes back as a skip or as invalid, with its reason; never raises for it."""
+    frame: dict[str, Any] = dict(
+        probe=probe,
+        version=version,
+        device=device.info.id,
+        params=dict(case.params),
+        work=case.work,
+        saturates=case.saturates,
+        cache=case.cache,
+        regime=case.regime or device.info.regime,
+        repetition=repetition,
+        started=utc_now(),
+    )
+    started = time.perf_counter()
+    skip = device.agree(case.skip)
+    if skip:
+        return Measurement(**frame, skip=skip, stop_reason="skipped")
+    try:
+        setup = case.prepare(device)
+        device.begin(case)
+        frame["notes"] = dict(setup.notes)
+        if setup.check is not None and not device.info.simulated:
+            setup.check()
+        return _sampled(device, case, setup.launches, budget, frame, started)
+    except (OutOfMemory, Unsupported) as error:
+        return Measurement(**frame, skip=str(error), stop_reason="skipped", elapsed=time.perf_counter() - started)
+    except CheckFailed as error:
+        reasons = (f"wrong result: {error}",)
+        return Measurement(
+            **frame, validity="invalid", reasons=reasons, stop_reason="check", elapsed=time.perf_counter() - started
+        )
+
+
+def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget, frame: dict, started: float) -> Measurement:
+    share = budget.headline if case.repeated else budget.case
+    once = _warm(device, case, launches, share)
+    count = device.agree(1 if case.samples else max(1, min(round(budget.sample / once), 100_000)))
+    least = max(case.samples, budget.min_samples)
+    most = max(case.samples, budget.max_samples)
+    before = device.telemetry()
+    seconds: list[float] = []
+    clocks: list[float | None] = []
+    begun, wall = device.now(), time.perf_counter()
+    while not (reason := device.agree(_stop(seconds, least, most, device.now() - begun, share, bool(case.samples)))):
+        sample = device.time(case, launches, count)
+        seconds.append(sample.seconds)
+        clocks.append(sample.clock_hz)
+    spent = time.perf_counter() - wall
+    after = device.telemetry()
+    validity, reasons = device.judge(before, after, spent)
+    if device.world > 1:
+        # a collective is as slow as its slowest rank, launch by launch
+        seconds = [max(ranks) for ranks in zip(*device.gather(seconds), strict=True)]
+    return Measurement(
+        **frame,
+        seconds=tuple(seconds),
+        launches=count,
+        clock_hz=tuple(clock for clock in clocks if clock) if all(clocks) else (),
+        stop_reason=reason,
+        validity=validity,
+        reasons=reasons,
+        telemetry={name: counters for name, counters in (("before", before), ("after", after)) if counters},
+        elapsed=time.perf_counter() - started,
+    )
+
+
+def _warm(device: Device, case: Case, launches: Sequence, share: float) -> float:
+    """Seconds per launch after every buffer was touched once, or a quarter of the share was spent."""
+    begun = device.now()
+    once = device.time(case, launches, 1).seconds
+    left = device.agree(len(launches) - 1)
+    while left > 0 and device.agree(device.now() - begun < share / 4):
+        batch = min(left, max(1, int(share / 16 / once)))
+        batch = device.agree(batch)
+        once = device.time(case, launches, batch).seconds
+        left -= batch
+    if device.agree(once < share / 40):
+        # a first launch pays for page faults and lazy library set-up; calibrate on a later one
+        once = device.time(case, launches, device.agree(max(1, min(int(1e-4 / once), 1000)))).seconds
+    return device.agree(once)
+
+
+def _stop(seconds: list[float], least: int, most: int, spent: float, share: float, whole: bool) -> str:
+    """Why to stop now, or "". `whole`: the case asked for a number of samples and gets it, up to ten shares."""
+    if len(seconds) >= most:
+        return f"{most} samples"
+    if len(seconds) >= least and median_half_width(seconds) < PRECISION:
+        return f"median known to {100 * PRECISION:g} %"
+    if seconds and spent >= share * (10 if whole else 1):
+        return "the case's share of the budget is spent"
+    return ""

@@ -1,0 +1,91 @@
+"""The questions: one file per probe, found by being here.
+
+A probe is a generator over (info, budget) that *describes* cases one after another and never allocates:
+
+    @probe(version=1)
+    def name(info, budget):
+        '''What the reader learns.'''
+        seconds = yield Case(params=..., work=..., prepare=..., saturates=...)
+
+`seconds` is the case's median time per launch, or None where it was skipped; it steers a search.
+"""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+from bench.schema import Case, DeviceInfo
+
+Cases = Generator[Case, float | None, None]
+
+
+class UnknownProbe(LookupError):
+    """No probe of that name; the message names the nearest."""
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A registered probe. together: its cases need every rank of the node at once (collectives)."""
+
+    name: str
+    version: int
+    together: bool
+    cases: Callable[..., Cases]
+
+    @property
+    def description(self) -> str:
+        return inspect.getdoc(self.cases) or ""
+
+    @property
+    def summary(self) -> str:
+        return self.description.split("\n")[0]
+
+
+def probe(version: int, together: bool = False) -> Callable[[Callable[..., Cases]], Probe]:
+    """Registers a generator function under its own name. Raise `version` whenever the method changes what is measured."""
+
+    def register(cases: Callable[..., Cases]) -> Probe:
+        return Probe(cases.__name__, version, together, cases)
+
+    return register
+
+
+def probes() -> dict[str, Probe]:
+    """Every probe by name, in the order they run: as the floor plan lists them, then by name."""
+    found = {}
+    for module in pkgutil.iter_modules(__path__):
+        for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(value, Probe):
+                found[value.name] = value
+    order = ("bandwidth", "peak", "intensity", "gemm", "attention")
+    return dict(sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0])))
+
+
+def select(names: list[str]) -> list[Probe]:
+    """The named probes in running order, all of them for no names. Raises UnknownProbe."""
+    known = probes()
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3)
+            hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(known)}"
+            raise UnknownProbe(f"unknown probe {name!r}: {hint}")
+    return [p for name, p in known.items() if not names or name in names]
+
+
+def describe(info: DeviceInfo, probe: Probe, budget) -> list[Case]:
+    """Every case of a probe without measuring: the plan of a dry run (searches take their first branch)."""
+    cases = probe.cases(info, budget)
+    plan = []
+    try:
+        case = next(cases)
+        while True:
+            plan.append(case)
+            case = cases.send(None)
+    except StopIteration:
+        return plan

@@ -1,0 +1,170 @@
+"""How fast bytes move: six mixes of loads and stores, inside each cache and far beyond the last one.
+
+Counting is STREAM's: read n, write n, copy and scale 2n, add and triad 3n bytes; what a write-allocate policy fetches
+on top is not counted, so plain stores on a CPU read about two thirds of the bus. The largest size, more than four
+last-level caches per launch, claims `dram`; every roof is the envelope over the mixes.
+"""
+
+from functools import partial
+from typing import Any
+
+from bench import work
+from bench.device import CheckFailed, Device, Kernel
+from bench.probes import Cases, probe
+from bench.schema import Case, DeviceInfo, Setup
+
+_GRAIN = 1024  # elements: every body handles whole blocks of them, so no tail is tested inside the loop
+
+
+def _read(x, out, n, passes):
+    out += passes * x.sum(dtype=out.dtype)
+
+
+def _write(y, n, passes, value):
+    import torch
+
+    y.view(-1, 16).copy_(value + torch.arange(16, dtype=y.dtype, device=y.device))
+
+
+def _copy(x, y, n, passes):
+    y.copy_(x)
+
+
+def _scale(x, y, n, passes, a):
+    import torch
+
+    torch.mul(x, a, out=y)
+
+
+def _add(x, z, y, n, passes):
+    import torch
+
+    torch.add(x, z, out=y)
+
+
+def _triad(x, z, y, n, passes, a):
+    import torch
+
+    torch.add(x, z, alpha=a, out=y)
+
+
+_TWINS = {"read": _read, "write": _write, "copy": _copy, "scale": _scale, "add": _add, "triad": _triad}
+_INPUTS = {"read": 1, "write": 0, "copy": 1, "scale": 1, "add": 2, "triad": 2}
+_SCALARS = {"write": (0.5,), "scale": (0.75,), "triad": (0.75,)}
+
+
+def kernel(mix: str, store: str = "default") -> Kernel:
+    """The device code of one mix; "plain" stores are a body of their own where the host has streaming ones."""
+    function = f"{mix}_plain" if store == "plain" and mix != "read" else mix
+    arrays = 2 if mix == "read" else _INPUTS[mix] + 1
+    return Kernel("stream", function, _TWINS[mix], elements=arrays, per_thread=16)
+
+
+@probe(version=1)
+def bandwidth(info: DeviceInfo, budget) -> Cases:
+    """Memory bandwidth by mix and working set: each cache level as a plateau, and the DRAM roof.
+
+    Hot cases re-read a working set in place; cold ones touch more than four last-level caches before coming back.
+    """
+    # Sizes are powers of two of bytes per launch; the one that claims the roof depends on no budget.
+    largest = dram_bytes(info)
+    for mix in work.MIXES:
+        yield _cold(info, mix, largest, info.stores[0], saturates="dram")
+    for store in info.stores[1:]:
+        for mix in work.MIXES:
+            if mix != "read":  # nothing is stored
+                yield _cold(info, mix, largest, store)
+    sizes = [largest >> shift for shift in range(12, 0, -1) if largest >> shift >= 1 << 20]
+    for footprint in budget.thin(sizes):
+        yield _cold(info, "copy", footprint, info.stores[0])
+
+    # Streaming stores leave the cache by design, so inside the caches the last kind of store counts.
+    store = info.stores[-1]
+    claims = {_claiming(info, index): cache.name for index, cache in enumerate(info.caches)}
+    sweep = sorted({*claims, *budget.thin(_hot_sizes(info))})
+    for mix in ("read", "copy", "triad"):
+        for footprint in sweep:
+            if footprint in claims or mix == "read":
+                yield _hot(info, mix, footprint, store, claims.get(footprint, ""))
+
+
+def dram_bytes(info: DeviceInfo) -> int:
+    """Bytes of one launch that certainly come from DRAM: over eight last levels, up to 4 GiB, a 64th of the memory."""
+    wanted = max(min(info.memory_bytes // 64, 4 << 30), 8 * info.last_level, 64 << 20)
+    return 1 << (min(wanted, info.memory_bytes // 8).bit_length() - 1)
+
+
+def _claiming(info: DeviceInfo, index: int) -> int:
+    """Bytes that fill half of a cache level, or half of what it adds to the one below where that is more."""
+    below = info.caches[index - 1].bytes if index else 0
+    half = info.caches[index].bytes // 2
+    return max(half, min(2 * below, info.caches[index].bytes * 3 // 4)) // 4096 * 4096
+
+
+def _hot_sizes(info: DeviceInfo) -> list[int]:
+    """A working set from a quarter of the first cache to four times the last."""
+    if not info.caches:
+        return []
+    sizes, size = [], info.caches[0].bytes // 4
+    while size <= 4 * info.last_level:
+        sizes.append(size // 4096 * 4096 or 4096)
+        size = int(size * 1.5)
+    return sizes
+
+
+def _cold(info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str = "") -> Case:
+    elements = _elements(mix, footprint)
+    params = {"mix": mix, "bytes": footprint, "cache": "cold", "store": store}
+    demand = work.stream(mix, elements)
+    return Case(params=params, work=demand, prepare=partial(_prepare, mix, store, elements, 1, "cold"), saturates=saturates)
+
+
+def _hot(info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str) -> Case:
+    elements = _elements(mix, footprint)
+    # one launch re-reads its set until the launch itself no longer shows
+    passes = max(1, 16 * info.last_level // footprint)
+    params = {"mix": mix, "bytes": footprint, "cache": "hot", "store": store}
+    demand = work.stream(mix, elements, channel=info.level(footprint), passes=passes)
+    prepare = partial(_prepare, mix, store, elements, passes, "hot")
+    return Case(params=params, work=demand, prepare=prepare, saturates=saturates, cache="hot")
+
+
+def _elements(mix: str, footprint: int) -> int:
+    words, _ = work.MIXES[mix]
+    return max(_GRAIN, footprint // (4 * words) // _GRAIN * _GRAIN)
+
+
+def _prepare(mix: str, store: str, elements: int, passes: int, cache: str, device: Device) -> Setup:
+    words, _ = work.MIXES[mix]
+    run = device.load(kernel(mix, store))
+    launches = []
+    for _ in range(device.rotation(4 * words * elements, cache)):
+        arrays = [device.random(elements, dtype="float32") for _ in range(_INPUTS[mix])]
+        out = device.empty(1, dtype="float64") if mix == "read" else device.empty(elements, dtype="float32")
+        launches.append(partial(run, *arrays, out, elements, passes, *_SCALARS.get(mix, ())))
+    return Setup(launches, partial(_check, mix, launches[-1]))
+
+
+def _check(mix: str, launch: Any) -> None:
+    import torch
+
+    *arrays, out = (argument for argument in launch.args if isinstance(argument, torch.Tensor))
+    _, passes, *scalars = (argument for argument in launch.args if not isinstance(argument, torch.Tensor))
+    if mix == "read":
+        out.zero_()
+        launch()
+        # float32 partial sums: their rounding grows with the sum of magnitudes, not with the sum
+        expected, scale = float(arrays[0].sum(dtype=out.dtype)) * passes, float(arrays[0].abs().sum(dtype=out.dtype)) * passes
+        if not abs(float(out) - expected) <= 2e-6 * scale:
+            raise CheckFailed(f"read sums to {float(out):g}, not {expected:g}")
+        return
+    out.fill_(float("nan"))
+    launch()
+    # the twin on a slice at each end: a whole second array would cost more time than the case
+    for part in (slice(0, 1 << 16), slice(-(1 << 16), None)):
+        twin = torch.empty_like(out[part])
+        _TWINS[mix](*(array[part] for array in arrays), twin, 0, 1, *scalars)
+        if not torch.allclose(out[part], twin, rtol=1e-6, atol=1e-6):
+            raise CheckFailed(f"{mix} differs from its twin")
+    if bool(torch.isnan(out.sum())):
+        raise CheckFailed(f"{mix} left elements unwritten")

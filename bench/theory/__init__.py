@@ -1,0 +1,267 @@
+"""What vendors claim: find a GPU by its sku or by the name that its driver reports, and get its datasheet as a Roofline.
+
+    >>> product("h200-sxm").roofline.ridge("tensor.bfloat16", "dram")
+    206.125
+    >>> match("NVIDIA H200").sku
+    'h200-sxm'
+
+The facts are in nvidia.toml, each with its source and confidence. They are claims, typed by hand: what a device reports
+itself goes before them. Inside, everything is in SI base units.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache, cached_property
+from pathlib import Path
+
+from bench import units
+from bench.roofline import Roof, Roofline
+
+# Two figures for one thing that differ by more than this contradict each other; less is a datasheet's rounding.
+TOLERANCE = 0.015
+
+_SCALE = {"full": 1.0, "half": 0.5, "quarter": 0.25}
+_CONFIDENCE = ("low", "medium", "high")
+
+
+class UnknownProduct(LookupError):
+    """No product has that sku; the message names the nearest ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arch:
+    """One SM of a compute capability: flops per clock (one FMA = 2, dense) by dtype, and its shared memory in bytes.
+
+    tensor: with float32 accumulation, but for "float16_f16acc". tensor_rate_class: the class that these rates are of.
+    """
+
+    cc: str
+    name: str
+    vector: Mapping[str, float] = field(hash=False)
+    tensor: Mapping[str, float] = field(hash=False)
+    tensor_rate_class: str
+    shared_bytes_per_clock: int
+    shared_bytes_per_sm: int
+    shared_bytes_per_block: int
+    shared_and_l1_bytes_per_sm: int
+    max_warps_per_sm: int
+    registers_per_sm: int
+    best_ptx_arch: str
+    full_rate_tensor_ptx: str
+    mma_sync_native: str
+    cuda_toolkit: str
+    source: str
+    confidence: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """One GPU as its vendor sells it, in SI base units (Hz, B/s, bytes, W); None where a figure is absent or unknown.
+
+    peaks: FLOP/s (int8: OP/s), dense, as printed, by quantity ("vector.float32", "tensor.bfloat16"). boost_hz is the
+    clock that the vector and float64 peaks assume, tensor_hz that of the other tensor peaks. bandwidth: B/s as
+    printed. data_rate: bit/s per pin. nvlink: B/s, both directions added. cautions: by quantity or its first word.
+    """
+
+    sku: str
+    names: str
+    arch: Arch
+    sms: int
+    boost_hz: float
+    tensor_hz: float
+    tensor_clock_back_solved: bool
+    tensor_rate_class: str
+    int8_rate_class: str
+    peaks: Mapping[str, float] = field(hash=False)
+    memory_kind: str
+    bus_bits: int
+    memory_clock_hz: float
+    data_rate: float
+    bandwidth: float
+    nominal_memory_bytes: int
+    nvml_memory_bytes: int | None
+    l2_bytes: int
+    nvlink_generation: int | None
+    nvlink: float | None
+    pcie: str | None
+    tdp_watts: float
+    source: str
+    confidence: str
+    note: str
+    cautions: Mapping[str, str] = field(hash=False)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory as NVML reports it, else the nominal capacity read as decimal GB (the smaller reading)."""
+        return self.nvml_memory_bytes or self.nominal_memory_bytes
+
+    @property
+    def bandwidth_by_bus(self) -> float:
+        """B/s that the width of the bus and the data rate give: the second opinion on `bandwidth`."""
+        return self.bus_bits / 8 * self.data_rate
+
+    def clock(self, quantity: str) -> float:
+        """SM clock in Hz that the figure of a compute quantity assumes."""
+        return self.boost_hz if quantity.startswith("vector.") or quantity == "tensor.float64" else self.tensor_hz
+
+    def flops_per_clock(self, quantity: str) -> float | None:
+        """FLOP per clock and SM, with this product's rate class applied; None where the architecture has no such unit."""
+        unit, dtype = quantity.split(".", 1)
+        rate = (self.arch.vector if unit == "vector" else self.arch.tensor).get(dtype)
+        if rate is None or unit == "vector" or dtype in ("float64", "float4"):
+            return rate
+        if dtype == "int8":
+            return rate * _SCALE[self.int8_rate_class]
+        return rate * _SCALE[self.tensor_rate_class] / _SCALE[self.arch.tensor_rate_class]
+
+    def peak_by_clock(self, quantity: str, clock_hz: float | None = None) -> float | None:
+        """FLOP/s that SMs x flops per clock x clock give: the second opinion on `peaks`."""
+        rate = self.flops_per_clock(quantity)
+        return None if rate is None else self.sms * rate * (clock_hz or self.clock(quantity))
+
+    def at_clock(self, roof_key: str, clock_hz: float) -> float | None:
+        """FLOP/s of a compute roof at another SM clock; None for a channel or a roof that this product lacks."""
+        roof = self.roofline.find(roof_key)
+        if roof is None or not roof.is_compute:
+            return None
+        return roof.rate * clock_hz / self.clock(roof.quantity)
+
+    def units(self) -> dict[str, str]:
+        """Matmul dtype -> the unit that runs it, "tensor" or "vector", for the dtypes that this product multiplies."""
+        float64 = "tensor" if "tensor.float64" in self.peaks else "vector"
+        narrow = ("tf32", "float16", "bfloat16", "float8_e4m3", "int8")
+        return {"float64": float64, "float32": "vector"} | {d: "tensor" for d in narrow if f"tensor.{d}" in self.peaks}
+
+    @cached_property
+    def roofline(self) -> Roofline:
+        """The datasheet as a Roofline: compute roofs of method "datasheet", `dram`, and `link` (one way) if present."""
+        return Roofline(self.sku, (*self._compute_roofs(), *self._bandwidth_roofs()))
+
+    def _compute_roofs(self) -> Iterator[Roof]:
+        for quantity, rate in self.peaks.items():
+            solved = ", a clock not stated by the vendor" if self._solved(quantity) else ""
+            evidence = f"{self.source}; at {_hertz(self.clock(quantity))}{solved}; confidence {self.confidence}"
+            yield Roof(f"{quantity}.datasheet", rate, evidence=evidence, caution=self._caution(quantity))
+        # datasheets rarely print the packed ALU rates, so these two are computed
+        for quantity in ("vector.float16", "vector.bfloat16"):
+            if rate := self.peak_by_clock(quantity):
+                evidence = (
+                    f"{self.sms} SMs x {self.flops_per_clock(quantity):g} FLOP per clock ({self.arch.source}) "
+                    f"at {_hertz(self.boost_hz)}; confidence {min(self.confidence, self.arch.confidence, key=_CONFIDENCE.index)}"
+                )
+                yield Roof(f"{quantity}.datasheet", rate, evidence=evidence, caution=self._caution(quantity))
+
+    def _bandwidth_roofs(self) -> Iterator[Roof]:
+        bus = f"{self.bus_bits} bit x {self.data_rate / 1e9:g} Gbit/s = {units.bandwidth(self.bandwidth_by_bus, 4)}"
+        evidence = f"{self.source}; {bus}; confidence {self.confidence}"
+        yield Roof("dram", self.bandwidth, evidence=evidence, caution=self._caution("dram"))
+        if self.nvlink:
+            evidence = f"{self.source}; NVLink {self.nvlink_generation}, one direction; confidence {self.confidence}"
+            yield Roof("link", self.nvlink / 2, evidence=evidence, caution=self._caution("link"))
+
+    def _solved(self, quantity: str) -> bool:
+        return self.tensor_clock_back_solved and self.clock(quantity) == self.tensor_hz
+
+    def _caution(self, quantity: str) -> str:
+        """What the table warns of, and the second opinion where it contradicts the figure."""
+        warnings = [self.cautions[key] for key in (quantity.split(".")[0], quantity) if key in self.cautions]
+        if quantity == "dram" and _contradict(self.bandwidth, self.bandwidth_by_bus):
+            off = self.bandwidth / self.bandwidth_by_bus - 1
+            warnings.append(f"the bus gives {units.bandwidth(self.bandwidth_by_bus, 4)} ({off:+.1%} for the datasheet)")
+        claimed, computed = self.peaks.get(quantity), self.peak_by_clock(quantity) if "." in quantity else None
+        if claimed and computed and _contradict(claimed, computed):
+            text = units.rate_text(computed, quantity, 4)
+            warnings.append(f"SMs x rate x clock give {text} ({claimed / computed - 1:+.1%} for the datasheet)")
+        return "; ".join(dict.fromkeys(warnings))
+
+
+@cache
+def products() -> tuple[Product, ...]:
+    """Every GPU that the suite knows, in the order of nvidia.toml."""
+    table = tomllib.loads(Path(__file__).with_name("nvidia.toml").read_text(encoding="utf-8"))
+    arches = {cc: _arch(cc, row) for cc, row in table["arch"].items()}
+    return tuple(_product(sku, row, arches[row["arch"]]) for sku, row in table["gpu"].items())
+
+
+def product(sku: str) -> Product:
+    """The product of that sku, in any case. Raises UnknownProduct, which names the nearest skus."""
+    known = {p.sku: p for p in products()}
+    key = sku.strip().lower()
+    if key in known:
+        return known[key]
+    # "h100" is far from "h100-sxm5-80gb" as strings go, but it is what one types
+    near = [k for k in known if key and k.startswith(key)] or get_close_matches(key, known, n=3, cutoff=0.4)
+    hint = f"nearest: {', '.join(near)}; " if near else ""
+    raise UnknownProduct(
+        f"no GPU {sku!r} in the table; {hint}to list all {len(known)}: "
+        'python -c "from bench.theory import products; print(*(p.sku for p in products()))"'
+    )
+
+
+def match(nvml_name: str) -> Product | None:
+    """The product that the driver calls by this name, or None for a GPU that the table lacks (MIG slices included)."""
+    return next((p for p in products() if re.fullmatch(p.names, nvml_name)), None)
+
+
+def _contradict(claimed: float, computed: float) -> bool:
+    return abs(claimed / computed - 1) > TOLERANCE
+
+
+def _hertz(value: float) -> str:
+    return units.hertz(value, 4)
+
+
+def _si(value: float, exponent: int) -> float:
+    """value x 10^exponent, shifted in decimal: 989.4 * 1e12 is not the float that 989.4e12 is."""
+    return float(f"{value}e{exponent}")
+
+
+def _arch(cc: str, row: Mapping) -> Arch:
+    shared = row["shared_memory"]
+    same = ("name", "max_warps_per_sm", "registers_per_sm", "best_ptx_arch", "full_rate_tensor_ptx")
+    same += ("mma_sync_native", "cuda_toolkit", "source", "confidence")
+    return Arch(
+        cc=cc,
+        vector=row["vector_flops_per_clock"],
+        tensor=row["tensor_flops_per_clock"],
+        tensor_rate_class=row.get("tensor_rate_class", "full"),
+        shared_bytes_per_clock=shared["bytes_per_clock"],
+        shared_bytes_per_sm=shared["max_kib_per_sm"] * 2**10,
+        shared_bytes_per_block=shared["max_kib_per_block"] * 2**10,
+        shared_and_l1_bytes_per_sm=shared["with_l1_kib_per_sm"] * 2**10,
+        note=row.get("note", ""),
+        **{key: row[key] for key in same},
+    )
+
+
+def _product(sku: str, row: Mapping, arch: Arch) -> Product:
+    peaks = {f"vector.{dtype}": _si(value, 12) for dtype, value in row["vector_tflops"].items()}
+    peaks |= {f"tensor.{dtype}": _si(value, 12) for dtype, value in row["tensor_tflops"].items()}
+    nvlink = row.get("nvlink", {})
+    same = ("names", "sms", "tensor_rate_class", "memory_kind", "bus_bits", "source", "confidence")
+    return Product(
+        sku=sku,
+        arch=arch,
+        boost_hz=_si(row["boost_mhz"], 6),
+        tensor_hz=_si(row["tensor_clock_mhz"], 6),
+        tensor_clock_back_solved=row.get("tensor_clock_back_solved", False),
+        int8_rate_class=row.get("int8_rate_class", "full"),
+        peaks=peaks,
+        memory_clock_hz=_si(row["memory_clock_mhz"], 6),
+        data_rate=_si(row["data_rate_gbit_per_s"], 9),
+        bandwidth=_si(row["bandwidth_gb_per_s"], 9),
+        nominal_memory_bytes=row["nominal_memory_gb"] * 10**9,
+        nvml_memory_bytes=row["nvml_mem_mib"] * 2**20 if "nvml_mem_mib" in row else None,
+        l2_bytes=int(row["l2_mib"] * 2**20),
+        nvlink_generation=nvlink.get("generation"),
+        nvlink=_si(nvlink["bidirectional_gb_per_s"], 9) if nvlink else None,
+        pcie=row.get("pcie"),
+        tdp_watts=float(row["tdp_w"]),
+        note=row.get("note", ""),
+        cautions=row.get("cautions", {}),
+        **{key: row[key] for key in same},
+    )
