@@ -82,10 +82,16 @@ def measure(device: Device, probe: str, version: int, case: Case, budget: Budget
     except (OutOfMemory, Unsupported) as error:
         return Measurement(**frame, skip=str(error), stop_reason="skipped", elapsed=time.perf_counter() - started)
     except CheckFailed as error:
-        reasons = (f"wrong result: {error}",)
-        return Measurement(
-            **frame, validity="invalid", reasons=reasons, stop_reason="check", elapsed=time.perf_counter() - started
-        )
+        reasons, stop = (f"wrong result: {error}",), "check"
+    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+        # A library that refuses costs one case. Where the device itself is broken, this raises and ends the process.
+        device.synchronize()
+        text = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+        if type(error).__name__ == "OutOfMemoryError":
+            return Measurement(**frame, skip=f"out of memory: {text}", stop_reason="skipped")
+        reasons, stop = (text,), "error"
+    elapsed = time.perf_counter() - started
+    return Measurement(**frame, validity="invalid", reasons=reasons, stop_reason=stop, elapsed=elapsed)
 
 
 def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget, frame: dict, started: float) -> Measurement:

@@ -84,12 +84,7 @@ def function(kernel: Kernel) -> Callable[..., None]:
     The types are taken as they come: where C has a double, pass a float. Tensors are passed by address, unchecked.
     Raises Unsupported where this machine's build lacks the function, DeviceError as `build` does.
     """
-    source = kernel_source(kernel.name, ".c")
-    library = _load(build(source, kernel.defines))
-    try:
-        getattr(library, kernel.function)
-    except AttributeError:
-        raise Unsupported(f"{source.name} has no {kernel.function} for this CPU") from None
+    library = _library(kernel.name, kernel.function, kernel.defines)
     signatures: dict[tuple[type, ...], Callable[..., None]] = {}
 
     def launch(*arguments: Any) -> None:
@@ -103,6 +98,24 @@ def function(kernel: Kernel) -> Callable[..., None]:
         call(*[argument if type(argument) in ARGUMENTS else argument.data_ptr() for argument in arguments])
 
     return launch
+
+
+def integer(name: str, symbol: str) -> int:
+    """What only the compiled code knows: the result of `long long symbol(void)` in kernels/NAME.c, such as lanes or threads.
+
+    Raises as `function` does.
+    """
+    call = _library(name, symbol, ())[symbol]
+    call.restype = ctypes.c_longlong
+    return call()
+
+
+def _library(name: str, symbol: str, defines: tuple[tuple[str, Any], ...]) -> ctypes.CDLL:
+    source = kernel_source(name, ".c")
+    library = _load(build(source, defines))
+    if not hasattr(library, symbol):
+        raise Unsupported(f"{source.name} has no {symbol} for this CPU")
+    return library
 
 
 def _compile(cc: Compiler, source: Path, options: tuple[str, ...], library: Path) -> None:

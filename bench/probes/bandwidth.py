@@ -75,7 +75,8 @@ def bandwidth(info: DeviceInfo, budget) -> Cases:
             if mix != "read":  # nothing is stored
                 yield _cold(info, mix, largest, store)
     sizes = [largest >> shift for shift in range(12, 0, -1) if largest >> shift >= 1 << 20]
-    for footprint in budget.thin(sizes):
+    # the smallest moves next to nothing: its time is the launch's own
+    for footprint in [8 * _GRAIN, *budget.thin(sizes)]:
         yield _cold(info, "copy", footprint, info.stores[0])
 
     # Streaming stores leave the cache by design, so inside the caches the last kind of store counts.

@@ -1,4 +1,4 @@
-"""What vendors claim: find a GPU by its sku or by the name that its driver reports, and get its datasheet as a Roofline.
+"""What vendors claim: a GPU, by its sku or by the name that its driver reports, and its datasheet as a Roofline.
 
     >>> product("h200-sxm").roofline.ridge("tensor.bfloat16", "dram")
     206.125
@@ -109,7 +109,7 @@ class Product:
         return self.boost_hz if quantity.startswith("vector.") or quantity == "tensor.float64" else self.tensor_hz
 
     def flops_per_clock(self, quantity: str) -> float | None:
-        """FLOP per clock and SM, with this product's rate class applied; None where the architecture has no such unit."""
+        """FLOP per clock and SM, this product's rate class applied; None where the architecture has no such unit."""
         unit, dtype = quantity.split(".", 1)
         rate = (self.arch.vector if unit == "vector" else self.arch.tensor).get(dtype)
         if rate is None or unit == "vector" or dtype in ("float64", "float4"):
@@ -149,9 +149,10 @@ class Product:
         # datasheets rarely print the packed ALU rates, so these two are computed
         for quantity in ("vector.float16", "vector.bfloat16"):
             if rate := self.peak_by_clock(quantity):
+                confidence = min(self.confidence, self.arch.confidence, key=_CONFIDENCE.index)
                 evidence = (
                     f"{self.sms} SMs x {self.flops_per_clock(quantity):g} FLOP per clock ({self.arch.source}) "
-                    f"at {_hertz(self.boost_hz)}; confidence {min(self.confidence, self.arch.confidence, key=_CONFIDENCE.index)}"
+                    f"at {_hertz(self.boost_hz)}; confidence {confidence}"
                 )
                 yield Roof(f"{quantity}.datasheet", rate, evidence=evidence, caution=self._caution(quantity))
 
@@ -168,15 +169,18 @@ class Product:
 
     def _caution(self, quantity: str) -> str:
         """What the table warns of, and the second opinion where it contradicts the figure."""
-        warnings = [self.cautions[key] for key in (quantity.split(".")[0], quantity) if key in self.cautions]
-        if quantity == "dram" and _contradict(self.bandwidth, self.bandwidth_by_bus):
-            off = self.bandwidth / self.bandwidth_by_bus - 1
-            warnings.append(f"the bus gives {units.bandwidth(self.bandwidth_by_bus, 4)} ({off:+.1%} for the datasheet)")
-        claimed, computed = self.peaks.get(quantity), self.peak_by_clock(quantity) if "." in quantity else None
-        if claimed and computed and _contradict(claimed, computed):
-            text = units.rate_text(computed, quantity, 4)
-            warnings.append(f"SMs x rate x clock give {text} ({claimed / computed - 1:+.1%} for the datasheet)")
-        return "; ".join(dict.fromkeys(warnings))
+        warnings = [text for key, text in self.cautions.items() if f"{quantity}.".startswith(f"{key}.")]
+        if quantity == "dram":
+            claimed, computed, how = self.bandwidth, self.bandwidth_by_bus, "bus x data rate gives"
+        elif quantity in self.peaks:
+            claimed, computed, how = self.peaks[quantity], self.peak_by_clock(quantity), "SMs x rate x clock give"
+        else:
+            claimed, computed, how = 0.0, None, ""
+        if computed and abs(claimed / computed - 1) > TOLERANCE:
+            off = units.percent(abs(claimed / computed - 1), 2)
+            side = "above" if claimed > computed else "below"
+            warnings.append(f"{how} {units.rate_text(computed, quantity, 4)}, the claim is {off} {side} it")
+        return "; ".join(warnings)
 
 
 @cache
@@ -194,10 +198,9 @@ def product(sku: str) -> Product:
     if key in known:
         return known[key]
     # "h100" is far from "h100-sxm5-80gb" as strings go, but it is what one types
-    near = [k for k in known if key and k.startswith(key)] or get_close_matches(key, known, n=3, cutoff=0.4)
-    hint = f"nearest: {', '.join(near)}; " if near else ""
+    near = [k for k in known if key and k.startswith(key)] or get_close_matches(key, known, n=3, cutoff=0.0)
     raise UnknownProduct(
-        f"no GPU {sku!r} in the table; {hint}to list all {len(known)}: "
+        f"no GPU {sku!r} in the table; nearest: {', '.join(near)}; to list all {len(known)}: "
         'python -c "from bench.theory import products; print(*(p.sku for p in products()))"'
     )
 
@@ -205,10 +208,6 @@ def product(sku: str) -> Product:
 def match(nvml_name: str) -> Product | None:
     """The product that the driver calls by this name, or None for a GPU that the table lacks (MIG slices included)."""
     return next((p for p in products() if re.fullmatch(p.names, nvml_name)), None)
-
-
-def _contradict(claimed: float, computed: float) -> bool:
-    return abs(claimed / computed - 1) > TOLERANCE
 
 
 def _hertz(value: float) -> str:

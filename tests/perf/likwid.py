@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median, quantiles
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -100,24 +101,80 @@ def contests() -> tuple[Contest, ...]:
     from bench.device import Kernel, cc
     from bench.work import fma_loop, stream
 
-    def load(name: str, function: str) -> Callable[..., None]:
-        return cc.function(Kernel(name, function, print, elements=2))
+    def ours(name: str, function: str, amount: float, *arguments: object) -> Side:
+        launch = cc.function(Kernel(name, function, print, elements=2))
+        return Side(f"{name}.c {function}", launches(partial(launch, *arguments), amount))
 
-    def runs(kernels: str, *sizes: int) -> tuple[tuple[str, int], ...]:
-        listed = subprocess.run(["likwid-bench", "-a"], check=True, capture_output=True, text=True).stdout
-        present = {line.split()[0] for line in listed.splitlines() if line.strip()}
-        return tuple((kernel, size) for kernel in kernels.split() if kernel in present for size in sizes)
+    def theirs(kernels: str, *sizes: int) -> tuple[tuple[str, int], ...]:
+        return tuple((kernel, size) for kernel in kernels.split() for size in sizes)
 
-    lanes = load("fma", "fma_lanes_float32")
-    lanes_per_thread = cc.integer("fma", "fma_lanes_float32")
-    del lanes
-    n, steps = lanes_per_thread * len(CORES), 1_000_000
-    x, y = torch.rand(n), torch.empty(n)
-    fma = load("fma", "fma_float32")
-    flops = fma_loop(n, steps, "float32").flops
+    registers, steps = len(CORES) * cc.integer("fma", "fma_lanes_float32"), 1_000_000
+    x, y = torch.rand(registers), torch.empty(registers)
+    n = GB // 4 // 2048 * 2048
+    whole, out = torch.rand(n), torch.zeros(1, dtype=torch.float64)
+    source, target = whole[: n // 2], torch.empty(n // 2)
+    return (
+        Contest(
+            "float32 FMA loop",
+            ours("fma", "fma_float32", fma_loop(registers, steps, "float32").flops, x, y, registers, steps, 0.5, 0.5),
+            theirs(
+                "peakflops_sp_avx512_fma peakflops_sp_avx_fma peakflops_sp_sse peakflops_sp_fma peakflops_sp",
+                *(kilobytes * 1000 * len(CORES) for kilobytes in (16, 32, 64)),
+            ),
+            "MFlops/s",
+            0.97,
+        ),
+        Contest(
+            "DRAM read",
+            ours("stream", "read", stream("read", n).bytes, whole, out, n, 1),
+            theirs("load_avx512 load_avx load_sse load_mem load", GB),
+            "MByte/s",
+            1.00,
+        ),
+        Contest(
+            "streaming copy",
+            ours("stream", "copy", stream("copy", n // 2).bytes, source, target, n // 2, 1),
+            theirs("copy_mem_avx512 copy_mem_avx copy_mem_sse copy_mem", GB),
+            "MByte/s",
+            1.00,
+        ),
+    )
 
-    whole, out = torch.rand(GB // 4 // 1024 * 1024), torch.zeros(1, dtype=torch.float64)
-    half = whole.numel() // 2048 * 1024
-    source, target = whole[:half], torch.empty(half)
-    read, copy = load("stream", "read"), load("stream", "copy")
-    return ()
+
+def met(contest: Contest, pairs: int) -> bool:
+    """Fights one contest, prints it, and says whether the median ratio reaches the target."""
+    rival = best(contest)
+    rates = []
+    for pair in range(pairs):
+        order = (contest.ours, rival) if pair % 2 else (rival, contest.ours)
+        rate = {side.name: side.rate(SECONDS) for side in order}
+        rates.append((rate[contest.ours.name], rate[rival.name]))
+    ratios = [mine / other for mine, other in rates]
+    low, ratio, high = quantiles(ratios, n=4)
+    good = ratio >= contest.target
+    mine, other = (median(side) / 1e9 for side in zip(*rates, strict=True))
+    print(
+        f"{contest.name}: {'met' if good else 'MISSED'}\n"
+        f"  ours / likwid  median {ratio:.3f} of {pairs} pairs (target {contest.target:.2f}), "
+        f"quartiles {low:.3f} to {high:.3f}, all {min(ratios):.3f} to {max(ratios):.3f}\n"
+        f"  medians        {mine:.1f} and {other:.1f} {'GFLOP/s' if 'Flop' in contest.unit else 'GB/s'}\n"
+        f"  likwid kernel  {rival.name}",
+        flush=True,
+    )
+    return good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pairs", type=int, default=15, help="adjacent pairs per contest, 15 or more (default 15)")
+    pairs = max(15, parser.parse_args().pairs)
+    if not shutil.which("likwid-bench"):
+        print("likwid-bench is not installed (Debian and Ubuntu: apt-get install likwid)", file=sys.stderr)
+        return 3
+    # Read when the OpenMP runtime is loaded, which comes with torch, hence its import further up.
+    os.environ |= {"OMP_PROC_BIND": "close", "OMP_PLACES": "threads", "OMP_NUM_THREADS": str(len(CORES))}
+    return 0 if all([met(contest, pairs) for contest in contests()]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Two machines, roof by roof: measured against its datasheet, against a baseline, against a sibling. One function."""
+
+from dataclasses import dataclass
+
+from bench import theory
+from bench.roofline import Roof, Roofline
+from bench.schema import DeviceInfo
+from bench.theory import cpu as cpus
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One roof of `ours` beside its counterpart; ratio = ours / theirs, low and high from our interval and theirs."""
+
+    ours: Roof
+    theirs: Roof
+    ratio: float
+    low: float
+    high: float
+
+
+def compare(ours: Roofline, theirs: Roofline) -> tuple[Gap, ...]:
+    """A Gap for each roof of ours that theirs also has, by quantity whatever the method ("tensor.bfloat16", "dram")."""
+    gaps = []
+    for roof in ours.roofs:
+        other = theirs.find(roof.key) or theirs.find(roof.quantity)
+        if other is not None:
+            gaps.append(Gap(roof, other, roof.rate / other.rate, roof.low / other.high, roof.high / other.low))
+    return tuple(gaps)
+
+
+def datasheet(info: DeviceInfo) -> Roofline | None:
+    """What the vendor claims for a device; for a CPU of a known family what its cores could start, marked `assumed`."""
+    if info.sku:
+        try:
+            return theory.product(info.sku).roofline
+        except theory.UnknownProduct:
+            return None
+    family = next((f for f in cpus.families() if f.key == info.facts.get("family")), None)
+    if family is None or "clock_hz" not in info.facts:
+        return None
+    return family.roofline(int(info.facts["cores"]), float(info.facts["clock_hz"]))

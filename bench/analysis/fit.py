@@ -1,0 +1,220 @@
+"""From a Run to a Roofline per device: roofs with intervals, launch overhead, the ridge as a ratio and as a knee.
+
+Rates are work over (seconds - overhead), the exact inverse of Roofline.seconds, so that a datasheet that was simulated
+comes back as the datasheet.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from bench.analysis.summary import FIRST_ROUND, Summary, counting, summaries
+from bench.roofline import Roof, Roofline
+from bench.schema import DeviceInfo, Run
+from bench.stats import Estimate, estimate
+
+# A fitted Roofline that is cached beside its Run belongs to this version of the fit.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class RoofFit:
+    """A roof with what it was made of: the winning case, the losing ones, and the rate of each counted repetition."""
+
+    roof: Roof
+    winner: Summary
+    rivals: tuple[tuple[Summary, float], ...]
+    rates: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Peak over bandwidth in FLOP/B, from repetitions of the same rounds. headline: the one that the report leads with."""
+
+    compute: str
+    memory: str
+    estimate: Estimate
+    headline: bool
+
+
+@dataclass(frozen=True)
+class Knee:
+    """The ladder's own knee: asymptotes (FLOP/s, B/s) of a smooth minimum and the intensity (FLOP/B) where they cross.
+
+    sharpness p: 1/p is the half width of the rounding; infinite for a textbook corner.
+    """
+
+    intensity: Estimate
+    compute: float
+    memory: float
+    sharpness: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One device of a Run, understood. missing: roof key -> why no valid measurement supports it."""
+
+    info: DeviceInfo
+    roofline: Roofline
+    roofs: Mapping[str, RoofFit]
+    missing: Mapping[str, str]
+    ridges: tuple[Ridge, ...]
+    knee: Knee | None
+    cases: tuple[Summary, ...]
+
+    @property
+    def headline(self) -> Ridge | None:
+        return next((ridge for ridge in self.ridges if ridge.headline), None)
+
+    def above(self, case: Summary, margin: float = 0.01) -> bool:
+        """Whether a case beats its roofs beyond their intervals: a formula, a warm cache or an under-measured roof."""
+        if not case.seconds or any(key not in self.roofline for key in _asked(case)):
+            return False
+        best = Roofline("", tuple(replace(roof, rate=roof.high) for roof in self.roofline.roofs))
+        return case.seconds.high < best.seconds(case.work) * (1 - margin)
+
+    def share(self, case: Summary) -> float | None:
+        """Attained share of what the roofs allow this case (1 = on the roof); None where a roof is missing."""
+        if not case.seconds or any(key not in self.roofline for key in _asked(case)):
+            return None
+        return self.roofline.seconds(case.work) / case.seconds.value
+
+
+def _asked(case: Summary) -> list[str]:
+    return [key for key, amount in ((case.work.compute, case.work.flops), (case.work.channel, case.work.bytes)) if amount]
+
+
+def fit(run: Run) -> tuple[Fit, ...]:
+    """Every device of a Run, in its order."""
+    rows = summaries(run.measurements)
+    return tuple(_fit(info, tuple(row for row in rows if row.device == info.id)) for info in run.environment.devices)
+
+
+def _fit(info: DeviceInfo, cases: tuple[Summary, ...]) -> Fit:
+    overhead = _overhead(cases)
+    roofs, missing = {}, {}
+    for key in dict.fromkeys(case.saturates for case in cases if case.saturates):
+        claims = [case for case in cases if case.saturates == key]
+        sound = [case for case in claims if case.seconds]
+        if sound:
+            roofs[key] = _roof(key, sound, overhead, info.facts.get("caution", ""))
+        else:
+            missing[key] = next((c for case in claims for c in (case.skip, *case.causes) if c), "not measured")
+    roofline = Roofline(info.id, tuple(fitted.roof for fitted in roofs.values()), overhead)
+    return Fit(info, roofline, roofs, missing, _ridges(info, roofs), _knee(cases, overhead), cases)
+
+
+def _overhead(cases: Sequence[Summary]) -> float:
+    """Seconds per launch beyond what the bytes take: the line through the smallest and the largest cold copy.
+
+    0 where the sweep is missing.
+    """
+    copies = [
+        (case.work.bytes, case.seconds.value)
+        for case in cases
+        if case.probe == "bandwidth" and case.cache == "cold" and case.seconds and case.params.get("mix") == "copy"
+        # plain stores move bytes that are not counted, which would look like overhead
+        and case.params.get("store") != "plain"
+    ]
+    if len(copies) < 2:
+        return 0.0
+    (small, quick), (large, slow) = min(copies), max(copies)
+    if large < 100 * small or slow <= quick:
+        return 0.0
+    overhead = quick - small * (slow - quick) / (large - small)
+    # what is left of a perfect line is rounding, not a launch
+    return overhead if overhead > 1e-9 * quick else 0.0
+
+
+def _roof(key: str, claims: Sequence[Summary], overhead: float, caution: str) -> RoofFit:
+    amount = "flops" if "." in key else "bytes"
+
+    def rate(case: Summary, seconds: float) -> float:
+        # a launch shorter than the overhead measured elsewhere would turn negative: leave such a case as it is
+        return getattr(case.work, amount) / (seconds - overhead if seconds > 2 * overhead else seconds)
+
+    def first_pass(case: Summary) -> float:
+        early = [seconds for repetition, seconds in case.medians.items() if repetition < FIRST_ROUND]
+        return rate(case, min(early or case.medians.values()))
+
+    # Chosen by the first pass, stated by the rounds: the best of many, judged by the same numbers, reads too high.
+    winner = max(claims, key=first_pass)
+    rates = {repetition: rate(winner, seconds) for repetition, seconds in counting(winner.medians).items()}
+    value = estimate(list(rates.values()))
+    cautions = [caution] if caution else []
+    if winner.validity != "valid":
+        cautions.append(f"{winner.validity}: {'; '.join(winner.causes)}")
+    roof = Roof(key, value.value, value.low, value.high, value.n, _evidence(winner, value), "; ".join(cautions))
+    rivals = tuple((case, rate(case, case.seconds.value)) for case in claims if case is not winner)
+    return RoofFit(roof, winner, rivals, rates)
+
+
+def _evidence(case: Summary, value: Estimate) -> str:
+    words = ", ".join(f"{name} {text}" for name, text in case.params.items())
+    return f"{case.probe} v{case.version}: {words}; {value.kind} ({value.n} repetitions)"
+
+
+def _ridges(info: DeviceInfo, roofs: Mapping[str, RoofFit]) -> tuple[Ridge, ...]:
+    if "dram" not in roofs:
+        return ()
+    memory = roofs["dram"]
+    ridges = []
+    for key, compute in roofs.items():
+        both = sorted(compute.rates.keys() & memory.rates.keys())
+        if "." in key and both:
+            ratios = [compute.rates[r] / memory.rates[r] for r in both]
+            ridges.append(Ridge(key, "dram", estimate(ratios), key == info.headline))
+    return tuple(ridges)
+
+
+def _knee(cases: Sequence[Summary], overhead: float) -> Knee | None:
+    """A smooth minimum fitted to each repetition of the ladder; the interval is over the repetitions."""
+    rungs = [case for case in cases if case.probe == "intensity" and case.seconds]
+    repetitions = set.intersection(*(set(counting(case.medians)) for case in rungs)) if rungs else set()
+    fits = []
+    for repetition in sorted(repetitions):
+        points = [(case.work.flops, case.work.bytes, case.medians[repetition] - overhead) for case in rungs]
+        if len(points) >= 6 and all(seconds > 0 for _, _, seconds in points):
+            fits.append(smooth_minimum(points))
+    if not fits:
+        return None
+    compute, memory, rounding = (np.array(column) for column in zip(*fits, strict=True))
+    sharpness = 1 / float(np.median(rounding)) if np.median(rounding) > 1e-3 else math.inf
+    return Knee(
+        estimate((compute / memory).tolist()),
+        float(np.exp(np.mean(np.log(compute)))),
+        float(np.exp(np.mean(np.log(memory)))),
+        sharpness,
+    )
+
+
+def smooth_minimum(points: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+    """(FLOP/s, B/s, 1/p) of seconds = ((flops/peak)^p + (bytes/bandwidth)^p)^(1/p), least squares in the logarithm.
+
+    Relative errors count alike on every rung; 1/p = 0 is the sharp corner max(flops/peak, bytes/bandwidth).
+    """
+    flops, moved, seconds = (np.array(column) for column in zip(*points, strict=True))
+    log_seconds, log_moved = np.log(seconds), np.log(moved)
+    some = flops > 0
+    log_flops = np.log(np.where(some, flops, 1.0))
+
+    def residuals(x: np.ndarray) -> np.ndarray:
+        compute = np.where(some, log_flops - x[0], -np.inf)
+        memory = log_moved - x[1]
+        apart = np.abs(np.where(some, compute - memory, -np.inf))
+        joined = np.maximum(compute, memory)
+        if x[2] > 1e-9:
+            joined = joined + x[2] * np.log1p(np.exp(-apart / x[2]))
+        return joined - log_seconds
+
+    start = [float(np.log((flops / seconds).max())), float(np.log((moved / seconds).max())), 0.05]
+    solved = least_squares(residuals, start, bounds=([-np.inf, -np.inf, 0.0], [np.inf, np.inf, 1.0]), xtol=1e-12, ftol=1e-12)
+    best = solved.x
+    # a sharp corner sits on the bound, which an interior method only approaches: try it exactly
+    sharp = least_squares(lambda x: residuals(np.array([x[0], x[1], 0.0])), start[:2], xtol=1e-14, ftol=1e-14)
+    if sharp.cost <= solved.cost:
+        best = [*sharp.x, 0.0]
+    return float(np.exp(best[0])), float(np.exp(best[1])), float(best[2])

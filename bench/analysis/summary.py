@@ -1,0 +1,94 @@
+"""A Run's measurements as one row per case: its repetitions together, skips and failures included."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench.schema import Measurement
+from bench.stats import Estimate, estimate
+from bench.work import Work
+
+# Repetition 0 belongs to the first pass over the probes, 1 to a search's winner within that pass; from here on rounds.
+FIRST_ROUND = 2
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One case of one device. seconds: per launch, over the repetitions that count; None where nothing sound was measured.
+
+    medians: repetition -> median seconds of the sound ones. samples: all seconds of the last repetition (the tail of a
+    collective). validity: the worst of what counts; causes: why, or why there is nothing.
+    """
+
+    device: str
+    probe: str
+    version: int
+    params: Mapping[str, Any]
+    work: Work
+    cache: str
+    regime: str
+    saturates: str
+    medians: Mapping[int, float]
+    seconds: Estimate | None
+    samples: tuple[float, ...]
+    clock_hz: float | None
+    validity: str
+    causes: tuple[str, ...]
+    skip: str
+    notes: Mapping[str, str]
+
+    @property
+    def flop_rate(self) -> float | None:
+        """FLOP/s, or None without time or flops."""
+        return self.work.flops / self.seconds.value if self.seconds and self.work.flops else None
+
+    @property
+    def byte_rate(self) -> float | None:
+        """B/s, or None without time or bytes."""
+        return self.work.bytes / self.seconds.value if self.seconds and self.work.bytes else None
+
+
+def summaries(measurements: Iterable[Measurement]) -> tuple[Summary, ...]:
+    """One Summary per (device, case), in the order of first appearance."""
+    grouped: dict[Any, list[Measurement]] = {}
+    for m in measurements:
+        grouped.setdefault((m.device, m.key), []).append(m)
+    return tuple(_summary(group) for group in grouped.values())
+
+
+def counting(medians: Mapping[int, float]) -> Mapping[int, float]:
+    """The repetitions that state a value: the rounds, because the first pass chose the winners; else what there is."""
+    rounds = {repetition: value for repetition, value in medians.items() if repetition >= FIRST_ROUND}
+    return rounds or medians
+
+
+def _summary(group: list[Measurement]) -> Summary:
+    sound = [m for m in group if m.sound]
+    medians = {m.repetition: m.median for m in sound}
+    counted = [m for m in sound if m.repetition in counting(medians)]
+    first, last = group[0], (sound or group)[-1]
+    clocks = [clock for m in counted for clock in m.clock_hz]
+    causes = tuple(dict.fromkeys(reason for m in (counted or group) for reason in m.reasons))
+    return Summary(
+        device=first.device,
+        probe=first.probe,
+        version=first.version,
+        params=first.params,
+        work=first.work,
+        cache=first.cache,
+        regime=last.regime,
+        saturates=next((m.saturates for m in group if m.saturates), ""),
+        medians=medians,
+        seconds=estimate(list(counting(medians).values())) if medians else None,
+        samples=last.seconds,
+        clock_hz=sum(clocks) / len(clocks) if clocks else None,
+        validity=_worst(counted or group),
+        causes=causes,
+        skip=next((m.skip for m in group if m.skip), "") if not sound else "",
+        notes=last.notes,
+    )
+
+
+def _worst(group: list[Measurement]) -> str:
+    order = ("invalid", "suspect", "valid")
+    return next(word for word in order if any(m.validity == word for m in group))

@@ -1,0 +1,159 @@
+"""Probes x device -> a stream of measurements: first every probe in order, then the headline cases again in rounds.
+
+The first round chooses winners (a search's best shape, an envelope's best mix); later rounds repeat every case that
+claims a roof, shuffled, with fresh buffers, and state what the winners are worth.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench import units
+from bench.device import Device
+from bench.measure import Budget, measure
+from bench.probes import Probe
+from bench.schema import Case, Key, Measurement, case_key
+from bench.store import utc_now
+
+
+@dataclass(frozen=True)
+class Task:
+    """A case about to be measured, with what a watchdog needs: its key and how long it may take (seconds)."""
+
+    probe: Probe
+    case: Case
+    repetition: int
+    patience: float
+
+    @property
+    def key(self) -> Key:
+        return case_key(self.probe.name, self.probe.version, self.case.params)
+
+
+# What is known of a case before it runs: done (its seconds) or lost (a crash took the process that ran it).
+History = Mapping[tuple[Key, int], float | None]
+
+
+def session(
+    device: Device,
+    probes: Sequence[Probe],
+    budget: Budget,
+    seed: int = 0,
+    history: History | None = None,
+    announce: Callable[[Task], None] = lambda task: None,
+) -> Iterator[Measurement]:
+    """Measures the probes on one device (every rank runs the same session, rank 0 decides).
+
+    history replays what an earlier process of the same Run did: its cases are not measured again, their seconds go to
+    the generators as if they had been. announce is told of each task before it starts.
+    """
+    history = history or {}
+    repeated: dict[Key, tuple[Probe, Case]] = {}
+    deadline = time.perf_counter() + budget.total
+    for probe in probes:
+        guide = _Guide(budget)
+        cases = probe.cases(device.info, budget)
+        seconds: float | None = None
+        claimed: set[tuple[Key, int]] = set()
+        try:
+            case = next(cases)
+            while True:
+                key = case_key(probe.name, probe.version, case.params)
+                # a search yields its winner again: the same key, now with a claim, so it starts at repetition 1
+                repetition = 1 if (key, 0) in claimed else 0
+                claimed.add((key, repetition))
+                case = replace(case, skip=case.skip or guide.objection(case))
+                if not case.repeated and not case.skip and device.agree(time.perf_counter() > deadline):
+                    case = replace(case, skip=f"the {budget.name} budget's {units.seconds(budget.total)} were spent before it")
+                task = Task(probe, case, repetition, guide.patience(case))
+                if (key, repetition) in history:
+                    seconds = history[key, repetition]
+                else:
+                    announce(task)
+                    measurement = measure(device, probe.name, probe.version, case, budget, repetition)
+                    yield measurement
+                    seconds = measurement.median if measurement.seconds else None
+                seconds = device.agree(seconds)
+                if seconds:
+                    guide.learn(case, seconds)
+                    if case.repeated:
+                        repeated[key] = (probe, case)
+                case = cases.send(seconds)
+        except StopIteration:
+            pass
+    yield from _rounds(device, repeated, budget, seed, history, announce)
+
+
+def _rounds(device, repeated, budget, seed, history, announce) -> Iterator[Measurement]:
+    shuffle = random.Random(seed)
+    for index in range(1, budget.rounds):
+        order = list(repeated.items())
+        shuffle.shuffle(order)
+        for key, (probe, case) in order:
+            # round numbers are shared by all cases, so that ratios pair what was measured together; 1 is a search's own
+            repetition = index + 1
+            if (key, repetition) in history:
+                continue
+            announce(Task(probe, case, repetition, _Guide(budget).patience(case)))
+            yield measure(device, probe.name, probe.version, case, budget, repetition)
+
+
+class _Guide:
+    """Predicts a case from the last one of its kind, so that a hopeless one is skipped instead of waited for."""
+
+    def __init__(self, budget: Budget):
+        self._budget = budget
+        self._last: dict[str, tuple[Case, float]] = {}
+
+    def learn(self, case: Case, seconds: float) -> None:
+        self._last[_kind(case)] = (case, seconds)
+
+    def predicted(self, case: Case) -> tuple[float, Case] | None:
+        if _kind(case) not in self._last:
+            return None
+        last, seconds = self._last[_kind(case)]
+        grown = [getattr(case.work, what) / getattr(last.work, what) for what in ("flops", "bytes") if getattr(last.work, what)]
+        return seconds * max(1.0, *grown), last
+
+    def objection(self, case: Case) -> str:
+        prediction = self.predicted(case)
+        if not prediction or prediction[0] <= self._budget.launch:
+            return ""
+        seconds, last = prediction
+        smaller = ", ".join(f"{name} {value}" for name, value in last.params.items() if case.params.get(name) != value)
+        return (
+            f"predicted to take {units.seconds(seconds)} a launch, from {smaller or 'the same case'}; "
+            f"the {self._budget.name} budget allows {units.seconds(self._budget.launch)}"
+        )
+
+    def patience(self, case: Case) -> float:
+        """Seconds after which a case is taken for hung: far beyond any honest run of it."""
+        prediction = self.predicted(case)
+        launch = prediction[0] if prediction else 1.0
+        share = self._budget.headline if case.repeated else self._budget.case
+        return 60 + 20 * share + 100 * launch
+
+
+def _kind(case: Case) -> str:
+    """Cases of one kind predict each other: the same arithmetic, the same phase."""
+    return f"{case.params.get('phase', '')}/{case.work.compute or case.work.channel}/{case.cache}"
+
+
+def lost(task: Task, device: str, cause: str) -> Measurement:
+    """The record of a case whose process died under it."""
+    return Measurement(
+        probe=task.probe.name,
+        version=task.probe.version,
+        device=device,
+        params=dict(task.case.params),
+        work=task.case.work,
+        saturates=task.case.saturates,
+        cache=task.case.cache,
+        regime=task.case.regime,
+        repetition=task.repetition,
+        started=utc_now(),
+        stop_reason="crashed",
+        validity="invalid",
+        reasons=(cause,),
+    )

@@ -1,0 +1,371 @@
+"""One supervised process per device: a crash or a hang costs one case, never the Run.
+
+Children measure and send what they have; this process watches them and is the only one that writes. Children that die
+are started again with the history of what was done, and go on behind the case that killed them.
+"""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from bench import units
+from bench.device import DeviceError, cpu, open_device
+from bench.measure import Budget
+from bench.probes import Probe, select
+from bench.schema import DeviceInfo, Measurement
+from bench.session import lost, session
+
+# Opening a device loads torch, a driver and maybe compiles; a cold file system on a busy node takes its time.
+_OPENING = 300.0
+_MAX_CRASHES = 8
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A device answered."""
+
+    info: DeviceInfo
+
+
+@dataclass(frozen=True)
+class Started:
+    """A case is about to run; `record` is what is stored if it never comes back."""
+
+    record: Measurement
+    patience: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A whole device cannot go on."""
+
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """A child's place in its group: its device, its rank of `world`, and where the ranks meet ("" for a lone one).
+
+    ranks: devices of this kind in the Run. algorithms: the only ones that this group runs, all for none.
+    """
+
+    name: str
+    rank: int
+    world: int
+    ranks: int
+    meeting: str = ""
+    algorithms: tuple[str, ...] = ()
+
+
+Event = Opened | Started | Measured | Failed
+
+
+def run(devices: Sequence[str], probes: Sequence[Probe], budget: Budget, seed: int) -> Iterator[Event]:
+    """Events of a whole Run, every device's Opened first. Closing the iterator ends every child."""
+    if devices[0].startswith("sim:"):
+        yield from _simulated(devices[0], probes, budget, seed)
+        return
+    # GPUs run at once: they share nothing but the host. The host's own cores are measured when nothing else runs.
+    gpus = [name for name in devices if name != "cpu"]
+    groups = [_alone(name, len(gpus), budget, seed) for name in gpus]
+    host = [_alone("cpu", 1, budget, seed)] if "cpu" in devices else []
+    with _ended(groups + host):
+        yield from _opened(groups + host)
+        for members in (groups, host):
+            # a collective on a device without peers is one skip, which the device says itself
+            yield from _watch(members, lambda info: [p.name for p in probes if not p.together or info.ranks < 2])
+        ready = [group.info for group in groups + host if group.info]
+    together = [p.name for p in probes if p.together]
+    if together:
+        for group in _gangs(ready, budget, seed):
+            with _ended([group]):
+                # the parent knows these devices already; a second Opened would only repeat it
+                yield from (e for e in _opened([group]) if isinstance(e, Failed))
+                yield from _watch([group], lambda info: together)
+
+
+def _simulated(text: str, probes: Sequence[Probe], budget: Budget, seed: int) -> Iterator[Event]:
+    from bench.device.sim import open_simulated
+
+    devices = open_simulated(text)
+    yield from (Opened(device.info) for device in devices)
+    peers = tuple(device.info.id for device in devices)
+    for device in devices:
+        for measurement in session(device, [p for p in probes if not p.together], budget, seed):
+            yield Measured(measurement)
+    for measurement in session(devices[0], [p for p in probes if p.together], budget, seed):
+        yield Measured(replace(measurement, devices=peers if len(peers) > 1 else ()))
+
+
+@dataclass
+class _Group:
+    """The processes that act as one: a single device, or the ranks of a collective. Rank 0 speaks for them."""
+
+    device: str
+    names: Sequence[str]
+    ranks: int
+    budget: Budget
+    seed: int
+    environment: Mapping[str, str]
+    peers: tuple[str, ...] = ()
+    algorithms: tuple[str, ...] = ()
+    processes: list[Any] = field(default_factory=list)
+    pipe: Connection | None = None
+    info: DeviceInfo | None = None
+    task: Started | None = None
+    heard: float = 0.0
+    crashes: int = 0
+    history: dict = field(default_factory=dict)
+    folder: str = ""
+
+    def start(self) -> None:
+        """Raises nothing: a child that cannot open its device says so through the pipe."""
+        context = multiprocessing.get_context("spawn")
+        self.pipe, child = context.Pipe()
+        world = len(self.names)
+        # a file that does not exist yet is where the ranks find each other: no port to be taken by someone else
+        folder = tempfile.mkdtemp(prefix="ridgepoint-ranks-") if self.peers else ""
+        meeting = f"{folder}/meeting" if folder else ""
+        self.folder = folder
+        with _environment(self.environment):
+            self.processes = [
+                context.Process(
+                    target=_child,
+                    args=(child if rank == 0 else None, Place(name, rank, world, self.ranks, meeting, self.algorithms)),
+                    kwargs={"budget": self.budget, "seed": self.seed},
+                    daemon=True,
+                )
+                for rank, name in enumerate(self.names)
+            ]
+            for process in self.processes:
+                process.start()
+        child.close()
+        self.task, self.heard = None, time.monotonic()
+
+    def begin(self, probes: list[str]) -> None:
+        try:
+            self.pipe.send((probes, dict(self.history)))
+        except OSError:
+            pass  # a child that died is found by the watch
+        self.heard = time.monotonic()
+
+    def patience(self) -> float:
+        return self.task.patience if self.task else _OPENING
+
+    def end(self) -> None:
+        for process in self.processes:
+            if process.is_alive():
+                process.kill()
+        for process in self.processes:
+            process.join(10)
+        if self.pipe:
+            self.pipe.close()
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.processes, self.pipe, self.folder = [], None, ""
+
+    def cause(self) -> str:
+        """Why the children are gone, in words."""
+        for process in self.processes:
+            process.join(1)
+            code = process.exitcode
+            if code is not None and code < 0:
+                name = signal.Signals(-code).name
+                hint = " (out of memory?)" if name == "SIGKILL" else ""
+                return f"the process died of {name}{hint}"
+            if code:
+                return f"the process ended with code {code}"
+        return "the process ended early"
+
+
+def _alone(name: str, ranks: int, budget: Budget, seed: int) -> _Group:
+    return _Group(name, [name], ranks, budget, seed, _pinning(name))
+
+
+def _gangs(infos: list[DeviceInfo], budget: Budget, seed: int) -> Iterator[_Group]:
+    """The groups that act together: the host's ranks, the GPUs once per algorithm; one lone device for its skip."""
+    gpus = [info for info in infos if info.id != "cpu"]
+    local = {"GLOO_SOCKET_IFNAME": "lo"}
+    for info in infos:
+        if info.id == "cpu":
+            names = ["cpu"] * info.ranks
+            yield _Group("cpu", names, info.ranks, budget, seed, _pinning("cpu") | local, peers=tuple(names))
+    if len(gpus) > 1:
+        names = [info.id for info in gpus]
+        for algorithm in gpus[0].algorithms:
+            # NCCL reads its settings once per process, so each algorithm has processes of its own
+            settings = local | ({"NCCL_NVLS_ENABLE": "0", "NCCL_ALGO": "Ring"} if algorithm == "ring" else {})
+            yield _Group(names[0], names, len(names), budget, seed, settings, peers=tuple(names), algorithms=(algorithm,))
+
+
+def _pinning(name: str) -> dict[str, str]:
+    return {} if name != "cpu" else cpu.pinned_environment()
+
+
+def _opened(groups: Sequence[_Group]) -> Iterator[Event]:
+    """Starts the groups and waits for each to answer."""
+    for group in groups:
+        group.start()
+    for group in groups:
+        try:
+            kind, value = group.pipe.recv() if group.pipe.poll(_OPENING) else ("failed", "did not answer while opening")
+        except EOFError:
+            kind, value = "failed", group.cause()
+        if kind == "opened":
+            group.info = value
+            yield Opened(value)
+        else:
+            group.end()
+            yield Failed(group.device, value)
+
+
+def _watch(groups: Sequence[_Group], choose: Callable[[DeviceInfo], list[str]]) -> Iterator[Event]:
+    """Runs the chosen probes on opened groups at once, until each is done or given up."""
+    active = [group for group in groups if group.info]
+    for group in active:
+        group.begin(choose(group.info))
+    while active:
+        pipes = {group.pipe: group for group in active}
+        ready = wait(pipes, timeout=1.0)
+        for pipe in ready:
+            group = pipes[pipe]
+            try:
+                kind, value = pipe.recv()
+            except (EOFError, OSError):
+                yield from _crashed(group, group.cause(), choose, active)
+                continue
+            group.heard = time.monotonic()
+            if kind == "started":
+                group.task = value
+                yield value
+            elif kind == "measured":
+                group.task = None
+                value = replace(value, devices=group.peers)
+                group.history[value.key, value.repetition] = value.median if value.seconds else None
+                yield Measured(value)
+            elif kind == "broken":
+                yield from _crashed(group, value, choose, active)
+            elif kind == "failed":
+                active.remove(group)
+                group.end()
+                yield Failed(group.device, value)
+            else:  # done
+                active.remove(group)
+                group.end()
+        for group in list(active):
+            if time.monotonic() - group.heard > group.patience():
+                waited = units.seconds(group.patience())
+                yield from _crashed(group, f"no sign of life for {waited}: taken for hung and ended", choose, active)
+            elif any(p.exitcode not in (None, 0) for p in group.processes) and not group.pipe.poll():
+                # a rank died: its peers wait for it for ever
+                yield from _crashed(group, group.cause(), choose, active)
+
+
+def _crashed(group: _Group, cause: str, choose: Callable, active: list[_Group]) -> Iterator[Event]:
+    group.crashes += 1
+    task = group.task
+    group.end()
+    if task:
+        record = replace(task.record, reasons=(cause,), devices=group.peers)
+        group.history[record.key, record.repetition] = None
+        yield Measured(record)
+    if group.crashes >= _MAX_CRASHES or not task:
+        active.remove(group)
+        yield Failed(group.device, cause if not task else f"{cause}; given up after {group.crashes} crashes")
+        return
+    for event in _opened([group]):
+        if isinstance(event, Failed):
+            active.remove(group)
+            yield event
+            return
+    group.begin(choose(group.info))
+
+
+@contextmanager
+def _ended(groups: Sequence[_Group]) -> Iterator[None]:
+    """No child outlives its part of the Run, whatever ends it."""
+    try:
+        yield
+    finally:
+        for group in groups:
+            group.end()
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Spawned children inherit the environment of this moment."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _child(pipe: Connection | None, place: Place, budget: Budget, seed: int) -> None:
+    """The whole life of a measuring process. Only rank 0 has a pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    try:
+        if place.meeting:
+            _join(place)
+        device = open_device(place.name, seed + place.rank, place.rank, place.world, place.ranks)
+        if place.algorithms:
+            device.info = replace(device.info, algorithms=place.algorithms)
+        if pipe:
+            pipe.send(("opened", device.info))
+        # every rank runs the same generators over the same info, or their searches would diverge
+        names, history = device.agree(pipe.recv() if pipe else None)
+        for measurement in session(device, select(names), budget, seed, history, _announcer(pipe, device.info.id)):
+            if pipe:
+                pipe.send(("measured", measurement))
+        device.close()
+        if pipe:
+            pipe.send(("done", None))
+    except DeviceError as error:
+        if pipe:
+            pipe.send(("failed", str(error)))
+    except (EOFError, BrokenPipeError):
+        pass  # the parent is gone, and with it the reason to go on
+    except Exception as error:
+        # what poisons a process (a device-side fault, a bug of ours): the parent records it against the case
+        if pipe:
+            pipe.send(("broken", f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no message'}"))
+        os._exit(70)  # a poisoned context may hang in its own clean-up
+
+
+def _announcer(pipe: Connection | None, device: str):
+    if not pipe:
+        return lambda task: None
+    return lambda task: pipe.send(("started", Started(lost(task, device, ""), task.patience)))
+
+
+def _join(place: Place) -> None:
+    import datetime
+
+    import torch.distributed as dist
+
+    backend = "gloo" if place.name == "cpu" else "cpu:gloo,cuda:nccl"
+    if place.name != "cpu":
+        import torch
+
+        torch.cuda.set_device(int(place.name.removeprefix("cuda:")))
+    limit = datetime.timedelta(seconds=120)
+    dist.init_process_group(backend, init_method=f"file://{place.meeting}", rank=place.rank, world_size=place.world, timeout=limit)
