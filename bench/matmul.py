@@ -7,34 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from bench.device import CheckFailed, Device, Unsupported
-
-_TORCH = {
-    "float64": "float64",
-    "float32": "float32",
-    "tf32": "float32",
-    "float16": "float16",
-    "bfloat16": "bfloat16",
-    "float8_e4m3": "float8_e4m3fn",
-    "int8": "int8",
-    "int32": "int32",
-}
+from bench.device import CheckFailed, Device
 
 # Largest relative error ||out - ref|| / ||ref|| of a sound product: the dtype's own rounding with headroom.
 _TOLERANCE = {"float64": 1e-12, "float32": 1e-4, "tf32": 3e-3, "float16": 5e-3, "bfloat16": 2e-2, "float8_e4m3": 1e-1, "int8": 0.0}
 
 # What the product is written as: the accumulator's type for int8, bfloat16 for float8, else the operands'.
 OUT = {"int8": "int32", "float8_e4m3": "bfloat16"}
-
-
-def torch_dtype(name: str) -> Any:
-    """torch's dtype of that name. Raises Unsupported for one that this torch lacks."""
-    import torch
-
-    try:
-        return getattr(torch, _TORCH[name])
-    except (KeyError, AttributeError):
-        raise Unsupported(f"torch {torch.__version__} has no dtype {name}") from None
 
 
 def operands(device: Device, m: int, n: int, k: int, dtype: str, batch: int = 0) -> tuple[Any, Any, Any]:

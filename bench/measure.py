@@ -144,11 +144,11 @@ def _warm(device: Device, case: Case, launches: Sequence, share: float) -> float
 
 
 def _stop(seconds: list[float], least: int, most: int, spent: float, share: float, whole: bool) -> str:
-    """Why to stop now, or "". `whole`: the case asked for a number of samples and gets it, up to ten shares."""
+    """Why to stop now, or "". `whole`: the case asked for a number of samples and gets it, up to a hundred shares."""
     if len(seconds) >= most:
         return f"{most} samples"
     if len(seconds) >= least and median_half_width(seconds) < PRECISION:
         return f"median known to {100 * PRECISION:g} %"
-    if seconds and spent >= share * (10 if whole else 1):
+    if seconds and spent >= share * (100 if whole else 1):
         return "the case's share of the budget is spent"
     return ""

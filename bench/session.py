@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from bench import units
 from bench.device import Device
 from bench.measure import Budget, measure
-from bench.probes import Probe
-from bench.schema import Case, Key, Measurement, case_key
+from bench.probes import Probe, describe
+from bench.schema import Case, DeviceInfo, Key, Measurement, case_key
 from bench.store import utc_now
 
 
@@ -51,8 +51,8 @@ def session(
     history = history or {}
     repeated: dict[Key, tuple[Probe, Case]] = {}
     deadline = time.perf_counter() + budget.total
+    guide = _Guide(budget)
     for probe in probes:
-        guide = _Guide(budget)
         cases = probe.cases(device.info, budget)
         seconds: float | None = None
         claimed: set[tuple[Key, int]] = set()
@@ -82,10 +82,6 @@ def session(
                 case = cases.send(seconds)
         except StopIteration:
             pass
-    yield from _rounds(device, repeated, budget, seed, history, announce)
-
-
-def _rounds(device, repeated, budget, seed, history, announce) -> Iterator[Measurement]:
     shuffle = random.Random(seed)
     for index in range(1, budget.rounds):
         order = list(repeated.items())
@@ -95,35 +91,43 @@ def _rounds(device, repeated, budget, seed, history, announce) -> Iterator[Measu
             repetition = index + 1
             if (key, repetition) in history:
                 continue
-            announce(Task(probe, case, repetition, _Guide(budget).patience(case)))
+            announce(Task(probe, case, repetition, guide.patience(case)))
             yield measure(device, probe.name, probe.version, case, budget, repetition)
 
 
 class _Guide:
-    """Predicts a case from the last one of its kind, so that a hopeless one is skipped instead of waited for."""
+    """Predicts a case from the best rates that its kind has shown, so that a hopeless one is skipped instead of waited for.
+
+    Optimistic on purpose: it may let a case through that takes a few times longer, it does not skip what would do.
+    """
 
     def __init__(self, budget: Budget):
         self._budget = budget
-        self._last: dict[str, tuple[Case, float]] = {}
+        self._best: dict[tuple[str, str], tuple[float, Case]] = {}
 
     def learn(self, case: Case, seconds: float) -> None:
-        self._last[_kind(case)] = (case, seconds)
+        for amount in ("flops", "bytes"):
+            rate, known = getattr(case.work, amount) / seconds, self._best.get((_kind(case), amount))
+            if rate and (known is None or rate > known[0]):
+                self._best[_kind(case), amount] = (rate, case)
 
     def predicted(self, case: Case) -> tuple[float, Case] | None:
-        if _kind(case) not in self._last:
-            return None
-        last, seconds = self._last[_kind(case)]
-        grown = [getattr(case.work, what) / getattr(last.work, what) for what in ("flops", "bytes") if getattr(last.work, what)]
-        return seconds * max(1.0, *grown), last
+        """Seconds of one launch, and the case that says so."""
+        known = [
+            (getattr(case.work, amount) / best[0], best[1])
+            for amount in ("flops", "bytes")
+            if (best := self._best.get((_kind(case), amount)))
+        ]
+        return max(known, key=lambda each: each[0]) if known else None
 
     def objection(self, case: Case) -> str:
         prediction = self.predicted(case)
         if not prediction or prediction[0] <= self._budget.launch:
             return ""
-        seconds, last = prediction
-        smaller = ", ".join(f"{name} {value}" for name, value in last.params.items() if case.params.get(name) != value)
+        seconds, best = prediction
+        other = ", ".join(f"{name} {value}" for name, value in best.params.items() if case.params.get(name) != value)
         return (
-            f"predicted to take {units.seconds(seconds)} a launch, from {smaller or 'the same case'}; "
+            f"predicted to take {units.seconds(seconds)} a launch at the best rate seen ({other or 'the same case'}); "
             f"the {self._budget.name} budget allows {units.seconds(self._budget.launch)}"
         )
 
@@ -132,12 +136,38 @@ class _Guide:
         prediction = self.predicted(case)
         launch = prediction[0] if prediction else 1.0
         share = self._budget.headline if case.repeated else self._budget.case
-        return 60 + 20 * share + 100 * launch
+        return 60 + 200 * share + 200 * launch
 
 
 def _kind(case: Case) -> str:
     """Cases of one kind predict each other: the same arithmetic, the same phase."""
     return f"{case.params.get('phase', '')}/{case.work.compute or case.work.channel}/{case.cache}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a probe is about to do on a device: its cases, how many are skipped at once, and an estimate in seconds."""
+
+    probe: Probe
+    cases: int
+    skipped: int
+    seconds: float
+
+
+# Allocating and filling buffers, checking the result, starting the next case; seen on the slowest device, a CPU.
+_CASE_COST = 0.12
+
+
+def plans(info: DeviceInfo, probes: Sequence[Probe], budget: Budget) -> list[Plan]:
+    """The plan of a Run before it starts: an upper estimate, since predicted skips and early stops are not foreseen."""
+    found = []
+    for probe in probes:
+        cases = describe(info, probe, budget)
+        kept = [case for case in cases if not case.skip]
+        seconds = sum(budget.case + _CASE_COST for case in kept if not case.repeated)
+        seconds += sum((budget.headline + _CASE_COST) * budget.rounds for case in kept if case.repeated)
+        found.append(Plan(probe, len(cases), len(cases) - len(kept), seconds if not info.simulated else 0.0))
+    return found
 
 
 def lost(task: Task, device: str, cause: str) -> Measurement:

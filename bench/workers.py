@@ -18,7 +18,7 @@ from typing import Any
 
 from bench import units
 from bench.device import DeviceError, cpu, open_device
-from bench.measure import Budget
+from bench.measure import BUDGETS, Budget
 from bench.probes import Probe, select
 from bench.schema import DeviceInfo, Measurement
 from bench.session import lost, session
@@ -96,6 +96,17 @@ def run(devices: Sequence[str], probes: Sequence[Probe], budget: Budget, seed: i
                 # the parent knows these devices already; a second Opened would only repeat it
                 yield from (e for e in _opened([group]) if isinstance(e, Failed))
                 yield from _watch([group], lambda info: together)
+
+
+def opened(devices: Sequence[str]) -> list[DeviceInfo]:
+    """What a Run on these devices would see, without measuring. Raises DeviceError where one does not answer."""
+    found = []
+    for event in run(devices, [], BUDGETS["quick"], 0):
+        if isinstance(event, Failed):
+            raise DeviceError(f"{event.device}: {event.reason}")
+        if isinstance(event, Opened):
+            found.append(event.info)
+    return found
 
 
 def _simulated(text: str, probes: Sequence[Probe], budget: Budget, seed: int) -> Iterator[Event]:

@@ -36,7 +36,7 @@ enum { BYTES = 32 };
 #else
 enum { BYTES = 16 };
 #endif
-enum { LANES = BYTES / 4, BLOCK = 128, CHUNK = 256, FOLD = 1 << 20, SUMS = 8 };
+enum { LANES = BYTES / 4, BLOCK = 128, CHUNK = 256, FOLD = 1 << 19, SUMS = 8 };
 
 typedef float vec __attribute__((vector_size(BYTES)));
 
@@ -71,23 +71,28 @@ INLINE long long chunk(long long n, int thread) { return n / CHUNK * thread / om
 
 long long threads(void) { return omp_get_max_threads(); }
 
-/* Independent accumulators hide the latency of the addition. They are folded into a double before they grow so large
+/* Independent accumulators hide the latency of the addition; half of them walk the second half of the thread's chunk,
+   as two streams of lines keep a prefetcher busier than one. They are folded into a double before they grow so large
    that single elements would be rounded away. */
 void read(const float *x, double *out, long long n, long long passes) {
     double total = 0;
 #pragma omp parallel reduction(+ : total)
     {
-        const long long begin = chunk(n, omp_get_thread_num()), end = chunk(n, omp_get_thread_num() + 1);
+        const long long begin = chunk(n, omp_get_thread_num()), half = (chunk(n, omp_get_thread_num() + 1) - begin) / 2;
+        const float *first = x + begin, *second = first + half;
         vec sums[SUMS] = {{0}};
         long long pending = 0;
         for (long long pass = 0; pass < passes; pass++)
-            for (long long i = begin; i < end;) {
-                const long long stop = end - i < FOLD ? end : i + FOLD;
+            for (long long i = 0; i < half;) {
+                const long long stop = half - i < FOLD ? half : i + FOLD;
                 pending += stop - i;
-                for (; i < stop; i += SUMS * LANES)
-                    for (int k = 0; k < SUMS; k++) sums[k] += *(const vec *)(x + i + k * LANES);
+                for (; i < stop; i += SUMS / 2 * LANES)
+                    for (int k = 0; k < SUMS / 2; k++) {
+                        sums[k] += *(const vec *)(first + i + k * LANES);
+                        sums[SUMS / 2 + k] += *(const vec *)(second + i + k * LANES);
+                    }
                 FENCE;
-                if (pending >= FOLD || (i == end && pass == passes - 1)) {
+                if (pending >= FOLD || (i == half && pass == passes - 1)) {
                     const vec sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
                     float lanes[LANES];
                     memcpy(lanes, &sum, sizeof sum);

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, cc
-from bench.matmul import torch_dtype
+from bench.device.dtypes import torch_dtype
 from bench.schema import Cache, Case, DeviceInfo
 from bench.theory import cpu as families
 

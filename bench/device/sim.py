@@ -154,7 +154,7 @@ class SimDevice:
     def empty(self, *shape: int, dtype: str) -> Any:
         import torch
 
-        from bench.matmul import torch_dtype
+        from bench.device.dtypes import torch_dtype
 
         return torch.empty(shape, dtype=torch_dtype(dtype), device="meta")
 

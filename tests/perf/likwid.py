@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from statistics import median, quantiles
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -25,12 +24,8 @@ SECONDS = 0.5
 GB = 1_000_000_000
 
 
-@dataclass(frozen=True)
-class Side:
-    """One way to run a benchmark: rate(seconds) runs it for about so long and returns units per second."""
-
-    name: str
-    rate: Callable[[float], float]
+# Runs a benchmark for about so many seconds and returns its rate, in FLOP/s or B/s.
+Rate = Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -38,22 +33,26 @@ class Contest:
     """Our kernel against the best of likwid's `candidates` (pairs of kernel and size in bytes)."""
 
     name: str
-    ours: Side
+    ours: Rate
     candidates: tuple[tuple[str, int], ...]
     unit: str
     target: float
 
 
-def launches(launch: Callable[[], None], amount: float) -> Callable[[float], float]:
-    """The rate of one of our kernels, `amount` flops or bytes per launch."""
+def once(launch: Callable[[int], None], amount: float) -> Rate:
+    """The rate of launch(count), which does count * `amount` flops or bytes in one launch.
+
+    One, because likwid-bench's threads meet only at its start and its end too: where another process takes part of a
+    core, each further barrier makes every thread wait for the unlucky one.
+    """
 
     def elapsed(count: int) -> float:
         start = time.perf_counter()
-        for _ in range(count):
-            launch()
+        launch(count)
         return time.perf_counter() - start
 
-    one = [elapsed(1), elapsed(1)][-1]
+    elapsed(1)
+    one = elapsed(4) / 4
 
     def rate(seconds: float) -> float:
         count = max(1, round(seconds / one))
@@ -62,7 +61,7 @@ def launches(launch: Callable[[], None], amount: float) -> Callable[[float], flo
     return rate
 
 
-def likwid(kernel: str, size: int, unit: str) -> Side:
+def likwid(kernel: str, size: int, unit: str) -> Rate:
     """likwid-bench running `kernel` over `size` bytes; raises RuntimeError with its own words where it cannot."""
 
     def run(iterations: int) -> tuple[float, float]:
@@ -71,7 +70,7 @@ def likwid(kernel: str, size: int, unit: str) -> Side:
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, CORES)
         )
-        took, rate = (re.search(rf"^{re.escape(key)}:\s+(\S+)", done.stdout, re.M) for key in ("Time", unit))
+        took, rate = (re.search(rf"^{re.escape(key)}:\s+(\S+)", done.stdout, re.MULTILINE) for key in ("Time", unit))
         if done.returncode or not (took and rate):
             raise RuntimeError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()[-500:]}")
         return float(took[1]), float(rate[1]) * 1e6
@@ -79,19 +78,20 @@ def likwid(kernel: str, size: int, unit: str) -> Side:
     iterations = 10
     while (took := run(iterations)[0]) < SECONDS / 4:
         iterations = max(2 * iterations, min(100 * iterations, round(iterations * SECONDS / 2 / took)))
-    return Side(f"{kernel} at {size // 1000} kB", lambda seconds: run(max(1, round(iterations * seconds / took)))[1])
+    return lambda seconds: run(max(1, round(iterations * seconds / took)))[1]
 
 
-def best(contest: Contest) -> Side:
-    """The fastest candidate by the median of three short runs each, the candidates taking turns."""
-    sides = []
+def best(contest: Contest) -> tuple[str, Rate]:
+    """likwid's fastest candidate by the median of three short runs each, the candidates taking turns."""
+    rivals: dict[str, Rate] = {}
     for kernel, size in contest.candidates:
         try:
-            sides.append(likwid(kernel, size, contest.unit))
+            rivals[f"{kernel} at {size // 1000} kB"] = likwid(kernel, size, contest.unit)
         except RuntimeError as error:  # an instruction that this CPU lacks
-            print(f"  {kernel} does not run here: {error}", file=sys.stderr)
-    rates = [[side.rate(SECONDS / 2) for side in sides] for _ in range(3)]
-    return max(zip(sides, zip(*rates, strict=True), strict=True), key=lambda pair: median(pair[1]))[0]
+            print(f"  {error}", file=sys.stderr)
+    rounds = [{name: rate(SECONDS / 2) for name, rate in rivals.items()} for _ in range(3)]
+    name = max(rivals, key=lambda name: median(rates[name] for rates in rounds))
+    return name, rivals[name]
 
 
 def contests() -> tuple[Contest, ...]:
@@ -101,9 +101,8 @@ def contests() -> tuple[Contest, ...]:
     from bench.device import Kernel, cc
     from bench.work import fma_loop, stream
 
-    def ours(name: str, function: str, amount: float, *arguments: object) -> Side:
-        launch = cc.function(Kernel(name, function, print, elements=2))
-        return Side(f"{name}.c {function}", launches(partial(launch, *arguments), amount))
+    def ours(name: str, function: str) -> Callable[..., None]:
+        return cc.function(Kernel(name, function, print, elements=2))
 
     def theirs(kernels: str, *sizes: int) -> tuple[tuple[str, int], ...]:
         return tuple((kernel, size) for kernel in kernels.split() for size in sizes)
@@ -113,12 +112,15 @@ def contests() -> tuple[Contest, ...]:
     n = GB // 4 // 2048 * 2048
     whole, out = torch.rand(n), torch.zeros(1, dtype=torch.float64)
     source, target = whole[: n // 2], torch.empty(n // 2)
+    fma, read, copy = ours("fma", "fma_float32"), ours("stream", "read"), ours("stream", "copy")
     return (
         Contest(
             "float32 FMA loop",
-            ours("fma", "fma_float32", fma_loop(registers, steps, "float32").flops, x, y, registers, steps, 0.5, 0.5),
+            once(
+                lambda count: fma(x, y, registers, steps * count, 0.5, 0.5), fma_loop(registers, steps, "float32").flops
+            ),
             theirs(
-                "peakflops_sp_avx512_fma peakflops_sp_avx_fma peakflops_sp_sse peakflops_sp_fma peakflops_sp",
+                "peakflops_sp_avx512_fma peakflops_sp_avx_fma peakflops_sp_sse peakflops_sp",
                 *(kilobytes * 1000 * len(CORES) for kilobytes in (16, 32, 64)),
             ),
             "MFlops/s",
@@ -126,14 +128,14 @@ def contests() -> tuple[Contest, ...]:
         ),
         Contest(
             "DRAM read",
-            ours("stream", "read", stream("read", n).bytes, whole, out, n, 1),
+            once(lambda count: read(whole, out, n, count), stream("read", n).bytes),
             theirs("load_avx512 load_avx load_sse load_mem load", GB),
             "MByte/s",
             1.00,
         ),
         Contest(
             "streaming copy",
-            ours("stream", "copy", stream("copy", n // 2).bytes, source, target, n // 2, 1),
+            once(lambda count: copy(source, target, n // 2, count), stream("copy", n // 2).bytes),
             theirs("copy_mem_avx512 copy_mem_avx copy_mem_sse copy_mem", GB),
             "MByte/s",
             1.00,
@@ -143,12 +145,14 @@ def contests() -> tuple[Contest, ...]:
 
 def met(contest: Contest, pairs: int) -> bool:
     """Fights one contest, prints it, and says whether the median ratio reaches the target."""
-    rival = best(contest)
+    name, theirs = best(contest)
     rates = []
     for pair in range(pairs):
-        order = (contest.ours, rival) if pair % 2 else (rival, contest.ours)
-        rate = {side.name: side.rate(SECONDS) for side in order}
-        rates.append((rate[contest.ours.name], rate[rival.name]))
+        if pair % 2:
+            mine, other = contest.ours(SECONDS), theirs(SECONDS)
+        else:
+            other, mine = theirs(SECONDS), contest.ours(SECONDS)
+        rates.append((mine, other))
     ratios = [mine / other for mine, other in rates]
     low, ratio, high = quantiles(ratios, n=4)
     good = ratio >= contest.target
@@ -158,7 +162,7 @@ def met(contest: Contest, pairs: int) -> bool:
         f"  ours / likwid  median {ratio:.3f} of {pairs} pairs (target {contest.target:.2f}), "
         f"quartiles {low:.3f} to {high:.3f}, all {min(ratios):.3f} to {max(ratios):.3f}\n"
         f"  medians        {mine:.1f} and {other:.1f} {'GFLOP/s' if 'Flop' in contest.unit else 'GB/s'}\n"
-        f"  likwid kernel  {rival.name}",
+        f"  likwid kernel  {name}",
         flush=True,
     )
     return good
@@ -173,7 +177,8 @@ def main() -> int:
         return 3
     # Read when the OpenMP runtime is loaded, which comes with torch, hence its import further up.
     os.environ |= {"OMP_PROC_BIND": "close", "OMP_PLACES": "threads", "OMP_NUM_THREADS": str(len(CORES))}
-    return 0 if all([met(contest, pairs) for contest in contests()]) else 1
+    results = [met(contest, pairs) for contest in contests()]
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,291 @@
+"""`python -m bench VERB`: one function per verb, no logic.
+
+Imports sit in the verbs, so that --help loads neither torch nor plotly.
+"""
+
+import argparse
+import difflib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import bench
+
+OK, REGRESSED, USAGE, INCONCLUSIVE, CRASHED, NOTHING, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+_EPILOG = """\
+exit codes: 0 ok, 1 confirmed regression or hardware defect, 2 usage, 3 inconclusive or invalid, 4 crashed,
+5 nothing to run, 130 interrupted. Examples:
+  python -m bench all                                    measure this machine, write Run and report
+  python -m bench run --probes bandwidth,peak --budget quick
+  python -m bench all --device sim:h200-sxm,gpus=8,dram@3=0.9
+  python -m bench report results/PRODUCT/RUN.jsonl"""
+
+
+class Complaint(Exception):
+    """Something the user can mend: one line for stderr and an exit code."""
+
+    def __init__(self, message: str, code: int = USAGE):
+        super().__init__(message)
+        self.code = code
+
+
+class _Parser(argparse.ArgumentParser):
+    """One clear line for a wrong word, with the nearest right ones."""
+
+    def error(self, message: str) -> NoReturn:
+        if "invalid choice: '" in message:
+            what = message.split(":")[0].removeprefix("argument ").split("/")[-1].lstrip("-")
+            typed = message.split("invalid choice: '")[1].split("'")[0]
+            choices = _choices(self, typed)
+            near = difflib.get_close_matches(typed, choices, 2, 0.5)
+            message = f"unknown {what.lower()} {typed!r}: " + (f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(choices)}")
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(USAGE)
+
+
+def _choices(parser: argparse.ArgumentParser, typed: str) -> list[str]:
+    """The choices of the argument that refused `typed`."""
+    for action in parser._actions:
+        if action.choices and typed not in action.choices:
+            flags = action.option_strings
+            if not flags or any(typed == value for value in sys.argv) or any(f"={typed}" in value for value in sys.argv):
+                return list(action.choices)
+    return []
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit code; complaints become one line on stderr, never a traceback."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not options.verb:
+        parser.print_help()
+        return OK
+    from bench.device import DeviceError
+    from bench.probes import UnknownProbe
+    from bench.record import NothingToRun
+    from bench.store import RunError
+
+    try:
+        return options.function(options)
+    except (Complaint, DeviceError, UnknownProbe, RunError, NothingToRun) as error:
+        print(f"{parser.prog} {options.verb}: {error}", file=sys.stderr)
+        codes = {NothingToRun: NOTHING, Complaint: getattr(error, "code", USAGE)}
+        return codes.get(type(error), USAGE)
+    except KeyboardInterrupt:
+        print(f"{parser.prog} {options.verb}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # `bench list | head`: nobody reads on, which is no error of ours
+        sys.stderr.close()
+        return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="bench",
+        description="Empirical rooflines: what this machine really does, beside what its datasheet says.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ridgepoint {bench.__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+
+    everything = verbs.add_parser("all", help="measure everything here, write the Run file and the HTML report")
+    chosen = verbs.add_parser("run", help="measure chosen probes")
+    chosen.add_argument("--probes", default="", help="comma-separated names (see list); all by default")
+    for verb in (everything, chosen):
+        verb.add_argument("--device", default="auto", help="auto, cpu, cuda:N, a GPU's UUID, a list of these, or sim:SKU[,option=value]")
+        verb.add_argument("--budget", default="standard", choices=("quick", "standard", "soak"), help="how long and how densely")
+        verb.add_argument("--seed", type=_seed, default=0, help="seed of the random inputs and of the order of rounds")
+        verb.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="folder of Run files (results)")
+        verb.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="folder of reports (reports)")
+        verb.add_argument("--redact", action="store_true", help="hash host name and UUIDs, drop paths: for publishing")
+        verb.add_argument("--dry-run", action="store_true", help="print the plan with a time estimate, measure nothing")
+        verb.add_argument("--json", action="store_true", help="machine output on stdout, everything else on stderr")
+        verb.set_defaults(function=_measure, probes="")
+
+    report = verbs.add_parser("report", help="write the HTML report of a Run file")
+    report.add_argument("run", type=Path, metavar="RUN")
+    report.add_argument("--out", type=Path, metavar="FILE", help="the file to write (reports/NAME.html)")
+    report.set_defaults(function=_report)
+
+    fit = verbs.add_parser("fit", help="print the roofs, the ridge and theory of a Run file")
+    fit.add_argument("run", type=Path, metavar="RUN")
+    fit.add_argument("--json", action="store_true", help="as JSON on stdout")
+    fit.set_defaults(function=_fit)
+
+    listing = verbs.add_parser("list", help="probes, devices of this machine, simulated products")
+    listing.set_defaults(function=_list)
+    return parser
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError("must be a whole number from 0 to 2^63 - 1")
+    return value
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from bench.analysis.fit import fit
+    from bench.device import resolve
+    from bench.environment import command_line
+    from bench.measure import BUDGETS
+    from bench.probes import select
+    from bench.progress import Listener
+    from bench.record import record
+    from bench.report.text import console
+    from bench.store import read
+
+    budget, devices = BUDGETS[options.budget], resolve(options.device)
+    probes = select([name.strip() for name in options.probes.split(",") if name.strip()])
+    people = console(stderr=options.json)
+    if options.dry_run:
+        return _plan(options, devices, probes, budget, people)
+    with Listener(people, probes, budget) as listener:
+        made = record(devices, probes, budget, options.seed, options.out, command_line(), options.redact, listener)
+    run = read(made.path)
+    fits = fit(run)
+    report = _written(run, options.reports / f"{made.path.stem}.html", people)
+    code = _verdict(made.status, fits)
+    _say(people, run, fits, made.path, report)
+    if options.json:
+        paths = {"run": str(made.path), "report": str(report) if report else None}
+        print(json.dumps(paths | {"status": made.status, "exit_code": code, "devices": [_facts(f) for f in fits]}, indent=2))
+    return code
+
+
+def _written(run: Any, path: Path, people: Any) -> Path | None:
+    """The report's path, or None with a warning: a Run that was measured is never lost to a report that fails."""
+    from bench import report
+    from bench.store import RunError
+
+    try:
+        return report.write(run, path)
+    except RunError as error:
+        people.print(f"warning: {error}", style="yellow", markup=False)
+        return None
+
+
+def _verdict(status: str, fits: Sequence[Any]) -> int:
+    if status == "interrupted":
+        return INTERRUPTED
+    if status == "failed":
+        return CRASHED
+    claimed = [fit for fit in fits if fit.roofs or fit.missing]
+    return INCONCLUSIVE if claimed and not any(fit.roofs for fit in claimed) else OK
+
+
+def _say(people: Any, run: Any, fits: Sequence[Any], path: Path, report: Path | None) -> None:
+    from bench.report.text import run_table
+
+    people.print(run_table(run, fits))
+    people.print(f"Run     {path}", markup=False, soft_wrap=True)
+    if report:
+        people.print(f"report  {report}", markup=False, soft_wrap=True)
+
+
+def _facts(fit: Any) -> dict[str, Any]:
+    """One device's fit as plain values, SI base units."""
+    from bench.analysis.compare import compare, datasheet
+
+    theory = datasheet(fit.info)
+    gaps = {gap.ours.key: gap for gap in compare(fit.roofline, theory)} if theory else {}
+    ridge = fit.headline
+    return {
+        "id": fit.info.id,
+        "name": fit.info.name,
+        "overhead_s": fit.roofline.overhead,
+        "roofs": [
+            {
+                "key": roof.key,
+                "rate": roof.rate,
+                "low": roof.low,
+                "high": roof.high,
+                "interval": roof.estimate.kind,
+                "n": roof.n,
+                "unit": "B/s" if not roof.is_compute else "FLOP/s",
+                "theory": gaps[roof.key].theirs.rate if roof.key in gaps else None,
+                "caution": roof.caution,
+                "evidence": roof.evidence,
+            }
+            for roof in fit.roofline.roofs
+        ],
+        "missing": dict(fit.missing),
+        "ridge": ridge
+        and {
+            "compute": ridge.compute,
+            "memory": ridge.memory,
+            "intensity": ridge.estimate.value,
+            "low": ridge.estimate.low,
+            "high": ridge.estimate.high,
+            "n": ridge.estimate.n,
+            "unit": "FLOP/B",
+        },
+        "knee": fit.knee and {"intensity": fit.knee.intensity.value, "low": fit.knee.intensity.low, "high": fit.knee.intensity.high},
+    }
+
+
+def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget: Any, people: Any) -> int:
+    from bench import units
+    from bench.session import plans
+    from bench.workers import opened
+
+    infos = opened(devices)
+    rows = plans(infos[0], probes, budget)
+    if options.json:
+        found = [{"probe": r.probe.name, "cases": r.cases, "skipped": r.skipped, "estimate_s": r.seconds} for r in rows]
+        print(json.dumps({"devices": [info.id for info in infos], "budget": budget.name, "probes": found}, indent=2))
+        return OK
+    people.print(f"{', '.join(info.id for info in infos)}: {infos[0].name}, budget {budget.name}", markup=False)
+    for row in rows:
+        skipped = f", {row.skipped} skipped" if row.skipped else ""
+        people.print(f"  {row.probe.name:<10} {row.cases} cases{skipped}, about {units.seconds(row.seconds)}", markup=False)
+    people.print(f"about {units.seconds(sum(row.seconds for row in rows))} at most, nothing was measured", markup=False)
+    return OK
+
+
+def _report(options: argparse.Namespace) -> int:
+    from bench import report
+    from bench.store import read
+
+    run = read(options.run)
+    for warning in run.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(report.write(run, options.out or Path("reports") / f"{options.run.stem}.html"))
+    return OK
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from bench.analysis.fit import fit
+    from bench.report.text import console, run_table
+    from bench.store import read
+
+    run = read(options.run)
+    fits = fit(run)
+    if options.json:
+        print(json.dumps({"run": str(options.run), "simulated": run.environment.simulated, "devices": [_facts(f) for f in fits]}, indent=2))
+    else:
+        console(stderr=False).print(run_table(run, fits))
+    return _verdict("complete", fits)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from bench import theory
+    from bench.device import resolve
+    from bench.probes import probes
+
+    print("probes")
+    for found in probes().values():
+        print(f"  {found.name:<12} {found.summary}")
+    print("devices (--device)")
+    for name in dict.fromkeys([*resolve("auto"), "cpu"]):
+        print(f"  {name}")
+    print("simulated products (--device sim:SKU)")
+    skus = [product.sku for product in theory.products()]
+    for start in range(0, len(skus), 4):
+        print("  " + "".join(f"{sku:<22}" for sku in skus[start : start + 4]).rstrip())
+    return OK

@@ -1,0 +1,103 @@
+"""What a person sees while a Run is made: a bar with ETA and the current value, and one line per finished probe."""
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from bench import units
+from bench.measure import Budget
+from bench.probes import Probe
+from bench.schema import DeviceInfo, Environment, Measurement
+from bench.session import plans
+from bench.workers import Event, Failed, Measured, Opened, Started
+
+
+class Listener:
+    """Turns a Run's events into a live bar on a terminal, or into plain lines elsewhere."""
+
+    def __init__(self, console: Console, probes: Sequence[Probe], budget: Budget):
+        self._console, self._probes, self._budget = console, probes, budget
+        self._bar = Progress(
+            TextColumn("{task.fields[probe]:<10}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[eta]:>12}"),
+            TextColumn("{task.fields[value]}", style="dim"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=1.0, probe="starting", eta="", value="")
+        self._begun = time.monotonic()
+        self._planned, self._done = 0.0, 0.0
+        self._finished: dict[str, list[Measurement]] = {}
+        self._current = ""
+
+    def __enter__(self) -> "Listener":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._report(self._current)
+        self._bar.stop()
+
+    def __call__(self, event: Event | Environment) -> None:
+        if isinstance(event, Environment):
+            self._opened(event.devices)
+        elif isinstance(event, Measured):
+            self._measured(event.measurement)
+        elif isinstance(event, Failed):
+            self._console.print(f"{event.device} failed: {event.reason}", style="red", markup=False)
+        elif isinstance(event, Started):
+            self._bar.update(self._task, probe=event.record.probe, value=_words(event.record))
+        elif isinstance(event, Opened):
+            pass  # told by the environment, with all devices at once
+
+    def _opened(self, devices: Sequence[DeviceInfo]) -> None:
+        for device in devices:
+            self._console.print(f"{device.id}: {device.name}, {units.size(device.memory_bytes)} of memory", markup=False)
+        # GPUs run side by side, so one device's plan is everyone's
+        self._planned = sum(plan.seconds for plan in plans(devices[0], self._probes, self._budget))
+        self._begun = time.monotonic()
+        self._bar.update(self._task, total=max(self._planned, 1e-9))
+
+    def _measured(self, m: Measurement) -> None:
+        if m.probe != self._current and m.repetition < 2:
+            self._report(self._current)
+            self._current = m.probe
+        self._finished.setdefault(m.probe, []).append(m)
+        self._done += m.elapsed
+        if m.repetition >= 2 and self._current:
+            self._report(self._current)
+            self._current = ""
+        label = m.probe if m.repetition < 2 else f"round {m.repetition - 1}"
+        self._bar.update(self._task, completed=min(self._done, self._planned), probe=label, eta=self._eta(), value=_value(m))
+
+    def _eta(self) -> str:
+        left = max(self._planned - self._done, 0.0)
+        return f"{units.seconds(max(left, 1.0), 2)} left"
+
+    def _report(self, probe: str) -> None:
+        """One line per finished probe."""
+        measured = [m for m in self._finished.get(probe, ()) if m.repetition < 2]
+        if not probe or not measured:
+            return
+        skipped = sum(bool(m.skip) for m in measured)
+        bad = sum(not m.skip and m.validity == "invalid" for m in measured)
+        doubtful = sum(m.validity == "suspect" for m in measured)
+        spent = time.monotonic() - self._begun
+        words = [f"{len(measured) - skipped} measured"]
+        words += [f"{n} {what}" for n, what in ((skipped, "skipped"), (doubtful, "suspect"), (bad, "invalid")) if n]
+        self._console.print(f"{probe:<10} {', '.join(words)}  [{units.seconds(spent)}]", markup=False)
+
+
+def _words(m: Measurement) -> str:
+    return " ".join(str(value) for value in m.params.values())[:60]
+
+
+def _value(m: Measurement) -> str:
+    if m.skip or not m.seconds:
+        return f"{_words(m)}: skipped"
+    rate = units.flops(m.work.flops / m.median) if m.work.intensity > 4 else units.bandwidth(m.work.bytes / m.median)
+    return f"{_words(m)}: {rate}"

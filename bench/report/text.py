@@ -1,0 +1,99 @@
+"""The Run as a table in the terminal: roof, value, interval, theory, percent, and what to doubt."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from bench import units
+from bench.analysis.compare import compare, datasheet
+from bench.analysis.fit import Fit
+from bench.schema import Run
+
+# One line per GPU is enough beyond these; the report has every number of every GPU.
+_FULL_TABLES = 2
+
+
+def run_table(run: Run, fits: Sequence[Fit]) -> Group:
+    """Everything that a person wants to see when a Run ends."""
+    parts: list = []
+    if run.environment.simulated:
+        parts.append(Text("SIMULATED: numbers from a datasheet, not from a machine", style="bold magenta"))
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in run.warnings]
+    parts += [_device_table(fit) for fit in fits[:_FULL_TABLES]]
+    if len(fits) > _FULL_TABLES:
+        parts.append(_siblings(fits))
+    return Group(*parts)
+
+
+def _device_table(fit: Fit) -> Group:
+    theory = datasheet(fit.info)
+    gaps = {gap.ours.key: gap for gap in compare(fit.roofline, theory)} if theory else {}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{fit.info.name} ({fit.info.id})", title_justify="left")
+    for heading, justify in (("roof", "left"), ("measured", "right"), ("from", "right"), ("to", "right"), ("n", "right")):
+        table.add_column(heading, justify=justify, no_wrap=True)
+    table.add_column("theory", justify="right", no_wrap=True)
+    table.add_column("%", justify="right", no_wrap=True)
+    for roof in fit.roofline.roofs:
+        gap = gaps.get(roof.key)
+        mark = " !" if roof.caution else ""
+        table.add_row(
+            roof.key + mark,
+            units.rate_text(roof.rate, roof.key),
+            units.rate_text(roof.low, roof.key),
+            units.rate_text(roof.high, roof.key),
+            str(roof.n),
+            units.rate_text(gap.theirs.rate, roof.key) if gap else "",
+            units.percent(gap.ratio) if gap else "",
+            style="bold" if roof.key in (fit.info.headline, "dram") else "",
+        )
+    ridge = fit.headline
+    if ridge:
+        value = ridge.estimate
+        wanted = theory.ridge(ridge.compute.rsplit(".", 1)[0]) if theory and {"dram", ridge.compute.rsplit(".", 1)[0]} <= _keys(theory) else None
+        table.add_row(
+            "ridge point",
+            units.intensity(value.value),
+            units.intensity(value.low),
+            units.intensity(value.high),
+            str(value.n),
+            units.intensity(wanted) if wanted else "",
+            units.percent(value.value / wanted) if wanted else "",
+            style="bold",
+        )
+    lines: list = [table]
+    doubts = [(roof.key, roof.caution) for roof in fit.roofline.roofs if roof.caution]
+    lines += [Text(f"  ! {key}: {caution}", style="yellow") for key, caution in doubts[:4]]
+    if len(doubts) > 4:
+        lines.append(Text(f"  ! and {len(doubts) - 4} more, in the report", style="yellow"))
+    lines += [Text(f"  missing {key}: {cause}", style="yellow") for key, cause in fit.missing.items()]
+    return Group(*lines)
+
+
+def _keys(theory) -> set[str]:
+    return {roof.quantity for roof in theory.roofs}
+
+
+def _siblings(fits: Sequence[Fit]) -> Table:
+    """One row per GPU: its headline roofs, so that a slow sibling stands out."""
+    keys = ["dram", fits[0].info.headline]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"all {len(fits)} devices", title_justify="left")
+    table.add_column("device", no_wrap=True)
+    for key in keys:
+        table.add_column(key, justify="right", no_wrap=True)
+        table.add_column("of best", justify="right", no_wrap=True)
+    best = {key: max((fit.roofline.roof(key).rate for fit in fits if key in fit.roofline), default=0.0) for key in keys}
+    for fit in fits:
+        row = [fit.info.id]
+        for key in keys:
+            roof = fit.roofline.find(key)
+            row += [units.rate_text(roof.rate, key), units.percent(roof.rate / best[key])] if roof else ["", ""]
+        table.add_row(*row)
+    return table
+
+
+def console(stderr: bool) -> Console:
+    """A console that keeps to NO_COLOR, and writes plain lines where there is no terminal."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)

@@ -1,0 +1,89 @@
+/* Peak FMA rate of a GPU's vector units: loops of fused multiply-adds that stay in registers.
+
+   y[i] = `steps` times r = r * a + b, starting from x[i]: 2 * steps flops per element; one element is read and one
+   written, which is nothing beside a large `steps`.
+
+   Shape: 8 independent chains per thread, because an FMA waits four or more clocks for its own chain's last one; 16
+   steps per trip, so that 128 FMAs stand beside one counter, compare and branch, and the body stays far below the
+   instruction cache. 16-bit types go in pairs (HFMA2): 16 elements per thread, 2 FMAs per instruction. a and b are the
+   same in every step, so that the register file's reuse cache serves them. `steps` should be a multiple of 16: the
+   rest goes one step at a time.
+
+   a and b come out of a shuffle with the thread's own lane: the same values, but no longer known to be equal in all
+   threads, which keeps them in vector registers and off the uniform datapath.
+
+   What keeps the work from being deleted: the results are stored, and fma is exact in its one rounding, so that no step
+   may be skipped or joined with another.
+
+   What would make it wrong: blockDim other than THREADS; too few threads to fill the pipes (elements should be SMs x
+   threads an SM holds x elements per thread); more than 32 registers, or a wave of that size no longer fits; a, b that
+   drive the values to infinity or to a fixed point, where a chain draws less power; on chips with 2 float64 FMAs per
+   clock and SM, expecting more of float64. */
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#ifndef THREADS
+#define THREADS 256
+#endif
+#ifndef BLOCKS
+#define BLOCKS 4
+#endif
+
+constexpr int CHAINS = 8, STEPS = 16;
+
+__device__ float multiply_add(float r, float a, float b) { return fmaf(r, a, b); }
+__device__ double multiply_add(double r, double a, double b) { return fma(r, a, b); }
+__device__ __half2 multiply_add(__half2 r, __half2 a, __half2 b) { return __hfma2(r, a, b); }
+#if __CUDA_ARCH__ >= 800
+__device__ __nv_bfloat162 multiply_add(__nv_bfloat162 r, __nv_bfloat162 a, __nv_bfloat162 b) { return __hfma2(r, a, b); }
+#endif
+
+template <class R> __device__ void step(R (&r)[CHAINS], R a, R b) {
+#pragma unroll
+    for (int c = 0; c < CHAINS; ++c) r[c] = multiply_add(r[c], a, b);
+}
+
+/* R: what one chain holds, a number or a pair. Every thread takes 8 of them as 16-byte vectors THREADS apart. */
+template <class R> __device__ void chains(const uint4* x, uint4* y, long long vectors, long long steps, R a, R b) {
+    constexpr int N = CHAINS * sizeof(R) / sizeof(uint4);
+#pragma unroll 1
+    for (long long first = (long long)blockIdx.x * THREADS * N; first < vectors; first += (long long)gridDim.x * THREADS * N) {
+        const long long i = first + threadIdx.x;
+        alignas(16) R r[CHAINS];
+        uint4* packed = reinterpret_cast<uint4*>(r);
+#pragma unroll
+        for (int u = 0; u < N; ++u) packed[u] = i + u * THREADS < vectors ? x[i + u * THREADS] : make_uint4(0, 0, 0, 0);
+#pragma unroll 1
+        for (long long trip = steps / STEPS; trip > 0; --trip)
+#pragma unroll
+            for (int s = 0; s < STEPS; ++s) step(r, a, b);
+#pragma unroll 1
+        for (int rest = steps % STEPS; rest > 0; --rest) step(r, a, b);
+#pragma unroll
+        for (int u = 0; u < N; ++u)
+            if (i + u * THREADS < vectors) y[i + u * THREADS] = packed[u];
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+fma_float64(const uint4* x, uint4* y, long long n, long long steps, double a, double b) {
+    chains<double>(x, y, n / 2, steps, a, b);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+fma_float32(const uint4* x, uint4* y, long long n, long long steps, double a, double b) {
+    chains<float>(x, y, n / 4, steps, (float)a, (float)b);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+fma_float16(const uint4* x, uint4* y, long long n, long long steps, double a, double b) {
+    chains<__half2>(x, y, n / 8, steps, __float2half2_rn((float)a), __float2half2_rn((float)b));
+}
+
+#if __CUDA_ARCH__ >= 800
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+fma_bfloat16(const uint4* x, uint4* y, long long n, long long steps, double a, double b) {
+    chains<__nv_bfloat162>(x, y, n / 8, steps, __float2bfloat162_rn((float)a), __float2bfloat162_rn((float)b));
+}
+#endif
