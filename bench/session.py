@@ -31,6 +31,9 @@ class Task:
         return case_key(self.probe.name, self.probe.version, self.case.params)
 
 
+# Seconds that any case may be silent, whatever it was predicted to take: first calls load libraries and compile.
+PATIENCE = 60.0
+
 # What is known of a case before it runs: done (its seconds) or lost (a crash took the process that ran it).
 History = Mapping[tuple[Key, int], float | None]
 
@@ -136,7 +139,7 @@ class _Guide:
         prediction = self.predicted(case)
         launch = prediction[0] if prediction else 1.0
         share = self._budget.headline if case.repeated else self._budget.case
-        return 60 + 200 * share + 200 * launch
+        return PATIENCE + 200 * share + 100 * launch
 
 
 def _kind(case: Case) -> str:

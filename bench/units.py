@@ -6,6 +6,7 @@ Inside the suite every quantity is in SI base units (seconds, bytes, flops, hert
 
 import math
 import re
+from collections.abc import Callable
 
 _SI = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _SMALL = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
@@ -82,6 +83,18 @@ def intensity(value: float, significant: int = 3) -> str:
 
 def percent(ratio: float, significant: int = 3) -> str:
     return f"{digits(100 * ratio, significant)} %"
+
+
+def number(value: float, significant: int = 3) -> str:
+    """A bare number with an SI prefix, for axes whose title carries the unit: number(1e13, 1) is "10 T"."""
+    return _scaled(value, _SI, "", significant)
+
+
+def between(low: float, high: float, text: Callable[[float], str]) -> str:
+    """Two values that say their unit once: between(4.7e12, 4.9e12, bandwidth) is "4.70–4.90 TB/s"."""
+    first, last = text(low), text(high)
+    value, space, unit = first.rpartition(" ")
+    return f"{value}–{last}" if space and last.endswith(f" {unit}") else f"{first}–{last}"
 
 
 def duration(text: str) -> float:

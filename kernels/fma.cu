@@ -9,16 +9,17 @@
    same in every step, so that the register file's reuse cache serves them. `steps` should be a multiple of 16: the
    rest goes one step at a time.
 
-   a and b come out of a shuffle with the thread's own lane: the same values, but no longer known to be equal in all
-   threads, which keeps them in vector registers and off the uniform datapath.
+   a and b are equal in all threads, but r is not, so that the FMAs stay on the vector pipes; where registers are short
+   the assembler may hold one of the two in a uniform register (float64 on sm_90), which is an operand, not another unit.
 
    What keeps the work from being deleted: the results are stored, and fma is exact in its one rounding, so that no step
    may be skipped or joined with another.
 
    What would make it wrong: blockDim other than THREADS; too few threads to fill the pipes (elements should be SMs x
-   threads an SM holds x elements per thread); more than 32 registers, or a wave of that size no longer fits; a, b that
-   drive the values to infinity or to a fixed point, where a chain draws less power; on chips with 2 float64 FMAs per
-   clock and SM, expecting more of float64. */
+   threads an SM holds x elements per thread); BLOCKS other than the blocks that an SM holds, when the registers no
+   longer fit and that many elements take two waves; arrays not 16-byte aligned, n not a multiple of 8; a, b that drive
+   the values to infinity or to a fixed point, where a chain draws less power; 16-bit or float64 rates taken for
+   general: some chips have 2 float64 FMAs per clock and SM. */
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>

@@ -51,6 +51,6 @@ ladder(const float4* x, float4* y, long long n, long long fmas, double real_a, d
 #pragma unroll 1
     for (long long i = blockIdx.x * TILE + threadIdx.x; i < full; i += gridDim.x * TILE) climb<VECTORS>(x + i, y + i, fmas, a, b);
 #pragma unroll 1
-    for (long long i = full + blockIdx.x * THREADS + threadIdx.x; i < vectors; i += (long long)gridDim.x * THREADS)
+    for (long long i = full + blockIdx.x * (long long)THREADS + threadIdx.x; i < vectors; i += gridDim.x * (long long)THREADS)
         climb<1>(x + i, y + i, fmas, a, b);
 }

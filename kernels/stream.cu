@@ -8,26 +8,26 @@
      add        y = x + z                          12                  1
      triad      y = x + a * z                      12                  2
 
-   Shape: 16 bytes per lane and UNROLL of them in flight per thread before the first is used (two arrays: twice that).
-   At 32 registers every thread slot of an SM is filled: 4 x 16 B x 2048 threads = 128 KiB in flight per SM, where
-   bandwidth x latency of the fastest memories asks for about a third of it. Any grid is right; a tile of
-   THREADS x UNROLL x 4 elements per block lets the hardware balance SMs that are nearer to memory and farther from it.
+   Shape: 16 bytes per lane, and UNROLL loads of them in flight per thread before the first is used (add and triad: half
+   from each array). The registers are bounded so that every thread slot of an SM is filled: 4 x 16 B x 2048 threads =
+   128 KiB in flight per SM, several times what bandwidth x latency asks for. Any grid is right; one tile of THREADS x
+   UNROLL x 4 elements per block lets the hardware balance SMs that are nearer to memory and farther from it.
 
    Loads bypass L1 (HINT .cg), so that a small array comes from L2 and never from the SM that read it last. -DHINT=.cs
    or -DHINT= tries others.
 
-   passes repeats the sweep inside one launch, so that launching does not dominate a small array. Then no more than
-   WAVE blocks work, as many as the GPU holds at once: blocks that wait for a free SM would otherwise repeat their tiles
-   after the others finished, and the working set of any moment would be smaller than the array.
+   passes repeats the sweep inside one launch, so that launching does not dominate a small array. Then only as many
+   blocks work as the GPU holds at once (SMS x BLOCKS): a block that waits for a free SM would otherwise repeat its tile
+   after others have finished, and the working set of any moment would be smaller than the array.
 
    What keeps the work from being deleted: loads are volatile asm with a memory clobber, so that no pass is merged with
-   the next or hoisted out of it, and all four words are used, or the assembler would narrow the load; stores are final,
-   and the clobber stands between two passes of them. read's sum leaves the kernel: floats per thread and warp, then one
-   double per block, added atomically.
+   the next or hoisted out of it, and all four words are used, or the assembler would narrow the load; stores reach
+   memory, and the clobber stands between two passes of them. read's sum leaves the kernel: float per thread and warp,
+   then one double per block, added atomically.
 
-   What would make it wrong: blockDim other than THREADS, arrays not 16-byte aligned, n not a multiple of 4, arrays that
-   overlap; a working set between L2 and four times it, which belongs to neither; so many blocks that read's additions,
-   which all go to one address, take longer than its loads. */
+   What would make it wrong: blockDim other than THREADS; arrays not 16-byte aligned, n not a multiple of 4, arrays that
+   overlap; SMS or BLOCKS below the GPU's, where passes leave SMs idle; a working set between L2 and four times it, which
+   belongs to neither; so many blocks that read's atomic additions, all to one address, take longer than its loads. */
 
 #ifndef UNROLL
 #define UNROLL 4
@@ -56,9 +56,9 @@ __device__ float4 load(const float4* from) {
     return v;
 }
 
-/* Calls tile(i, vectors) for all of n: `vectors` (UNROLL, or 1 at the end) neighbours THREADS apart, from vector i on. */
 template <int VECTORS> struct Count { static constexpr int vectors = VECTORS; };
 
+/* Calls tile(i, Count) for all of n, `passes` times: Count::vectors (VECTORS, at the end 1) THREADS apart, from i on. */
 template <int VECTORS, class Tile> __device__ void sweep(long long n, long long passes, Tile tile) {
     constexpr long long TILE = THREADS * VECTORS;
     const long long blocks = passes > 1 && gridDim.x > SMS * BLOCKS ? SMS * BLOCKS : gridDim.x;
@@ -70,7 +70,7 @@ template <int VECTORS, class Tile> __device__ void sweep(long long n, long long 
 #pragma unroll 1
         for (long long i = blockIdx.x * TILE + threadIdx.x; i < full; i += blocks * TILE) tile(i, Count<VECTORS>());
 #pragma unroll 1
-        for (long long i = full + blockIdx.x * THREADS + threadIdx.x; i < vectors; i += blocks * THREADS)
+        for (long long i = full + blockIdx.x * (long long)THREADS + threadIdx.x; i < vectors; i += blocks * THREADS)
             tile(i, Count<1>());
     }
 }
@@ -88,7 +88,7 @@ template <class F> __device__ void map(const float4* x, float4* y, long long n, 
 }
 
 template <class F> __device__ void zip(const float4* x, const float4* z, float4* y, long long n, long long passes, F f) {
-    sweep<UNROLL / 2>(n, passes, [=](long long i, auto count) {
+    sweep<(UNROLL + 1) / 2>(n, passes, [=](long long i, auto count) {
         constexpr int N = decltype(count)::vectors;
         float4 v[N], w[N];
 #pragma unroll

@@ -10,7 +10,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -22,7 +23,7 @@ from bench.device.sources import kernel_source
 
 # No -ffast-math: it would let the compiler fold the very chains that are measured.
 FLAGS = ("-O3", "-std=gnu11", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-ffp-contract=fast")
-# Each is used where the compiler accepts it. Arm's -mcpu=native also sets what its -march=native leaves out; x86 rejects it.
+# Each is used where the compiler accepts it. -mcpu=native is Arm's: it tunes too, which -march=native there does not.
 NATIVE = ("-march=native", "-mcpu=native", "-mprefer-vector-width=512")
 # Lines of /proc/cpuinfo that tell one CPU from another, on x86 and on Arm; the others change by the minute.
 CPU = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
@@ -59,7 +60,7 @@ def build(source: Path, defines: tuple[tuple[str, Any], ...] = ()) -> Path:
     options = (*FLAGS, *(f"-D{name}={value}" for name, value in defines))
     identity = "\0".join((*options, *NATIVE, str(cc.path), cc.version, _cpu()))
     key = sha256(source.read_bytes() + identity.encode()).hexdigest()[:32]
-    for folder in (_cache(), _private()):
+    for folder in _folders():
         library = folder / f"{source.stem}-{key}.so"
         if _intact(library):
             return library
@@ -71,11 +72,11 @@ def build(source: Path, defines: tuple[tuple[str, Any], ...] = ()) -> Path:
         os.close(handle)
         try:
             _compile(cc, source, options, Path(scratch))
-            os.replace(scratch, library)
+            Path(scratch).replace(library)
         finally:
             Path(scratch).unlink(missing_ok=True)
         return library
-    raise DeviceError(f"neither {_cache()} nor {_private()} can be written, so no kernel can be compiled")
+    raise DeviceError(f"no folder for compiled kernels can be written, tried {' and '.join(map(str, _folders()))}")
 
 
 def function(kernel: Kernel) -> Callable[..., None]:
@@ -101,7 +102,7 @@ def function(kernel: Kernel) -> Callable[..., None]:
 
 
 def integer(name: str, symbol: str) -> int:
-    """What only the compiled code knows: the result of `long long symbol(void)` in kernels/NAME.c, such as lanes or threads.
+    """What only the compiled code knows, such as lanes or threads: `long long symbol(void)` of kernels/NAME.c.
 
     Raises as `function` does.
     """
@@ -124,8 +125,9 @@ def _compile(cc: Compiler, source: Path, options: tuple[str, ...], library: Path
     done = _run(cc.path, *options, *native, source, "-o", library)
     if done.returncode:
         raise DeviceError(f"{source} does not compile with {cc.version}:\n{_gist(done.stderr)}")
-    data = library.read_bytes()
-    library.write_bytes(data + sha256(data).digest())
+    digest = sha256(library.read_bytes()).digest()
+    with library.open("ab") as file:
+        file.write(digest)
 
 
 def _gist(message: str) -> str:
@@ -163,18 +165,16 @@ def _cpu() -> str:
     return "\n".join(line for line in first.splitlines() if line.partition(":")[0].strip() in CPU)
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ridgepoint"
+def _folders() -> Iterator[Path]:
+    """Where libraries may lie: the user's cache; where that cannot be written, a folder that goes with the process."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    with suppress(RuntimeError):  # a user without a home
+        yield (given if given.is_absolute() else Path.home() / ".cache") / "ridgepoint"
+    yield Path(_private().name)
 
 
 @lru_cache
-def _private() -> Path:
-    """For a user whose cache cannot be written; goes with the process."""
-    return Path(_private_folder().name)
-
-
-@lru_cache
-def _private_folder() -> tempfile.TemporaryDirectory[str]:
+def _private() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="ridgepoint-")
 
 

@@ -169,8 +169,10 @@ class SimDevice:
     def begin(self, case: Case) -> None:
         try:
             self._roofline.seconds(case.work)
-        except MissingRoof as error:
-            raise Unsupported(f"the datasheet has no such roof: {error}") from None
+        except MissingRoof:
+            work = case.work
+            lacking = [key for key, amount in ((work.compute, work.flops), (work.channel, work.bytes)) if amount and key not in self._roofline]
+            raise Unsupported(f"the datasheet states no {' and no '.join(lacking)}") from None
         self._repetition = math.exp(self._random.gauss(0, self._options.between)) if self._options.between else 1.0
 
     def time(self, case: Case, launches: Sequence[Callable[[], Any]], count: int) -> Sample:

@@ -1,0 +1,325 @@
+"""An NVIDIA GPU as a device: kernels through NVRTC and CuPy, libraries and memory through torch, telemetry through NVML.
+
+torch and CuPy are imported inside functions: whoever only asks which GPUs there are, or needs none, does not wait.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from bench import theory
+from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, nvml, nvrtc
+from bench.device.sources import kernel_source
+from bench.device.stopwatch import Stopwatch
+from bench.matmul import torch_dtype
+from bench.schema import Cache, Case, DeviceInfo
+
+# Elements per thread of fma.cu's loops: 8 chains, 16-bit types in pairs.
+LOOPS = {"float64": 8, "float32": 8, "float16": 16, "bfloat16": 16}
+# Matmul dtype -> first compute capability with tensor cores for it.
+TENSOR = {"float16": (7, 0), "int8": (7, 5), "bfloat16": (8, 0), "tf32": (8, 0), "float8_e4m3": (8, 9)}
+# Chips whose tensor cores multiply float64 faster than their vector units; elsewhere it runs at a token rate.
+TENSOR_FLOAT64 = ((8, 0), (9, 0), (10, 0))
+# Share of the free memory that a ring of buffers may take, and elements that are converted at a time.
+ROOM = 0.9
+CHUNK = 1 << 26
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that this process can see: its number for CUDA, its UUID for everyone ("GPU-..."), its name."""
+
+    index: int
+    uuid: str
+    name: str
+
+
+def visible() -> list[Gpu]:
+    """Every CUDA GPU of this process; none where there is no torch, no driver or no GPU. Never raises for that."""
+    if missing():
+        return []
+    import torch
+
+    return [_gpu(index, torch.cuda.get_device_properties(index)) for index in range(torch.cuda.device_count())]
+
+
+def missing() -> str:
+    """Why no CUDA GPU can be used here and what to do about it; "" where one can."""
+    try:
+        import torch
+    except ImportError as error:
+        return f"measuring needs torch: {error}; {nvrtc.INSTALL}"
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} was built without CUDA; install a CUDA build: https://pytorch.org/get-started/locally/"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        # "driver is too old" and "found no NVIDIA driver" both come this way, in words worth reading
+        return f"torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use a GPU: {str(error).strip().splitlines()[0]}"
+    return "" if torch.cuda.device_count() else "no NVIDIA GPU is visible (see CUDA_VISIBLE_DEVICES)"
+
+
+def units(capability: tuple[int, int]) -> dict[str, str]:
+    """Matmul dtype -> "tensor" or "vector" for every dtype that a compute capability multiplies at a rate worth measuring."""
+    float64 = "tensor" if capability in TENSOR_FLOAT64 else "vector"
+    tensor = {dtype: "tensor" for dtype, first in TENSOR.items() if capability >= first}
+    return {"float64": float64, "float32": "vector"} | ({} if "float16" in tensor else {"float16": "vector"}) | tensor
+
+
+def loops(capability: tuple[int, int], sms: int, threads_per_sm: int) -> dict[str, int]:
+    """Vector dtype -> accumulators that fill every thread slot of the GPU with fma.cu's chains."""
+    known = [dtype for dtype in LOOPS if dtype != "bfloat16" or capability >= (8, 0)]
+    return {dtype: sms * threads_per_sm * LOOPS[dtype] for dtype in known}
+
+
+def ring(launch_bytes: float, last_level: int, free: float) -> int:
+    """Sets of buffers so that four last-level caches of others pass between two uses of one, as memory permits."""
+    wanted = math.ceil(4 * last_level / max(launch_bytes, 1)) + 1
+    return max(1, min(wanted, int(ROOM * free / max(launch_bytes, 1))))
+
+
+def blocks(kernel: Kernel, elements: int) -> int:
+    """Thread blocks of a launch: one tile of per_thread x threads elements each."""
+    return max(1, min(math.ceil(elements / (kernel.per_thread * kernel.threads)), 2**31 - 1))
+
+
+def argument(value: Any) -> Any:
+    """A launch's argument as the kernel's ABI has it: tensors by address, integers as long long, reals as double."""
+    import numpy
+
+    if isinstance(value, bool):
+        raise TypeError("a kernel takes tensors, integers and reals, no bool")
+    if isinstance(value, int):
+        return numpy.int64(value)
+    if isinstance(value, float):
+        return numpy.float64(value)
+    return numpy.uint64(value.data_ptr())
+
+
+class CudaDevice:
+    """The Device protocol on one GPU, in a process of its own."""
+
+    def __init__(self, index: int = 0, *, seed: int = 0, rank: int = 0, world: int = 1, ranks: int = 1):
+        reason = missing()
+        if reason:
+            raise DeviceError(reason)
+        import torch
+
+        if index >= torch.cuda.device_count():
+            raise DeviceError(f"no GPU cuda:{index}; there are {torch.cuda.device_count()}, numbered from 0")
+        torch.cuda.set_device(index)
+        self._torch, self._index, self.rank, self.world = torch, index, rank, world
+        self._properties = torch.cuda.get_device_properties(index)
+        self._capability = torch.cuda.get_device_capability(index)
+        self._arch = nvrtc.arch(self._capability)
+        self._functions: dict[tuple, Any] = {}
+        self._watch: Stopwatch | None = None
+        gpu = _gpu(index, self._properties)
+        self._monitor = nvml.Monitor(gpu.uuid)
+        identity = self._monitor.identity()
+        self.info = self._describe(gpu, identity, ranks)
+        self._generator = torch.Generator(device=self._device).manual_seed(seed)
+        self._watch = self._stopwatch(identity.get("sm_clock_max_hz", 2e9))
+
+    @property
+    def _device(self) -> str:
+        return f"cuda:{self._index}"
+
+    def _describe(self, gpu: Gpu, identity: Mapping[str, Any], ranks: int) -> DeviceInfo:
+        from bench.device.cpu import slug
+
+        product = theory.match(identity.get("name", gpu.name)) or theory.match(gpu.name)
+        sms, threads = self._properties.multi_processor_count, self._properties.max_threads_per_multi_processor
+        return DeviceInfo(
+            id=self._device,
+            name=gpu.name,
+            product=product.sku if product else slug(gpu.name),
+            sku=product.sku if product else "",
+            uuid=gpu.uuid,
+            memory_bytes=int(self._free()),
+            caches=(Cache("l2", self._properties.L2_cache_size),),
+            units=units(self._capability),
+            loops=loops(self._capability, sms, threads),
+            algorithms=("ring", "default") if ranks > 1 else (),
+            ranks=ranks,
+            facts=self._facts(identity),
+        )
+
+    def _facts(self, identity: Mapping[str, Any]) -> dict[str, str]:
+        from importlib import metadata
+
+        torch = self._torch
+        facts = {
+            "capability": "{}.{}".format(*self._capability),
+            "arch": self._arch,
+            "sms": str(self._properties.multi_processor_count),
+            "cuda": str(torch.version.cuda),
+            "nvrtc": nvrtc.version(),
+        }
+        for package in ("nvidia-cublas", "nvidia-cublas-cu12"):
+            try:
+                facts["cublas"] = metadata.version(package)
+            except metadata.PackageNotFoundError:
+                continue
+        for key in ("driver", "power_limit_w", "sm_clock_max_hz", "memory_clock_max_hz", "mig"):
+            if key in identity:
+                value = identity[key]
+                facts[key] = f"{value:.0f}" if isinstance(value, float) else str(value)
+        if "absent" in identity:
+            facts["unknown"] = "; ".join(f"{key}: {reason}" for key, reason in identity["absent"].items())
+        return facts
+
+    def _stopwatch(self, cycles: float) -> Stopwatch:
+        sms = self._properties.multi_processor_count
+        # one block for each SM, of which the one on SM 0 answers
+        stamp = self._function(Kernel("clock", "stamp", None, elements=0, threads=32))
+        counters = self._torch.zeros(4, dtype=self._torch.int64, device=self._device)
+        barrier = None
+        if self.world > 1:
+            import torch.distributed as dist
+
+            barrier = partial(dist.all_reduce, self._torch.zeros(1, device=self._device))
+        return Stopwatch(counters, partial(self._launch, stamp, sms, 32), cycles, self.world, barrier)
+
+    def empty(self, *shape: int, dtype: str) -> Any:
+        self._forget()
+        with _memory():
+            return self._torch.empty(shape, dtype=torch_dtype(dtype), device=self._device)
+
+    def random(self, *shape: int, dtype: str) -> Any:
+        tensor, torch = self.empty(*shape, dtype=dtype), self._torch
+        if dtype == "int8":
+            return tensor.random_(-128, 128, generator=self._generator)
+        if dtype != "float8_e4m3":
+            return tensor.uniform_(-1, 1, generator=self._generator)
+        # torch draws no 8-bit floats, and random bytes would hold NaN and saturated codes: convert bounded ones
+        flat = tensor.view(-1)
+        with _memory():
+            for begin in range(0, flat.numel(), CHUNK):
+                part = flat[begin : begin + CHUNK]
+                wide = torch.empty(part.numel(), dtype=torch.float16, device=self._device)
+                part.copy_(wide.uniform_(-1, 1, generator=self._generator))
+        return tensor
+
+    def rotation(self, launch_bytes: float, cache: str) -> int:
+        if cache == "hot":
+            return 1
+        self._forget()
+        return ring(launch_bytes, self.info.last_level, self._free())
+
+    def load(self, kernel: Kernel) -> Callable[..., None]:
+        function = self._function(kernel)
+
+        def launch(*arguments: Any) -> None:
+            self._launch(function, blocks(kernel, arguments[kernel.elements]), kernel.threads, *arguments)
+
+        return launch
+
+    def _function(self, kernel: Kernel) -> Any:
+        key = (kernel.name, kernel.function, kernel.threads, kernel.defines)
+        if key not in self._functions:
+            from cupy.cuda.function import Module
+
+            # what a body must know of its launch and of this GPU: it bounds its registers and its waves by them
+            fits = self._properties.max_threads_per_multi_processor // kernel.threads
+            shape = (("THREADS", kernel.threads), ("BLOCKS", fits), ("SMS", self._properties.multi_processor_count))
+            code = nvrtc.cubin(kernel_source(kernel.name, ".cu"), self._arch, shape + kernel.defines)
+            module = Module()
+            module.load(code)
+            try:
+                self._functions[key] = module.get_function(kernel.function)
+            except RuntimeError as error:
+                raise Unsupported(f"{kernel.name}.cu has no {kernel.function} for {self._arch} ({error})") from None
+        return self._functions[key]
+
+    def _launch(self, function: Any, grid: int, threads: int, *arguments: Any) -> None:
+        from cupy.cuda import ExternalStream
+
+        # asked at every launch: during a capture the current stream is another one
+        stream = ExternalStream(self._torch.cuda.current_stream().cuda_stream, self._index)
+        function((grid,), (threads,), tuple(map(argument, arguments)), stream=stream)
+
+    def begin(self, case: Case) -> None:
+        self._forget()
+
+    def time(self, case: Case, launches: Sequence[Callable[[], Any]], count: int) -> Sample:
+        with _memory():
+            return self._watch.time(launches, count)
+
+    def synchronize(self) -> None:
+        self._torch.cuda.synchronize()
+
+    def now(self) -> float:
+        return time.perf_counter()
+
+    def agree(self, value: Any) -> Any:
+        if self.world == 1:
+            return value
+        import torch.distributed as dist
+
+        values = [value]
+        dist.broadcast_object_list(values, src=0)  # over the group's gloo half: no GPU takes part
+        return values[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        if self.world == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def all_reduce(self, tensor: Any, algorithm: str) -> Callable[[], Any]:
+        import torch.distributed as dist
+
+        if self.world == 1:
+            raise Unsupported("a collective needs a group of ranks")
+        # NCCL reads its settings when the process starts, from whoever started it
+        if algorithm == "ring" and os.environ.get("NCCL_NVLS_ENABLE") != "0":
+            raise Unsupported("these ranks were not started for the ring (NCCL_NVLS_ENABLE=0)")
+        return partial(dist.all_reduce, tensor)
+
+    def telemetry(self) -> Mapping[str, Any]:
+        return self._monitor.counters()
+
+    def judge(self, before: Mapping[str, Any], after: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
+        return nvml.judge(before, after, elapsed)
+
+    def close(self) -> None:
+        self._forget()
+        self._functions.clear()
+        self._monitor.close()
+        self._torch.cuda.empty_cache()
+
+    def _forget(self) -> None:
+        # a new buffer means a new case: the last one's graph must not keep its memory
+        if self._watch:
+            self._watch.forget()
+
+    def _free(self) -> float:
+        """Bytes that can still be allocated, those that torch keeps for itself included."""
+        cuda = self._torch.cuda
+        free, _ = cuda.mem_get_info(self._index)
+        return free + cuda.memory_reserved(self._index) - cuda.memory_allocated(self._index)
+
+
+def _gpu(index: int, properties: Any) -> Gpu:
+    uuid = str(properties.uuid)
+    return Gpu(index, uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}", properties.name)
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    """torch's way of saying that the GPU is full, in the suite's own word."""
+    import torch
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise OutOfMemory(f"out of GPU memory: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,149 @@
+"""Seconds per launch on a GPU, with the SM clock they were taken at; host time never enters.
+
+Short launches are captured into a CUDA graph and replayed; longer ones are queued. Either way the stream is held by a
+spinning kernel until enough is queued, and events around the batch take the time (nvbench's blocking kernel; DeepGEMM's
+sleep). The spin is bounded in cycles, so that nothing can hang.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bench.device import Sample
+
+# Below this a launch is over before the host has made the next one.
+SHORT = 50e-6
+# A graph lasts about this long, so that the gap between two replays does not show.
+GRAPH, NODES = 1e-3, 1024
+# Launches that must be queued before the hold ends; later ones are longer than the host takes to queue them.
+LEAD = 32
+LONGEST_HOLD = 0.05
+# %globaltimer steps by up to 1 us: a shorter window gives no clock to 1 %.
+SHORTEST_WINDOW_NS = 100_000
+_PLAUSIBLE = (5e7, 1e10)
+
+
+def captured(seconds: float, host: float, world: int) -> bool:
+    """Whether launches of that many GPU seconds go into a graph: when the host, at `host` seconds a launch, may fall behind.
+
+    Never with several ranks: they would have to decide alike, launch by launch.
+    """
+    return world == 1 and seconds < max(SHORT, 2 * host)
+
+
+def rounds(seconds: float, ring: int) -> int:
+    """How often a graph goes around the ring of buffers: about a millisecond, whole rounds, at least one.
+
+    A part of a ring would stay in the cache from replay to replay.
+    """
+    return max(1, min(round(GRAPH / (max(seconds, 1e-7) * ring)), NODES // ring))
+
+
+def clock(counters: Sequence[int]) -> float | None:
+    """Mean SM clock in Hz between two stamps (ns, cycles, ns, cycles); None where they do not tell (see clock.cu)."""
+    begun, first, ended, last = counters
+    if not begun or not ended or ended - begun < SHORTEST_WINDOW_NS:
+        return None
+    hertz = (last - first) / (ended - begun) * 1e9
+    return hertz if _PLAUSIBLE[0] < hertz < _PLAUSIBLE[1] else None
+
+
+class Stopwatch:
+    """Times batches on torch's current stream.
+
+    stamp(counters, slot): a launch of clock.cu's kernel. cycles: the highest SM clock in Hz, which turns seconds to hold
+    into cycles. barrier: what lines several ranks up, queued behind the hold.
+    """
+
+    def __init__(self, counters: Any, stamp: Callable[..., None], cycles: float, world: int = 1, barrier: Callable | None = None):
+        import torch
+
+        self._torch = torch
+        self._counters, self._stamp, self._cycles = counters, stamp, cycles
+        self._world, self._barrier = world, barrier
+        self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self.forget()
+
+    def forget(self) -> None:
+        """Lets go of the last launches, their graph and so their memory."""
+        self._launches: Sequence[Callable[[], Any]] | None = None
+        self._graph: Any = None
+        self._nodes = self._next = 0
+        self._seconds = self._host = 0.0
+        self._slack = 2.0
+
+    def time(self, launches: Sequence[Callable[[], Any]], count: int) -> Sample:
+        """Mean seconds of about `count` launches, going on around the ring where the last batch stopped."""
+        if self._launches is not launches:
+            self._meet(launches)
+        if count > 1 and captured(self._seconds, self._host, self._world) and self._capture():
+            replays = max(1, round(count / self._nodes))
+            seconds, hertz = self._queued([self._graph.replay] * replays)
+            return Sample(seconds / (replays * self._nodes), hertz)
+        ring = len(launches)
+        calls = [launches[(self._next + i) % ring] for i in range(count)]
+        self._next = (self._next + count) % ring
+        seconds, hertz = self._queued(calls)
+        return Sample(seconds / count, hertz)
+
+    def _meet(self, launches: Sequence[Callable[[], Any]]) -> None:
+        """Learns how long new launches take, once what the first one loads lazily is there."""
+        self.forget()
+        launches[0]()
+        self._torch.cuda.synchronize()
+        begun = time.perf_counter()
+        launches[0]()
+        self._host = time.perf_counter() - begun
+        self._torch.cuda.synchronize()
+        self._seconds, _ = self._queued([launches[0]])
+        self._launches = launches
+
+    def _capture(self) -> bool:
+        """Whether there is a graph of these launches; a launch that refuses to be captured is queued instead."""
+        if self._graph is None:
+            torch, graph = self._torch, self._torch.cuda.CUDAGraph()
+            ring = len(self._launches)
+            times = rounds(self._seconds, ring)
+            stream = torch.cuda.current_stream()
+            try:
+                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                    for _ in range(times):
+                        for launch in self._launches:
+                            launch()
+            except torch.cuda.OutOfMemoryError:
+                torch.cuda.set_stream(stream)
+                raise
+            except RuntimeError:
+                # leaving the context fails with the capture, and then the capture's stream would stay current
+                torch.cuda.set_stream(stream)
+                torch.cuda.synchronize()
+                self._graph = False
+                return False
+            graph.replay()  # the first replay uploads the graph
+            torch.cuda.synchronize()
+            self._graph, self._nodes = graph, times * ring
+        return self._graph is not False
+
+    def _queued(self, calls: Sequence[Callable[[], Any]]) -> tuple[float, float | None]:
+        """GPU seconds of all calls, and the SM clock, measured once the hold outlasts the queueing of the first ones."""
+        cuda = self._torch.cuda
+        while True:
+            hold = min(LONGEST_HOLD, self._slack * (50e-6 + self._host * min(len(calls), LEAD)))
+            self._counters.zero_()
+            cuda._sleep(int(hold * self._cycles))
+            if self._barrier:
+                self._barrier()
+            self._stamp(self._counters, 0)
+            self._start.record()
+            for call in calls[:LEAD]:
+                call()
+            held = not self._start.query()
+            for call in calls[LEAD:]:
+                call()
+            self._end.record()
+            self._stamp(self._counters, 1)
+            cuda.synchronize()
+            # ranks must not decide this each for itself
+            if held or hold >= LONGEST_HOLD or self._world > 1:
+                return self._start.elapsed_time(self._end) / 1e3, clock(self._counters.tolist())
+            self._slack *= 2

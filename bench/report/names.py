@@ -1,0 +1,73 @@
+"""What people call things: "tensor.bfloat16.library" is "BF16 tensor, best GEMM" to a reader."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench import units
+
+DTYPES = {
+    "float64": "FP64",
+    "float32": "FP32",
+    "tf32": "TF32",
+    "float16": "FP16",
+    "bfloat16": "BF16",
+    "float8_e4m3": "FP8",
+    "float4": "FP4",
+    "int8": "INT8",
+    "int32": "INT32",
+}
+METHODS = {"loop": "instruction loop", "library": "best GEMM", "datasheet": "datasheet"}
+CHANNELS = {"dram": "DRAM", "link": "link", "shared": "shared memory", "h2d": "host to device", "d2h": "device to host"}
+# Params whose value is a size in bytes; every other number prints as it is.
+_SIZES = {"bytes", "size"}
+
+
+def dtype(name: str) -> str:
+    return DTYPES.get(name, name)
+
+
+def channel(key: str) -> str:
+    return CHANNELS.get(key, key.upper() if len(key) == 2 else key)
+
+
+def quantity(key: str) -> str:
+    """"BF16 tensor" from "tensor.bfloat16.library"; "DRAM" from "dram"."""
+    unit, *rest = key.split(".")
+    if not rest:
+        return channel(key)
+    variant = [part.replace("_", " ") for part in rest[1:] if part not in METHODS]
+    return " ".join([dtype(rest[0]), *variant, unit])
+
+
+def roof(key: str) -> str:
+    """The quantity and the method that states it."""
+    method = METHODS.get(key.rsplit(".", 1)[-1]) if "." in key else None
+    return f"{quantity(key)}, {method}" if method else quantity(key)
+
+
+def limiter(key: str) -> str:
+    """What binds, in two words: "memory (DRAM)", "compute (BF16 tensor)", "launch overhead"."""
+    if not key:
+        return "unknown"
+    if key == "overhead":
+        return "launch overhead"
+    return f"compute ({quantity(key)})" if "." in key else f"memory ({channel(key)})"
+
+
+def device(name: str) -> str:
+    """The short name of a device within its node: "GPU 3" from "cuda:3" or "sim:h200-sxm:3"."""
+    head, colon, index = name.rpartition(":")
+    return f"GPU {index}" if colon and index.isdigit() and head else name
+
+
+def value(name: str, given: Any) -> str:
+    if isinstance(given, bool):
+        return "yes" if given else "no"
+    if name in _SIZES and isinstance(given, int | float):
+        return units.size(given)
+    return dtype(given) if isinstance(given, str) else str(given)
+
+
+def case(params: Mapping[str, Any]) -> str:
+    """A case's params in one line."""
+    return ", ".join(f"{name} {value(name, given)}" for name, given in params.items())

@@ -1,0 +1,118 @@
+import math
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.analysis.compare import compare, datasheet
+from bench.analysis.fit import fit, smooth_minimum
+from bench.roofline import Roof, Roofline
+
+
+def changed(run, change):
+    return replace(run, measurements=tuple(change(m) for m in run.measurements))
+
+
+@given(st.floats(1e9, 1e16), st.floats(1e9, 1e14), st.floats(0.05, 0.5))
+def test_a_smooth_knee_is_recovered(peak, bandwidth, rounding):
+    ridge = peak / bandwidth
+    points = []
+    for step in np.geomspace(ridge / 30, ridge * 30, 15):
+        flops, moved = step * 1e6, 1e6
+        slow, fast = max(flops / peak, moved / bandwidth), min(flops / peak, moved / bandwidth)
+        points.append((flops, moved, slow * (1 + (fast / slow) ** (1 / rounding)) ** rounding))
+    found = smooth_minimum(points)
+    assert found[0] == pytest.approx(peak, rel=2e-3)
+    assert found[1] == pytest.approx(bandwidth, rel=2e-3)
+    assert found[2] == pytest.approx(rounding, rel=0.02, abs=1e-3)
+
+
+def test_the_winner_is_chosen_by_the_first_pass_and_stated_by_the_rounds(h200):
+    """A mix that was lucky once wins, but its luck does not enter the roof."""
+
+    def lucky(m):
+        if m.saturates == "dram" and m.params["mix"] == "copy" and m.repetition == 0:
+            return replace(m, seconds=tuple(s / 2 for s in m.seconds))
+        return m
+
+    fitted = fit(changed(h200, lucky))[0]
+    assert fitted.roofs["dram"].winner.params["mix"] == "copy"
+    assert fitted.roofline.roof("dram").rate == pytest.approx(4.8e12, rel=1e-9)
+    assert len(fitted.roofs["dram"].rivals) == 5
+
+
+def test_invalid_repetitions_do_not_count_and_suspect_ones_are_said(h200):
+    def judged(m):
+        if m.saturates == "dram" and m.repetition == 2:
+            return replace(m, validity="invalid", reasons=("hot",), seconds=tuple(s * 3 for s in m.seconds))
+        if m.saturates == "dram" and m.repetition == 3:
+            return replace(m, validity="suspect", reasons=("other processes took 9 %",))
+        return m
+
+    roof = fit(changed(h200, judged))[0].roofline.roof("dram")
+    assert roof.rate == pytest.approx(4.8e12)
+    assert roof.n == 2
+    assert "suspect: other processes took 9 %" in roof.caution
+
+
+def test_a_roof_without_valid_measurements_is_missing_with_its_cause(h200):
+    def broken(m):
+        return replace(m, validity="invalid", reasons=("wrong result: off",)) if m.saturates == "dram" else m
+
+    fitted = fit(changed(h200, broken))[0]
+    assert fitted.missing["dram"] == "wrong result: off"
+    assert "dram" not in fitted.roofline
+    assert fitted.headline is None
+
+
+def test_a_point_above_its_roof_is_flagged(h200):
+    def warm(m):
+        return replace(m, seconds=tuple(s / 3 for s in m.seconds)) if m.probe == "attention" and m.seconds else m
+
+    fitted = fit(changed(h200, warm))[0]
+    flagged = [case for case in fitted.cases if fitted.above(case)]
+    assert flagged
+    assert {case.probe for case in flagged} == {"attention"}
+
+
+def test_a_ratio_pairs_repetitions_of_the_same_round(h200):
+    """A slow round slows both roofs: the ridge must not move, nor its interval widen."""
+    draw = random.Random(3)
+    factor = {r: math.exp(draw.gauss(0, 0.1)) for r in range(2, 10)}
+
+    def shaken(m):
+        return replace(m, seconds=tuple(s * factor.get(m.repetition, 1.0) for s in m.seconds))
+
+    ridge = fit(changed(h200, shaken))[0].headline.estimate
+    assert ridge.value == pytest.approx(989.4 / 4.8)
+    assert ridge.high / ridge.low == pytest.approx(1.0)
+
+
+def test_few_repetitions_are_a_range(h200):
+    roof = fit(h200)[0].roofline.roof("dram")
+    assert roof.n == 3
+    assert roof.estimate.kind == "range of 3"
+
+
+def test_an_empty_run_fits_to_nothing(h200):
+    fitted = fit(replace(h200, measurements=()))[0]
+    assert (fitted.roofs, fitted.ridges, fitted.knee, fitted.missing) == ({}, (), None, {})
+
+
+def test_compare_pairs_by_quantity():
+    ours = Roofline("a", (Roof("dram", 3.0, 2.0, 4.0, 5), Roof("vector.float32.loop", 8.0), Roof("l2", 1.0)))
+    theirs = Roofline("b", (Roof("dram", 6.0), Roof("vector.float32.datasheet", 16.0)))
+    gaps = {gap.ours.key: gap for gap in compare(ours, theirs)}
+    assert set(gaps) == {"dram", "vector.float32.loop"}
+    assert (gaps["dram"].ratio, gaps["dram"].low, gaps["dram"].high) == (0.5, 2 / 6, 4 / 6)
+
+
+def test_no_datasheet_for_the_unknown(h200):
+    info = h200.environment.devices[0]
+    assert datasheet(replace(info, sku="", facts={})) is None
+    assert datasheet(replace(info, sku="gone-from-the-table")) is None
+    cpu = datasheet(replace(info, sku="", facts={"family": "zen5", "clock_hz": "4e9", "cores": "2"}))
+    assert cpu is None or all(roof.evidence.startswith("assumed:") for roof in cpu.roofs)

@@ -1,0 +1,101 @@
+from dataclasses import replace
+from functools import partial
+
+from bench.device.sim import open_simulated
+from bench.measure import BUDGETS
+from bench.probes import Probe, select
+from bench.schema import Case, Setup
+from bench.session import plans, session
+from bench.work import Work
+
+QUICK = BUDGETS["quick"]
+
+
+def ready(device):
+    return Setup([partial(int)])
+
+
+def probe(cases):
+    return Probe("planted", 1, False, cases)
+
+
+def test_headline_cases_come_back_in_shuffled_rounds(h200):
+    claimed = [m for m in h200.measurements if (m.saturates or m.probe == "intensity") and m.seconds]
+    rounds = {}
+    for m in claimed:
+        rounds.setdefault(m.repetition, []).append(m.key)
+    assert set(rounds) == {0, 1, *range(2, QUICK.rounds + 1)}
+    later = [rounds[r] for r in range(2, QUICK.rounds + 1)]
+    assert all(sorted(map(str, keys)) == sorted(map(str, later[0])) for keys in later)
+    assert later[0] != later[1], "shuffled"
+    assert sorted(map(str, rounds[0] + rounds[1])) == sorted(map(str, later[0]))
+
+
+def test_the_order_of_rounds_follows_the_seed():
+    def order(seed):
+        device = open_simulated("sim:h200-sxm")[0]
+        return [m.key for m in session(device, select(["bandwidth"]), QUICK, seed) if m.repetition > 1]
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
+def test_a_searchs_winner_is_measured_again_before_it_claims(h200):
+    tries = [m for m in h200.measurements if m.probe == "peak" and m.params.get("dtype") == "bfloat16"]
+    searched = [m for m in tries if m.repetition == 0 and m.params["kind"] == "gemm"]
+    assert searched
+    assert not any(m.saturates for m in searched)
+    winners = {m.key for m in tries if m.saturates == "tensor.bfloat16.library"}
+    assert len(winners) == 1
+
+
+def test_generators_are_steered_by_seconds():
+    heard = []
+
+    def cases(info, budget):
+        for size in (1e6, 2e6):
+            heard.append((yield Case(params={"size": size}, work=Work(bytes=size), prepare=ready)))
+
+    device = open_simulated("sim:h200-sxm")[0]
+    list(session(device, [probe(cases)], QUICK))
+    assert heard == [1e6 / 4.8e12, 2e6 / 4.8e12]
+
+
+def test_a_hopeless_case_is_predicted_and_skipped():
+    heard = []
+
+    def cases(info, budget):
+        for size in (1e9, 1e15):
+            heard.append((yield Case(params={"size": size}, work=Work(bytes=size), prepare=ready)))
+
+    device = open_simulated("sim:h200-sxm")[0]
+    found = list(session(device, [probe(cases)], QUICK))
+    assert found[1].skip.startswith("predicted to take 3 min 28 s a launch at the best rate seen (size 1000000000.0)")
+    assert heard[1] is None
+
+
+def test_history_replays_what_an_earlier_process_did():
+    def run(history=None):
+        return list(session(open_simulated("sim:h200-sxm")[0], select(["bandwidth", "peak"]), QUICK, history=history))
+
+    whole = run()
+    for cut in (0, 1, 40, len(whole) - 5):
+        done = {(m.key, m.repetition): m.median if m.seconds else None for m in whole[:cut]}
+        assert [(m.key, m.repetition) for m in run(done)] == [(m.key, m.repetition) for m in whole[cut:]]
+
+
+def test_a_spent_budget_skips_ordinary_cases_only():
+    device = open_simulated("sim:h200-sxm")[0]
+    found = list(session(device, select(["bandwidth", "gemm"]), replace(QUICK, total=-1.0)))
+    assert all("were spent before it" in m.skip or m.saturates or m.skip for m in found)
+    assert any(m.saturates == "dram" and m.seconds for m in found)
+    assert all(m.skip for m in found if m.probe == "gemm")
+
+
+def test_a_plan_counts_without_measuring():
+    device = open_simulated("sim:h200-sxm")[0]
+    info = replace(device.info, simulated=False)
+    found = {plan.probe.name: plan for plan in plans(info, select([]), QUICK)}
+    assert found["gemm"].cases > 10
+    assert found["allreduce"].skipped == 1
+    assert found["peak"].seconds > 0
