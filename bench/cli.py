@@ -35,25 +35,16 @@ class Complaint(Exception):
 class _Parser(argparse.ArgumentParser):
     """One clear line for a wrong word, with the nearest right ones."""
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            near = difflib.get_close_matches(str(value), list(action.choices), 2, 0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(action.choices)}"
+            what = (action.option_strings or [action.dest])[-1].lstrip("-")
+            raise argparse.ArgumentError(None, f"unknown {what} {value!r}: {hint}")
+
     def error(self, message: str) -> NoReturn:
-        if "invalid choice: '" in message:
-            what = message.split(":")[0].removeprefix("argument ").split("/")[-1].lstrip("-")
-            typed = message.split("invalid choice: '")[1].split("'")[0]
-            choices = _choices(self, typed)
-            near = difflib.get_close_matches(typed, choices, 2, 0.5)
-            message = f"unknown {what.lower()} {typed!r}: " + (f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(choices)}")
         print(f"{self.prog}: {message}", file=sys.stderr)
         raise SystemExit(USAGE)
-
-
-def _choices(parser: argparse.ArgumentParser, typed: str) -> list[str]:
-    """The choices of the argument that refused `typed`."""
-    for action in parser._actions:
-        if action.choices and typed not in action.choices:
-            flags = action.option_strings
-            if not flags or any(typed == value for value in sys.argv) or any(f"={typed}" in value for value in sys.argv):
-                return list(action.choices)
-    return []
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

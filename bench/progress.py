@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from bench import units
 from bench.measure import Budget
 from bench.probes import Probe
-from bench.schema import DeviceInfo, Environment, Measurement
+from bench.schema import FIRST_ROUND, DeviceInfo, Environment, Measurement
 from bench.session import plans
 from bench.workers import Event, Failed, Measured, Opened, Started
 
@@ -31,15 +31,17 @@ class Listener:
         self._task = self._bar.add_task("", total=1.0, probe="starting", eta="", value="")
         self._begun = time.monotonic()
         self._planned, self._done = 0.0, 0.0
-        self._finished: dict[str, list[Measurement]] = {}
-        self._current = ""
+        self._first_pass: dict[str, list[Measurement]] = {}
+        self._at: dict[str, str] = {}
+        self._devices = 1
 
     def __enter__(self) -> "Listener":
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._report(self._current)
+        for probe in list(self._first_pass):
+            self._report(probe)
         self._bar.stop()
 
     def __call__(self, event: Event | Environment) -> None:
@@ -57,21 +59,22 @@ class Listener:
     def _opened(self, devices: Sequence[DeviceInfo]) -> None:
         for device in devices:
             self._console.print(f"{device.id}: {device.name}, {units.size(device.memory_bytes)} of memory", markup=False)
+        self._devices = len(devices)
         # GPUs run side by side, so one device's plan is everyone's
         self._planned = sum(plan.seconds for plan in plans(devices[0], self._probes, self._budget))
         self._begun = time.monotonic()
         self._bar.update(self._task, total=max(self._planned, 1e-9))
 
     def _measured(self, m: Measurement) -> None:
-        if m.probe != self._current and m.repetition < 2:
-            self._report(self._current)
-            self._current = m.probe
-        self._finished.setdefault(m.probe, []).append(m)
-        self._done += m.elapsed
-        if m.repetition >= 2 and self._current:
-            self._report(self._current)
-            self._current = ""
-        label = m.probe if m.repetition < 2 else f"round {m.repetition - 1}"
+        stage = m.probe if m.repetition < FIRST_ROUND else "rounds"
+        before, self._at[m.device] = self._at.get(m.device, stage), stage
+        if before != stage and before not in self._at.values() and len(self._at) == self._devices:
+            self._report(before)
+        if stage == m.probe:
+            self._first_pass.setdefault(m.probe, []).append(m)
+        # devices that run side by side spend the same second together
+        self._done += m.elapsed / self._devices
+        label = m.probe if stage == m.probe else f"round {m.repetition - FIRST_ROUND + 1}"
         self._bar.update(self._task, completed=min(self._done, self._planned), probe=label, eta=self._eta(), value=_value(m))
 
     def _eta(self) -> str:
@@ -79,9 +82,9 @@ class Listener:
         return f"{units.seconds(max(left, 1.0), 2)} left"
 
     def _report(self, probe: str) -> None:
-        """One line per finished probe."""
-        measured = [m for m in self._finished.get(probe, ()) if m.repetition < 2]
-        if not probe or not measured:
+        """One line per finished probe, once every device has left it."""
+        measured = self._first_pass.pop(probe, ())
+        if not measured:
             return
         skipped = sum(bool(m.skip) for m in measured)
         bad = sum(not m.skip and m.validity == "invalid" for m in measured)

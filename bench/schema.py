@@ -13,6 +13,9 @@ from bench.work import Work
 SCHEMA = "ridgepoint.run"
 MAJOR, MINOR = 1, 0
 
+# Repetition 0 belongs to the first pass over the probes, 1 to a search's winner within that pass; from here on rounds.
+FIRST_ROUND = 2
+
 # A case is (probe, version, params); the params are plain values, in the order the probe gave them.
 Key = tuple[str, int, tuple[tuple[str, Any], ...]]
 
@@ -95,7 +98,7 @@ class Case:
     saturates: the roof that this case may claim ("" for none); it is then repeated with fresh buffers later in the
     Run. repeat: repeated likewise without a claim (the rungs of the ladder). cache: "cold" (the launches rotate
     through more than four last-level caches) or "hot". samples: at least so many, one launch each (the tail of small
-    collectives). skip: why it is not measured.
+    collectives). family: cases that predict each other's time, by default those of one probe. skip: why it is not measured.
     """
 
     params: Mapping[str, Any]
@@ -107,6 +110,7 @@ class Case:
     regime: str = ""
     skip: str = ""
     samples: int = 0
+    family: str = ""
 
     @property
     def repeated(self) -> bool:

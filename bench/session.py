@@ -13,7 +13,7 @@ from bench import units
 from bench.device import Device
 from bench.measure import Budget, measure
 from bench.probes import Probe, describe
-from bench.schema import Case, DeviceInfo, Key, Measurement, case_key
+from bench.schema import FIRST_ROUND, Case, DeviceInfo, Key, Measurement, case_key
 from bench.store import utc_now
 
 
@@ -66,10 +66,10 @@ def session(
                 # a search yields its winner again: the same key, now with a claim, so it starts at repetition 1
                 repetition = 1 if (key, 0) in claimed else 0
                 claimed.add((key, repetition))
-                case = replace(case, skip=case.skip or guide.objection(case))
+                case = replace(case, skip=case.skip or guide.objection(probe, case))
                 if not case.repeated and not case.skip and device.agree(time.perf_counter() > deadline):
                     case = replace(case, skip=f"the {budget.name} budget's {units.seconds(budget.total)} were spent before it")
-                task = Task(probe, case, repetition, guide.patience(case))
+                task = Task(probe, case, repetition, guide.patience(probe, case))
                 if (key, repetition) in history:
                     seconds = history[key, repetition]
                 else:
@@ -79,7 +79,7 @@ def session(
                     seconds = measurement.median if measurement.seconds else None
                 seconds = device.agree(seconds)
                 if seconds:
-                    guide.learn(case, seconds)
+                    guide.learn(probe, case, seconds)
                     if case.repeated:
                         repeated[key] = (probe, case)
                 case = cases.send(seconds)
@@ -90,11 +90,11 @@ def session(
         order = list(repeated.items())
         shuffle.shuffle(order)
         for key, (probe, case) in order:
-            # round numbers are shared by all cases, so that ratios pair what was measured together; 1 is a search's own
-            repetition = index + 1
+            # round numbers are shared by all cases, so that ratios pair what was measured together
+            repetition = FIRST_ROUND + index - 1
             if (key, repetition) in history:
                 continue
-            announce(Task(probe, case, repetition, guide.patience(case)))
+            announce(Task(probe, case, repetition, guide.patience(probe, case)))
             yield measure(device, probe.name, probe.version, case, budget, repetition)
 
 
@@ -106,25 +106,25 @@ class _Guide:
 
     def __init__(self, budget: Budget):
         self._budget = budget
-        self._best: dict[tuple[str, str], tuple[float, Case]] = {}
+        self._best: dict[tuple[tuple[str, str], str], tuple[float, Case]] = {}
 
-    def learn(self, case: Case, seconds: float) -> None:
+    def learn(self, probe: Probe, case: Case, seconds: float) -> None:
         for amount in ("flops", "bytes"):
-            rate, known = getattr(case.work, amount) / seconds, self._best.get((_kind(case), amount))
+            rate, known = getattr(case.work, amount) / seconds, self._best.get((_kind(probe, case), amount))
             if rate and (known is None or rate > known[0]):
-                self._best[_kind(case), amount] = (rate, case)
+                self._best[_kind(probe, case), amount] = (rate, case)
 
-    def predicted(self, case: Case) -> tuple[float, Case] | None:
+    def predicted(self, probe: Probe, case: Case) -> tuple[float, Case] | None:
         """Seconds of one launch, and the case that says so."""
         known = [
             (getattr(case.work, amount) / best[0], best[1])
             for amount in ("flops", "bytes")
-            if (best := self._best.get((_kind(case), amount)))
+            if (best := self._best.get((_kind(probe, case), amount)))
         ]
         return max(known, key=lambda each: each[0]) if known else None
 
-    def objection(self, case: Case) -> str:
-        prediction = self.predicted(case)
+    def objection(self, probe: Probe, case: Case) -> str:
+        prediction = self.predicted(probe, case)
         if not prediction or prediction[0] <= self._budget.launch:
             return ""
         seconds, best = prediction
@@ -134,17 +134,17 @@ class _Guide:
             f"the {self._budget.name} budget allows {units.seconds(self._budget.launch)}"
         )
 
-    def patience(self, case: Case) -> float:
+    def patience(self, probe: Probe, case: Case) -> float:
         """Seconds after which a case is taken for hung: far beyond any honest run of it."""
-        prediction = self.predicted(case)
+        prediction = self.predicted(probe, case)
         launch = prediction[0] if prediction else 1.0
         share = self._budget.headline if case.repeated else self._budget.case
         return PATIENCE + 200 * share + 100 * launch
 
 
-def _kind(case: Case) -> str:
-    """Cases of one kind predict each other: the same arithmetic, the same phase."""
-    return f"{case.params.get('phase', '')}/{case.work.compute or case.work.channel}/{case.cache}"
+def _kind(probe: Probe, case: Case) -> tuple[str, str]:
+    """Cases of one kind predict each other: the same family and the same arithmetic."""
+    return case.family or probe.name, case.work.compute or case.work.channel
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def plans(info: DeviceInfo, probes: Sequence[Probe], budget: Budget) -> list[Pla
         kept = [case for case in cases if not case.skip]
         seconds = sum(budget.case + _CASE_COST for case in kept if not case.repeated)
         seconds += sum((budget.headline + _CASE_COST) * budget.rounds for case in kept if case.repeated)
-        found.append(Plan(probe, len(cases), len(cases) - len(kept), seconds if not info.simulated else 0.0))
+        found.append(Plan(probe, len(cases), len(cases) - len(kept), seconds))
     return found
 
 

@@ -9,8 +9,9 @@
    same in every step, so that the register file's reuse cache serves them. `steps` should be a multiple of 16: the
    rest goes one step at a time.
 
-   a and b are equal in all threads, but r is not, so that the FMAs stay on the vector pipes; where registers are short
-   the assembler may hold one of the two in a uniform register (float64 on sm_90), which is an operand, not another unit.
+   a and b are equal in all threads, but r is not, so that the FMAs stay on the vector pipes. float64 fills the 32
+   registers that a full SM leaves each thread: there the assembler reads a and b again from the constant bank once per
+   trip, or holds one in a uniform register (sm_90), which is an operand and not another unit.
 
    What keeps the work from being deleted: the results are stored, and fma is exact in its one rounding, so that no step
    may be skipped or joined with another.
@@ -47,16 +48,17 @@ template <class R> __device__ void step(R (&r)[CHAINS], R a, R b) {
 
 /* R: what one chain holds, a number or a pair. Every thread takes 8 of them as 16-byte vectors THREADS apart. */
 template <class R> __device__ void chains(const uint4* x, uint4* y, long long vectors, long long steps, R a, R b) {
-    constexpr int N = CHAINS * sizeof(R) / sizeof(uint4);
+    constexpr int N = CHAINS * sizeof(R) / sizeof(uint4), TILE = THREADS * N;
+    const unsigned tiles = (vectors + TILE - 1) / TILE;
 #pragma unroll 1
-    for (long long first = (long long)blockIdx.x * THREADS * N; first < vectors; first += (long long)gridDim.x * THREADS * N) {
-        const long long i = first + threadIdx.x;
+    for (unsigned t = blockIdx.x; t < tiles; t += gridDim.x) {
+        const long long i = (long long)TILE * t + threadIdx.x;
         alignas(16) R r[CHAINS];
         uint4* packed = reinterpret_cast<uint4*>(r);
 #pragma unroll
         for (int u = 0; u < N; ++u) packed[u] = i + u * THREADS < vectors ? x[i + u * THREADS] : make_uint4(0, 0, 0, 0);
 #pragma unroll 1
-        for (long long trip = steps / STEPS; trip > 0; --trip)
+        for (int trip = steps / STEPS; trip > 0; --trip)
 #pragma unroll
             for (int s = 0; s < STEPS; ++s) step(r, a, b);
 #pragma unroll 1

@@ -45,12 +45,17 @@ template <int N> __device__ void climb(const float4* x, float4* y, long long fma
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 ladder(const float4* x, float4* y, long long n, long long fmas, double real_a, double real_b) {
-    constexpr long long TILE = THREADS * VECTORS;
+    constexpr int TILE = THREADS * VECTORS;
     const float a = (float)real_a, b = (float)real_b;
-    const long long vectors = n / 4, full = vectors / TILE * TILE;
+    const unsigned tiles = n / 4 / TILE, rest = n / 4 % TILE;
 #pragma unroll 1
-    for (long long i = blockIdx.x * TILE + threadIdx.x; i < full; i += gridDim.x * TILE) climb<VECTORS>(x + i, y + i, fmas, a, b);
+    for (unsigned t = blockIdx.x; t < tiles; t += gridDim.x) {
+        const long long i = (long long)TILE * t + threadIdx.x;
+        climb<VECTORS>(x + i, y + i, fmas, a, b);
+    }
 #pragma unroll 1
-    for (long long i = full + blockIdx.x * (long long)THREADS + threadIdx.x; i < vectors; i += gridDim.x * (long long)THREADS)
-        climb<1>(x + i, y + i, fmas, a, b);
+    for (unsigned at = blockIdx.x; at < VECTORS; at += gridDim.x) {
+        const long long i = (long long)TILE * tiles + THREADS * at + threadIdx.x;
+        if (THREADS * at + threadIdx.x < rest) climb<1>(x + i, y + i, fmas, a, b);
+    }
 }

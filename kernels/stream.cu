@@ -60,18 +60,20 @@ template <int VECTORS> struct Count { static constexpr int vectors = VECTORS; };
 
 /* Calls tile(i, Count) for all of n, `passes` times: Count::vectors (VECTORS, at the end 1) THREADS apart, from i on. */
 template <int VECTORS, class Tile> __device__ void sweep(long long n, long long passes, Tile tile) {
-    constexpr long long TILE = THREADS * VECTORS;
-    const long long blocks = passes > 1 && gridDim.x > SMS * BLOCKS ? SMS * BLOCKS : gridDim.x;
+    // 32-bit counters of tiles, not 64-bit ones of vectors: the registers are needed for loads in flight
+    constexpr int TILE = THREADS * VECTORS;
+    const unsigned blocks = passes > 1 && gridDim.x > SMS * BLOCKS ? SMS * BLOCKS : gridDim.x;
     if (blockIdx.x >= blocks) return;
-    const long long vectors = n / 4, full = vectors / TILE * TILE;
+    const unsigned tiles = n / 4 / TILE, rest = n / 4 % TILE;
 #pragma unroll 1
-    for (long long pass = 0; pass < passes; ++pass) {
+    for (int pass = passes; pass > 0; --pass) {
         asm volatile("" ::: "memory");
 #pragma unroll 1
-        for (long long i = blockIdx.x * TILE + threadIdx.x; i < full; i += blocks * TILE) tile(i, Count<VECTORS>());
+        for (unsigned t = blockIdx.x; t < tiles; t += blocks) tile((long long)TILE * t + threadIdx.x, Count<VECTORS>());
 #pragma unroll 1
-        for (long long i = full + blockIdx.x * (long long)THREADS + threadIdx.x; i < vectors; i += blocks * THREADS)
-            tile(i, Count<1>());
+        for (unsigned at = blockIdx.x; at < VECTORS; at += blocks)
+            if (THREADS * at + threadIdx.x < rest)
+                tile((long long)TILE * tiles + THREADS * at + threadIdx.x, Count<1>());
     }
 }
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import least_squares
 
-from bench.analysis.summary import FIRST_ROUND, Summary, counting, summaries
+from bench.analysis.summary import Summary, counting, summaries
 from bench.roofline import Roof, Roofline
-from bench.schema import DeviceInfo, Run
+from bench.schema import FIRST_ROUND, DeviceInfo, Run
 from bench.stats import Estimate, estimate
 
 # A fitted Roofline that is cached beside its Run belongs to this version of the fit.

@@ -4,12 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.schema import Measurement
+from bench.schema import FIRST_ROUND, Measurement
 from bench.stats import Estimate, estimate
 from bench.work import Work
-
-# Repetition 0 belongs to the first pass over the probes, 1 to a search's winner within that pass; from here on rounds.
-FIRST_ROUND = 2
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ class CpuDevice:
             return cc.function(kernel)
         if kernel.function != kernel.function.removesuffix("_plain"):
             raise Unsupported("torch has one kind of store")
-        return partial(_twice, kernel)
+        return _twin(kernel)
 
     def begin(self, case: Case) -> None:
         self._next = 0
@@ -204,11 +204,19 @@ class CpuDevice:
         pass
 
 
-def _twice(kernel: Kernel, *arguments: Any) -> None:
-    """A kernel's torch twin as its launch; passes over a working set become repeats, which the twin does not know of."""
-    repeats = arguments[kernel.elements + 1] if kernel.name == "stream" and kernel.function != "read" else 1
-    for _ in range(repeats):
-        kernel.twin(*arguments)
+def _twin(kernel: Kernel) -> Callable[..., None]:
+    """A kernel's torch twin as its launch. A twin goes over a working set once, so passes become repeated calls."""
+
+    def launch(*arguments: Any) -> None:
+        if kernel.name != "stream":
+            kernel.twin(*arguments)
+            return
+        passes = kernel.elements + 1
+        once = (*arguments[:passes], 1, *arguments[passes + 1 :])
+        for _ in range(arguments[passes]):
+            kernel.twin(*once)
+
+    return launch
 
 
 def slug(text: str) -> str:

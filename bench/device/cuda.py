@@ -14,9 +14,10 @@ from typing import Any
 
 from bench import theory
 from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, nvml, nvrtc
+from bench.device.dtypes import torch_dtype
 from bench.device.sources import kernel_source
 from bench.device.stopwatch import Stopwatch
-from bench.matmul import torch_dtype
+from bench.device.dtypes import torch_dtype
 from bench.schema import Cache, Case, DeviceInfo
 
 # Elements per thread of fma.cu's loops: 8 chains, 16-bit types in pairs.
@@ -65,10 +66,10 @@ def missing() -> str:
 
 
 def units(capability: tuple[int, int]) -> dict[str, str]:
-    """Matmul dtype -> "tensor" or "vector" for every dtype that a compute capability multiplies at a rate worth measuring."""
+    """Matmul dtype -> the unit that multiplies it, for the dtypes that a compute capability has hardware for."""
     float64 = "tensor" if capability in TENSOR_FLOAT64 else "vector"
     tensor = {dtype: "tensor" for dtype, first in TENSOR.items() if capability >= first}
-    return {"float64": float64, "float32": "vector"} | ({} if "float16" in tensor else {"float16": "vector"}) | tensor
+    return {"float64": float64, "float32": "vector"} | tensor
 
 
 def loops(capability: tuple[int, int], sms: int, threads_per_sm: int) -> dict[str, int]:

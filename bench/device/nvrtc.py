@@ -47,10 +47,14 @@ def arch(capability: tuple[int, int]) -> str:
     """
     if capability not in ARCHES:
         known = ", ".join(f"{major}.{minor}" for major, minor in ARCHES)
-        raise DeviceError(f"no architecture is known for compute capability {capability[0]}.{capability[1]}; known: {known}")
+        raise DeviceError(
+            f"no architecture is known for compute capability {capability[0]}.{capability[1]}; known: {known}"
+        )
     found = ARCHES[capability]
     if found == "sm_70" and _nvrtc().getVersion() >= (13, 0):
-        raise DeviceError(f"NVRTC {version()} no longer compiles for sm_70 (V100); install cupy-cuda12x in place of cupy-cuda13x")
+        raise DeviceError(
+            f"NVRTC {version()} no longer compiles for sm_70 (V100); install cupy-cuda12x in place of cupy-cuda13x"
+        )
     return found
 
 
@@ -89,10 +93,14 @@ def _compiled(source: Path, text: str, options: tuple[str, ...]) -> bytes:
             nvrtc.compileProgram(program, (*options, *(f"-I{folder}" for folder in _includes())))
         except nvrtc.NVRTCError as error:
             log = nvrtc.getProgramLog(program).strip("\0\n ")
-            raise DeviceError(f"{source} does not compile with NVRTC {version()} ({options[0]}):\n{log or error}{_advice(log)}") from None
+            raise DeviceError(
+                f"{source} does not compile with NVRTC {version()} ({options[0]}):\n{log or error}{_advice(log)}"
+            ) from None
         log = nvrtc.getProgramLog(program)
         if _SERIALISED in log:
-            raise DeviceError(f"{source}: the assembler serialised the tensor instructions ({_SERIALISED}):\n{log.strip()}")
+            raise DeviceError(
+                f"{source}: the assembler serialised the tensor instructions ({_SERIALISED}):\n{log.strip()}"
+            )
         # CuPy drops the last byte, as if a cubin were a string that ends in zero
         return nvrtc.getCUBIN(program) + b"\0"
     finally:

@@ -55,7 +55,9 @@ class Stopwatch:
     into cycles. barrier: what lines several ranks up, queued behind the hold.
     """
 
-    def __init__(self, counters: Any, stamp: Callable[..., None], cycles: float, world: int = 1, barrier: Callable | None = None):
+    def __init__(
+        self, counters: Any, stamp: Callable[..., None], cycles: float, world: int = 1, barrier: Callable | None = None
+    ):
         import torch
 
         self._torch = torch
@@ -110,11 +112,9 @@ class Stopwatch:
                     for _ in range(times):
                         for launch in self._launches:
                             launch()
-            except torch.cuda.OutOfMemoryError:
-                torch.cuda.set_stream(stream)
-                raise
             except RuntimeError:
-                # leaving the context fails with the capture, and then the capture's stream would stay current
+                # leaving the context fails with the capture, and then the capture's stream would stay current; what
+                # was wrong (no memory, say) comes up again when the launch is queued
                 torch.cuda.set_stream(stream)
                 torch.cuda.synchronize()
                 self._graph = False

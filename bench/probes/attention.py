@@ -43,7 +43,8 @@ def _case(
     skip = ""
     if demand.bytes > room:
         skip = f"needs {demand.bytes / 2**30:.1f} GiB; this budget allows a case {room / 2**30:.1f} GiB"
-    return Case(params=params, work=demand, prepare=partial(_prepare, batch, kv_heads, queries, keys, causal, dtype), skip=skip)
+    prepare = partial(_prepare, batch, kv_heads, queries, keys, causal, dtype)
+    return Case(params=params, work=demand, prepare=prepare, family=phase, skip=skip)
 
 
 def _prepare(batch: int, kv_heads: int, queries: int, keys: int, causal: bool, dtype: str, device: Device) -> Setup:

@@ -4,6 +4,7 @@ The loop states what the instruction pipes can do, the GEMM what a kernel that m
 shape is measured again before it claims the roof: the best of many trials is biased upwards.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -69,7 +70,7 @@ def _search(info: DeviceInfo, budget, dtype: str, unit: str, variant: str) -> Ca
     if tried:
         _, best = max(tried, key=lambda entry: entry[0])
         key = ".".join(part for part in (unit, dtype, variant, "library") if part)
-        yield Case(params=best.params, work=best.work, prepare=best.prepare, saturates=key)
+        yield replace(best, saturates=key)
 
 
 def _gemm(info: DeviceInfo, budget, shape: tuple[int, int, int], dtype: str, unit: str, variant: str) -> Case:
@@ -79,7 +80,7 @@ def _gemm(info: DeviceInfo, budget, shape: tuple[int, int, int], dtype: str, uni
     skip = ""
     if demand.bytes > info.memory_bytes / 4:
         skip = f"needs {demand.bytes / 2**30:.1f} GiB, over a quarter of the memory"
-    return Case(params=params, work=demand, prepare=partial(_product, m, n, k, dtype, variant), skip=skip)
+    return Case(params=params, work=demand, prepare=partial(_product, m, n, k, dtype, variant), family="gemm", skip=skip)
 
 
 def _loop(dtype: str, accumulators: int, steps: int, device: Device) -> Setup:

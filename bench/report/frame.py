@@ -16,6 +16,7 @@ CASES = (
     "seconds", "low", "high", "n", "kind", "flop_rate", "byte_rate", "intensity",
     "share", "theory_share", "limiter", "above", "clock_hz", "validity", "causes", "skip", "samples",
 )  # fmt: skip
+_NUMBERS = ("seconds", "low", "high", "flop_rate", "byte_rate", "intensity", "share", "theory_share", "clock_hz")
 ROOFS = ("device", "key", "rate", "low", "high", "n", "median", "ratio", "ratio_low", "ratio_high", "apart")
 
 # A sibling stands apart where its whole interval does and where it is off by more than this or by four deviations.
@@ -24,7 +25,13 @@ APART = 0.03
 
 def cases(fit: Fit, theory: Roofline | None) -> pd.DataFrame:
     """Every case of one device. share and theory_share: attained part of what the measured and the claimed roofs allow."""
-    return pd.DataFrame([_case(fit, theory, case) for case in fit.cases], columns=CASES)
+    rows = pd.DataFrame([_case(fit, theory, case) for case in fit.cases], columns=CASES)
+    return rows.astype({name: float for name in _NUMBERS} | {"above": bool})
+
+
+def has(value: float | None) -> bool:
+    """Whether a cell holds a number: a frame turns a missing one into NaN."""
+    return value is not None and value == value
 
 
 def asked(work: Work) -> list[str]:
@@ -91,7 +98,7 @@ def siblings(fits: Sequence[Fit]) -> pd.DataFrame:
             ratio, low, high = roof.rate / middle, roof.low / middle, roof.high / middle
             apart = abs(ratio - 1) > max(APART, 4 * spread) and not low <= 1 <= high
             rows.append((device, key, roof.rate, roof.low, roof.high, roof.n, middle, ratio, low, high, apart))
-    return pd.DataFrame(rows, columns=ROOFS)
+    return pd.DataFrame(rows, columns=ROOFS).astype({"apart": bool})
 
 
 def shown(fits: Sequence[Fit]) -> Fit | None:

@@ -17,7 +17,7 @@ def against(gaps: Sequence[Gap], doubtful: Sequence[str] = ()) -> go.Figure | No
         return None
     rows = [names.roof(gap.ours.key) for gap in gaps][::-1]
     values = [100 * gap.ratio for gap in gaps]
-    fig = style.figure(90 + 26 * len(gaps), margin={"l": 190, "r": 16, "t": 8, "b": 48}, showlegend=False)
+    fig = style.figure(90 + 26 * len(gaps), margin={"l": 190, "r": 16, "t": 20, "b": 48}, showlegend=False)
     low, high = min(0.98 * min(100 * gap.low for gap in gaps), 90), max(1.02 * max(100 * gap.high for gap in gaps), 105)
     fig.update_xaxes(style.axis("Measured, percent of datasheet", range=[max(0, low), high], ticksuffix=" %"))
     fig.update_yaxes(style.axis("", type="category", categoryorder="array", categoryarray=rows))
@@ -51,7 +51,7 @@ def strip(siblings: pd.DataFrame, few: Sequence[str] = ()) -> go.Figure | None:
     if rows.empty:
         return None
     keys = list(dict.fromkeys(rows["key"]))
-    fig = style.figure(100 + 34 * len(keys), margin={"l": 190, "r": 16, "t": 8, "b": 48})
+    fig = style.figure(100 + 34 * len(keys), margin={"l": 190, "r": 16, "t": 20, "b": 48})
     reach = max(0.02, 1.25 * (rows["ratio"] - 1).abs().max())
     fig.update_xaxes(style.axis("Percent of the GPUs' median", range=[100 * (1 - reach), 100 * (1 + reach)], ticksuffix=" %"))
     fig.update_yaxes(style.axis("", type="category", categoryorder="array", categoryarray=[names.roof(key) for key in keys][::-1]))

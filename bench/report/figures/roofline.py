@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis.fit import Fit
+from bench.report import frame as frames
 from bench.report import names
 from bench.report.figures import style
 from bench.roofline import Roof, Roofline
@@ -49,7 +50,7 @@ def roofline(fit: Fit, theory: Roofline | None, rows: pd.DataFrame, siblings: Se
     frame = window(fit, theory)
     if frame is None:
         return None
-    fig = style.figure(600, margin={"l": 56, "r": 12, "t": 12, "b": 48}, legend={"y": -0.12})
+    fig = style.figure(600, margin={"l": 56, "r": 12, "t": 20, "b": 48}, legend={"y": -0.12})
     fig.update_xaxes(style.log_axis("Arithmetic intensity (FLOP/B)", frame.left, frame.right, style.plain))
     fig.update_yaxes(style.log_axis("Performance (FLOP/s; OP/s for integers)", frame.bottom, frame.top))
     _zones(fig, fit, theory, frame)
@@ -233,16 +234,18 @@ def _points(fit: Fit, rows: pd.DataFrame, frame: Window) -> Iterator[go.Scatter]
         )  # fmt: skip
 
 
-def _paths(part: pd.DataFrame, *columns: Sequence) -> tuple[list, ...]:
-    """The columns again with a gap wherever another weight matrix or dtype begins."""
+def _paths(part: pd.DataFrame, xs: list, ys: list, symbols: list, hovers: list) -> tuple[list, list, list, list]:
+    """The points again with a gap wherever another weight matrix or dtype begins."""
     shapes = [tuple(params.get(k) for k in ("dtype", "n", "k", "strided")) for params in part["params"]]
-    out: tuple[list, ...] = tuple([] for _ in columns)
+    path: tuple[list, list, list, list] = ([], [], [], [])
     for position, shape in enumerate(shapes):
-        gap = position and shape != shapes[position - 1]
-        for column, kept in zip(columns, out, strict=True):
-            kept += [None, column[position]] if gap else [column[position]]
-    # plotly wants text and symbols where the gap is, too
-    return tuple(["" if value is None and isinstance(kept[0], str) else value for value in kept] for kept in out)
+        points = [(xs[position], ys[position], symbols[position], hovers[position])]
+        if position and shape != shapes[position - 1]:
+            points.insert(0, (None, None, symbols[position], ""))
+        for point in points:
+            for column, value in zip(path, point, strict=True):
+                column.append(value)
+    return path
 
 
 def _groups(seen: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -266,16 +269,16 @@ def point_text(row) -> str:
     """Value, unit, both percentages, limiter and clock of a case, for hovers."""
     key = row.work.compute
     lines = [f"<b>{style.safe(row.probe)}</b> {style.safe(row.case)}"]
-    if row.flop_rate:
+    if frames.has(row.flop_rate):
         lines.append(f"{units.rate_text(row.flop_rate, f'{key}.x')} at {units.intensity(row.intensity)}")
-    if row.byte_rate:
+    if frames.has(row.byte_rate):
         lines.append(f"{units.bandwidth(row.byte_rate)} over {names.channel(row.work.channel)}")
     lines.append(f"{units.seconds(row.seconds)} a launch, n = {row.n}")
-    if row.share is not None and not math.isnan(row.share):
+    if frames.has(row.share):
         lines.append(f"{units.percent(row.share)} of measured roof, limited by {names.limiter(row.limiter)}")
-    if row.theory_share is not None and not math.isnan(row.theory_share):
+    if frames.has(row.theory_share):
         lines.append(f"{units.percent(row.theory_share)} of theory")
-    if row.clock_hz and not math.isnan(row.clock_hz):
+    if frames.has(row.clock_hz):
         lines.append(f"clock {units.hertz(row.clock_hz)}")
     if row.above:
         lines.append("<b>above its roof: flagged</b>")
@@ -305,11 +308,13 @@ def _labels(fit: Fit, theory: Roofline | None, frame: Window) -> Iterator[dict]:
     """Roofs named where they are: plateaus at the right end, slopes along the line (report.js turns those)."""
     memory, compute = _roofs(fit.roofline)
     for cluster in _clusters(compute):
-        rate = max(roof.rate for roof in cluster)
-        words = dict.fromkeys(names.quantity(roof.key).removesuffix(" vector").removesuffix(" tensor") for roof in cluster)
-        kinds = " / ".join(dict.fromkeys(names.METHODS.get(roof.method, roof.method) for roof in cluster))
-        lead = any(roof.key in _leading(fit) for roof in cluster)
-        text = f"{' · '.join(words)} {kinds} {units.rate_text(rate, cluster[0].key)}"
+        # one of them states the number: the headline, or the highest, which the others stay below
+        lead = next((roof for roof in cluster if roof.key in _leading(fit)), None)
+        rate = (lead or cluster[-1]).rate
+        ordered = sorted(cluster, key=lambda roof: roof is not lead)
+        words = dict.fromkeys(names.quantity(roof.key).removesuffix(" vector").removesuffix(" tensor") for roof in ordered)
+        kinds = " / ".join(dict.fromkeys(names.METHODS.get(roof.method, roof.method) for roof in ordered))
+        text = f"{' · '.join(words)} {kinds} {'≤ ' if len(cluster) > 1 and not lead else ''}{units.rate_text(rate, ordered[0].key)}"
         yield style.note(
             f"<b>{text}</b>" if lead else text, style.log(frame.right * 0.9), style.log(rate), xanchor="right", name="roof label",
             font={"size": 12, "color": style.COMPUTE},
@@ -327,8 +332,8 @@ def _labels(fit: Fit, theory: Roofline | None, frame: Window) -> Iterator[dict]:
         value = ridge.estimate
         text = f"ridge {units.intensity(value.value)}<br>{value.kind} {units.between(value.low, value.high, units.digits)}"
         yield style.note(
-            text, style.log(value.value), style.log(fit.roofs[ridge.compute].roof.rate), xanchor="left", yanchor="top", align="left",
-            name="ridge label", xshift=8, yshift=-6,
+            text, style.log(value.value), style.log(fit.roofs[ridge.compute].roof.rate), xanchor="right", yanchor="bottom", align="right",
+            name="ridge label", xshift=-10, yshift=4,
         )  # fmt: skip
 
 

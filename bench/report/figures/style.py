@@ -35,13 +35,15 @@ def figure(height: int = 380, **layout: Any) -> go.Figure:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
-        "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
+        "margin": {"l": 56, "r": 16, "t": 20, "b": 48},
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.16, "yanchor": "top", "font": {"size": 12}},
         "hoverlabel": {"align": "left", "bgcolor": PAPER, "bordercolor": MUTED, "font": {"color": INK, "size": 12}},
         "hovermode": "closest",
         "dragmode": "pan",
     }
-    return go.Figure(layout=base | layout)
+    # a legend is moved, not replaced
+    legend = base["legend"] | layout.pop("legend", {})
+    return go.Figure(layout=base | layout | {"legend": legend})
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def mark(fig: go.Figure, simulated: bool) -> go.Figure:
             font={"size": 52, "color": ALARM}, opacity=0.13,
         )  # fmt: skip
         fig.add_annotation(
-            text="simulated, not a measurement", name="simulated", xref="paper", yref="paper", x=1, y=0, xanchor="right", yanchor="bottom",
+            text="simulated, not a measurement", name="simulated", xref="paper", yref="paper", x=1, y=1, xanchor="right", yanchor="bottom",
             showarrow=False, font={"size": 12, "color": ALARM},
         )  # fmt: skip
     return fig

@@ -84,7 +84,7 @@ def peak(fit: Fit, theory: Roofline | None) -> go.Figure | None:
     rows = list(dict.fromkeys(names.quantity(roof.key) for roof in roofs))
     claims = [(roof, theory.find(roof.quantity)) for roof in roofs] if theory else []
     rates = [roof.rate for roof in roofs] + [claim.rate for _, claim in claims if claim]
-    fig = style.figure(110 + 30 * len(rows), margin={"l": 150, "r": 16, "t": 8, "b": 48})
+    fig = style.figure(110 + 30 * len(rows), margin={"l": 150, "r": 16, "t": 20, "b": 48})
     fig.update_xaxes(style.log_axis("FLOP/s (OP/s for integers)", min(rates) / 1.6, max(rates) * 1.6))
     fig.update_yaxes(style.axis("", type="category", categoryorder="array", categoryarray=rows, gridcolor=style.GRID))
     if any(claim for _, claim in claims):

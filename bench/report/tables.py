@@ -1,0 +1,176 @@
+"""The numbers behind each figure, as rows of cells: text for the reader, a plain value for sorting and for CSV."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench import theory as claims
+from bench import units
+from bench.analysis.compare import Gap
+from bench.analysis.fit import Fit
+from bench.report import frame, names
+from bench.roofline import Roofline
+from bench.schema import Run
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is read, and what is sorted and copied (base units)."""
+
+    text: str
+    value: Any = ""
+    mark: str = ""
+
+    @property
+    def sort(self) -> str:
+        return f"{self.value:.6g}" if isinstance(self.value, float) else str(self.value)
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    number: bool = False
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    id: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+_NONE = Cell("–")
+
+
+def _cell(value: Any, text) -> Cell:
+    return Cell(text(value), float(value)) if frame.has(value) else _NONE
+
+
+def cases(rows: pd.DataFrame, name: str, title: str) -> Table:
+    """Every case, the skipped and the invalid ones with their cause."""
+    params = list(dict.fromkeys(key for given in rows["params"] for key in given))
+    # a column per param that varies; one value for all says nothing
+    params = [key for key in params if len({repr(given.get(key)) for given in rows["params"]}) > 1 or len(rows) == 1]
+    numeric = {key: all(isinstance(p.get(key, 0), int | float) and not isinstance(p.get(key), bool) for p in rows["params"]) for key in params}
+    flops, bytes_, clock = (bool(rows[name].notna().any()) for name in ("flop_rate", "byte_rate", "clock_hz"))
+    columns = [Column(key, numeric[key]) for key in params]
+    columns += [Column("time", True, "s"), Column("interval"), Column("n", True)]
+    columns += [Column("compute", True, "FLOP/s")] * flops + [Column("traffic", True, "B/s")] * bytes_
+    columns += [Column("% of measured", True), Column("% of theory", True), Column("limited by")]
+    columns += [Column("clock", True, "Hz")] * clock + [Column("validity")]
+    body = []
+    for row in rows.itertuples():
+        cells = [_param(key, row.params.get(key)) for key in params]
+        span = Cell(units.between(row.low, row.high, units.seconds), row.kind) if row.n > 1 else _NONE
+        cells += [_cell(row.seconds, units.seconds), span, Cell(str(row.n), row.n)]
+        key = f"{row.work.compute}.x"
+        cells += [_cell(row.flop_rate, lambda v, key=key: units.rate_text(v, key))] * flops + [_cell(row.byte_rate, units.bandwidth)] * bytes_
+        cells += [_cell(row.share, units.percent), _cell(row.theory_share, units.percent)]
+        cells += [Cell(names.limiter(row.limiter)) if row.limiter else _NONE]
+        cells += [_cell(row.clock_hz, units.hertz)] * clock + [_validity(row)]
+        body.append(tuple(cells))
+    return Table(name, f"{title}: every case", tuple(columns), tuple(body))
+
+
+def _param(key: str, value: Any) -> Cell:
+    return _NONE if value is None else Cell(names.value(key, value), value)
+
+
+def _validity(row) -> Cell:
+    if row.skip:
+        return Cell(f"skipped: {row.skip}", "skipped", "skip")
+    if row.validity != "valid":
+        return Cell(f"{row.validity}: {row.causes}", row.validity, row.validity)
+    return Cell("valid, but above its roof", "above", "suspect") if row.above else Cell("valid", "valid")
+
+
+def roofs(fit: Fit, theory: Roofline | None, gaps: Sequence[Gap]) -> Table:
+    """Every roof beside its claim, and every ridge."""
+    by_key = {gap.ours.key: gap for gap in gaps}
+    clocks = any(fit.roofs[roof.key].winner.clock_hz for roof in fit.roofline.roofs if roof.key in by_key and roof.is_compute)
+    columns = [Column("roof"), Column("measured", True), Column("interval"), Column("kind"), Column("n", True)]
+    columns += [Column("datasheet", True), Column("% of theory", True), Column("its interval")]
+    columns += [Column("% at the clock seen", True)] * clocks + [Column("rests on"), Column("doubts")]
+    body = []
+    for roof in fit.roofline.roofs:
+        gap = by_key.get(roof.key)
+
+        def text(value: float, key: str = roof.key) -> str:
+            return units.rate_text(value, key)
+
+        cells = [Cell(names.roof(roof.key), roof.key), Cell(text(roof.rate), roof.rate), Cell(units.between(roof.low, roof.high, text))]
+        cells += [Cell(roof.estimate.kind), Cell(str(roof.n), roof.n)]
+        cells += [Cell(text(gap.theirs.rate), gap.theirs.rate), Cell(units.percent(gap.ratio), gap.ratio)] if gap else [_NONE, _NONE]
+        cells += [Cell(units.between(gap.low, gap.high, units.percent))] if gap else [_NONE]
+        cells += [_cell(_at_clock(fit, roof), units.percent)] * clocks
+        doubts = "; ".join(filter(None, [roof.caution, gap.theirs.caution if gap else ""]))
+        body.append((*cells, Cell(roof.evidence), Cell(doubts, mark="suspect" if roof.caution else "")))
+    for ridge in fit.ridges:
+        body.append(_ridge(ridge, theory, clocks))
+    for key, cause in fit.missing.items():
+        body.append((Cell(names.roof(key), key), *[_NONE] * (len(columns) - 2), Cell(f"missing: {cause}", mark="skip")))
+    return Table("roofs", "Every roof and ridge, measured and claimed", tuple(columns), tuple(body))
+
+
+def _ridge(ridge, theory: Roofline | None, clocks: bool) -> tuple[Cell, ...]:
+    value, quantity = ridge.estimate, ridge.compute.rsplit(".", 1)[0]
+    claim = theory.ridge(quantity, ridge.memory) if theory and quantity in theory and ridge.memory in theory else None
+    name = f"ridge: {names.roof(ridge.compute)} / {names.channel(ridge.memory)}"
+    cells = [Cell(name, f"ridge {ridge.compute}"), Cell(units.intensity(value.value), value.value)]
+    cells += [Cell(units.between(value.low, value.high, units.intensity)), Cell(value.kind), Cell(str(value.n), value.n)]
+    cells += [_cell(claim, units.intensity), _cell(value.value / claim if claim else None, units.percent)]
+    cells += [Cell(units.between(value.low / claim, value.high / claim, units.percent)) if claim else _NONE]
+    return (*cells, *[_NONE] * clocks, Cell("ratio of the two roofs, repetition by repetition"), Cell("headline ridge" if ridge.headline else ""))
+
+
+def _at_clock(fit: Fit, roof) -> float | None:
+    """Measured over the claim at the clock that was seen, where both are known."""
+    clock = fit.roofs[roof.key].winner.clock_hz
+    if not clock or not roof.is_compute or not fit.info.sku:
+        return None
+    try:
+        claim = claims.product(fit.info.sku).at_clock(roof.key, clock) or claims.product(fit.info.sku).at_clock(roof.quantity, clock)
+    except claims.UnknownProduct:
+        return None
+    return roof.rate / claim if claim else None
+
+
+def devices(fits: Sequence[Fit]) -> Table:
+    """A row per roof and device, beside the median of the siblings."""
+    rows = frame.siblings(fits)
+    columns = (Column("roof"), Column("device"), Column("measured", True), Column("interval"), Column("n", True), Column("median", True), Column("% of median", True), Column("")) # fmt: skip
+    body = []
+    for row in rows.itertuples():
+
+        def text(value: float, key: str = row.key) -> str:
+            return units.rate_text(value, key)
+
+        body.append((
+            Cell(names.roof(row.key), row.key), Cell(names.device(row.device), row.device), Cell(text(row.rate), row.rate),
+            Cell(units.between(row.low, row.high, text)), Cell(str(row.n), row.n), Cell(text(row.median), row.median),
+            Cell(units.percent(row.ratio), row.ratio), Cell("stands apart", mark="suspect") if row.apart else Cell(""),
+        ))  # fmt: skip
+    return Table("devices", "Every device beside its siblings", columns, tuple(body))
+
+
+def skips(run: Run) -> Table:
+    """What was not measured or does not count, and why; like with like over devices."""
+    groups: dict[tuple, list] = {}
+    for m in run.measurements:
+        if m.skip:
+            groups.setdefault((m.probe, "skipped", m.skip), []).append(m)
+        elif m.validity == "invalid":
+            groups.setdefault((m.probe, "invalid", "; ".join(m.reasons) or "no reason given"), []).append(m)
+    columns = (Column("probe"), Column("what"), Column("why"), Column("cases", True), Column("devices", True), Column("for example"))
+    body = [
+        (
+            Cell(probe, probe), Cell(what, what, "skip" if what == "skipped" else what), Cell(why), Cell(str(len(group)), len(group)),
+            Cell(str(len({m.device for m in group})), len({m.device for m in group})), Cell(names.case(group[0].params)),
+        )
+        for (probe, what, why), group in groups.items()
+    ]  # fmt: skip
+    return Table("skips", "Skips and failures, with reasons", columns, tuple(body))
