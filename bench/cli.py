@@ -140,8 +140,8 @@ def _measure(options: argparse.Namespace) -> int:
         made = record(devices, probes, budget, options.seed, options.out, command_line(), options.redact, listener)
     run = read(made.path)
     fits = fit(run)
-    report = _written(run, options.reports / f"{made.path.stem}.html", people)
     code = _verdict(made.status, fits)
+    report = _written(run, options.reports / f"{made.path.stem}.html", people)
     _say(people, run, fits, made.path, report)
     if options.json:
         paths = {"run": str(made.path), "report": str(report) if report else None}
@@ -158,7 +158,9 @@ def _written(run: Any, path: Path, people: Any) -> Path | None:
         return report.write(run, path)
     except RunError as error:
         people.print(f"warning: {error}", style="yellow", markup=False)
-        return None
+    except Exception as error:
+        people.print(f"warning: the report failed ({type(error).__name__}: {error}); please tell us", style="red", markup=False)
+    return None
 
 
 def _verdict(status: str, fits: Sequence[Any]) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from bench import units
 from bench.device import DeviceError, cpu, open_device
 from bench.measure import BUDGETS, Budget
-from bench.probes import Probe, select
+from bench.probes import Probe, probes
 from bench.schema import DeviceInfo, Measurement
 from bench.session import lost, session
 
@@ -74,10 +74,10 @@ class Place:
 Event = Opened | Started | Measured | Failed
 
 
-def run(devices: Sequence[str], probes: Sequence[Probe], budget: Budget, seed: int) -> Iterator[Event]:
+def run(devices: Sequence[str], chosen: Sequence[Probe], budget: Budget, seed: int) -> Iterator[Event]:
     """Events of a whole Run, every device's Opened first. Closing the iterator ends every child."""
     if devices[0].startswith("sim:"):
-        yield from _simulated(devices[0], probes, budget, seed)
+        yield from _simulated(devices[0], chosen, budget, seed)
         return
     # GPUs run at once: they share nothing but the host. The host's own cores are measured when nothing else runs.
     gpus = [name for name in devices if name != "cpu"]
@@ -87,9 +87,9 @@ def run(devices: Sequence[str], probes: Sequence[Probe], budget: Budget, seed: i
         yield from _opened(groups + host)
         for members in (groups, host):
             # a collective on a device without peers is one skip, which the device says itself
-            yield from _watch(members, lambda info: [p.name for p in probes if not p.together or info.ranks < 2])
+            yield from _watch(members, lambda info: [p.name for p in chosen if not p.together or info.ranks < 2])
         ready = [group.info for group in groups + host if group.info]
-    together = [p.name for p in probes if p.together]
+    together = [p.name for p in chosen if p.together]
     if together:
         for group in _gangs(ready, budget, seed):
             with _ended([group]):
@@ -109,16 +109,16 @@ def opened(devices: Sequence[str]) -> list[DeviceInfo]:
     return found
 
 
-def _simulated(text: str, probes: Sequence[Probe], budget: Budget, seed: int) -> Iterator[Event]:
+def _simulated(text: str, chosen: Sequence[Probe], budget: Budget, seed: int) -> Iterator[Event]:
     from bench.device.sim import open_simulated
 
     devices = open_simulated(text)
     yield from (Opened(device.info) for device in devices)
     peers = tuple(device.info.id for device in devices)
     for device in devices:
-        for measurement in session(device, [p for p in probes if not p.together], budget, seed):
+        for measurement in session(device, [p for p in chosen if not p.together], budget, seed):
             yield Measured(measurement)
-    for measurement in session(devices[0], [p for p in probes if p.together], budget, seed):
+    for measurement in session(devices[0], [p for p in chosen if p.together], budget, seed):
         yield Measured(replace(measurement, devices=peers if len(peers) > 1 else ()))
 
 
@@ -344,7 +344,7 @@ def _child(pipe: Connection | None, place: Place, budget: Budget, seed: int) -> 
             pipe.send(("opened", device.info))
         # every rank runs the same generators over the same info, or their searches would diverge
         names, history = device.agree(pipe.recv() if pipe else None)
-        for measurement in session(device, select(names), budget, seed, history, _announcer(pipe, device.info.id)):
+        for measurement in session(device, [probes()[name] for name in names], budget, seed, history, _announcer(pipe, device.info.id)):
             if pipe:
                 pipe.send(("measured", measurement))
         device.close()

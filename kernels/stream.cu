@@ -104,7 +104,8 @@ template <class F> __device__ void zip(const float4* x, const float4* z, float4*
     });
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) read(const float4* x, double* out, long long n, long long passes) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+read(const float4* x, double* out, long long n, long long passes) {
     float4 sum = make_float4(0, 0, 0, 0);
     sweep<UNROLL>(n, passes, [&](long long i, auto count) {
         constexpr int N = decltype(count)::vectors;
@@ -127,7 +128,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) read(const float4*
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) write(float4* y, long long n, long long passes, double value) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+write(float4* y, long long n, long long passes, double value) {
     // a tile starts at a multiple of 4 vectors, so that a thread's place in the pattern of 16 never changes
     const float first = (float)value + 4 * (threadIdx.x % 4);
     const float4 v = make_float4(first, first + 1, first + 2, first + 3);

@@ -1,4 +1,4 @@
-"""An NVIDIA GPU as a device: kernels through NVRTC and CuPy, libraries and memory through torch, telemetry through NVML.
+"""An NVIDIA GPU as a device: kernels through NVRTC and CuPy, libraries and memory through torch, counters through NVML.
 
 torch and CuPy are imported inside functions: whoever only asks which GPUs there are, or needs none, does not wait.
 """
@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench import theory
 from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, nvml, nvrtc
 from bench.device.dtypes import torch_dtype
 from bench.device.sources import kernel_source
 from bench.device.stopwatch import Stopwatch
-from bench.device.dtypes import torch_dtype
 from bench.schema import Cache, Case, DeviceInfo
 
 # Elements per thread of fma.cu's loops: 8 chains, 16-bit types in pairs.
@@ -61,7 +60,8 @@ def missing() -> str:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:
         # "driver is too old" and "found no NVIDIA driver" both come this way, in words worth reading
-        return f"torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use a GPU: {str(error).strip().splitlines()[0]}"
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return f"torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use a GPU: {reason}"
     return "" if torch.cuda.device_count() else "no NVIDIA GPU is visible (see CUDA_VISIBLE_DEVICES)"
 
 
@@ -239,10 +239,8 @@ class CudaDevice:
         return self._functions[key]
 
     def _launch(self, function: Any, grid: int, threads: int, *arguments: Any) -> None:
-        from cupy.cuda import ExternalStream
-
         # asked at every launch: during a capture the current stream is another one
-        stream = ExternalStream(self._torch.cuda.current_stream().cuda_stream, self._index)
+        stream = _Stream(self._torch.cuda.current_stream().cuda_stream)
         function((grid,), (threads,), tuple(map(argument, arguments)), stream=stream)
 
     def begin(self, case: Case) -> None:
@@ -308,6 +306,12 @@ class CudaDevice:
         cuda = self._torch.cuda
         free, _ = cuda.mem_get_info(self._index)
         return free + cuda.memory_reserved(self._index) - cuda.memory_allocated(self._index)
+
+
+class _Stream(NamedTuple):
+    """All that CuPy's launch reads of a stream. Its own ExternalStream is deprecated since CuPy 14 and warns each time."""
+
+    ptr: int
 
 
 def _gpu(index: int, properties: Any) -> Gpu:

@@ -7,6 +7,7 @@ and temperature in degrees Celsius. Clocks and limits are read, never set.
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 # Field id of nvmlDeviceGetFieldValues -> (key, units of the raw value per SI unit). 186 is the power of this moment,
@@ -77,7 +78,7 @@ class Monitor:
         return answers.found()
 
     def counters(self) -> dict[str, Any]:
-        """Everything that moves, now: clocks, power, temperature, energy, throttle times, ECC, other compute processes."""
+        """What moves, now: clocks, power, temperature, energy, throttle times, ECC errors, other compute processes."""
         nvml = self._nvml
         if not nvml:
             return {"absent": {"nvml": self.absent}}
@@ -92,10 +93,8 @@ class Monitor:
     def close(self) -> None:
         if self._nvml:
             nvml, self._nvml, self.absent = self._nvml, None, "closed"
-            try:
+            with suppress(nvml.NVMLError):
                 nvml.nvmlShutdown()
-            except nvml.NVMLError:
-                pass  # the process is about to forget it anyway
 
     def _fields(self, answers: "_Answers", ids: tuple[int, ...]) -> None:
         # an old driver refuses a single field, not the call, so each answer has its own status

@@ -52,9 +52,7 @@ def arch(capability: tuple[int, int]) -> str:
         )
     found = ARCHES[capability]
     if found == "sm_70" and _nvrtc().getVersion() >= (13, 0):
-        raise DeviceError(
-            f"NVRTC {version()} no longer compiles for sm_70 (V100); install cupy-cuda12x in place of cupy-cuda13x"
-        )
+        raise DeviceError(f"NVRTC {version()} has dropped sm_70 (V100): pip install 'ridgepoint[cuda12]'")
     return found
 
 
@@ -93,14 +91,11 @@ def _compiled(source: Path, text: str, options: tuple[str, ...]) -> bytes:
             nvrtc.compileProgram(program, (*options, *(f"-I{folder}" for folder in _includes())))
         except nvrtc.NVRTCError as error:
             log = nvrtc.getProgramLog(program).strip("\0\n ")
-            raise DeviceError(
-                f"{source} does not compile with NVRTC {version()} ({options[0]}):\n{log or error}{_advice(log)}"
-            ) from None
+            message = f"{source} does not compile with NVRTC {version()} ({options[0]}):\n{log or error}{_advice(log)}"
+            raise DeviceError(message) from None
         log = nvrtc.getProgramLog(program)
         if _SERIALISED in log:
-            raise DeviceError(
-                f"{source}: the assembler serialised the tensor instructions ({_SERIALISED}):\n{log.strip()}"
-            )
+            raise DeviceError(f"{source}: ptxas serialised the tensor instructions ({_SERIALISED}):\n{log.strip()}")
         # CuPy drops the last byte, as if a cubin were a string that ends in zero
         return nvrtc.getCUBIN(program) + b"\0"
     finally:
@@ -108,7 +103,7 @@ def _compiled(source: Path, text: str, options: tuple[str, ...]) -> bytes:
 
 
 def _advice(log: str) -> str:
-    if re.search(r'cannot open source file "cuda_', log):
+    if re.search(r'(cannot|could not) open source file "cuda_', log):
         return f"\nCUDA's headers (package nvidia-cuda-runtime) are missing: {INSTALL}"
     return ""
 
@@ -159,7 +154,7 @@ def _kept(path: Path, code: bytes) -> bytes:
         scratch = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(code + sha256(code).digest())
-        os.replace(scratch, path)
+        scratch.replace(path)
     except OSError:
         if scratch:
             scratch.unlink(missing_ok=True)

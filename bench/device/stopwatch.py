@@ -24,9 +24,9 @@ _PLAUSIBLE = (5e7, 1e10)
 
 
 def captured(seconds: float, host: float, world: int) -> bool:
-    """Whether launches of that many GPU seconds go into a graph: when the host, at `host` seconds a launch, may fall behind.
+    """Whether launches of `seconds` on the GPU and `host` seconds to make go into a graph.
 
-    Never with several ranks: they would have to decide alike, launch by launch.
+    They do when the host may fall behind. Never with several ranks, which would have to decide alike.
     """
     return world == 1 and seconds < max(SHORT, 2 * host)
 
@@ -51,8 +51,8 @@ def clock(counters: Sequence[int]) -> float | None:
 class Stopwatch:
     """Times batches on torch's current stream.
 
-    stamp(counters, slot): a launch of clock.cu's kernel. cycles: the highest SM clock in Hz, which turns seconds to hold
-    into cycles. barrier: what lines several ranks up, queued behind the hold.
+    stamp(counters, slot): a launch of clock.cu's kernel. cycles: the highest SM clock in Hz, by which seconds to hold
+    become cycles. barrier: what lines several ranks up, queued behind the hold.
     """
 
     def __init__(
@@ -65,6 +65,12 @@ class Stopwatch:
         self._world, self._barrier = world, barrier
         self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         self.forget()
+        # CUDA loads a kernel, and NCCL connects its ranks, at the first use: not under a hold
+        stamp(counters, 0)
+        torch.cuda._sleep(1)
+        if barrier:
+            barrier()
+        torch.cuda.synchronize()
 
     def forget(self) -> None:
         """Lets go of the last launches, their graph and so their memory."""
@@ -93,11 +99,15 @@ class Stopwatch:
         self.forget()
         launches[0]()
         self._torch.cuda.synchronize()
-        begun = time.perf_counter()
-        launches[0]()
-        self._host = time.perf_counter() - begun
-        self._torch.cuda.synchronize()
-        self._seconds, _ = self._queued([launches[0]])
+        spent = []
+
+        def timed() -> None:
+            begun = time.perf_counter()
+            launches[0]()
+            spent.append(time.perf_counter() - begun)
+
+        self._seconds, _ = self._queued([timed])
+        self._host = spent[-1]
         self._launches = launches
 
     def _capture(self) -> bool:
@@ -125,7 +135,7 @@ class Stopwatch:
         return self._graph is not False
 
     def _queued(self, calls: Sequence[Callable[[], Any]]) -> tuple[float, float | None]:
-        """GPU seconds of all calls, and the SM clock, measured once the hold outlasts the queueing of the first ones."""
+        """GPU seconds of all calls and the SM clock, taken once the hold outlasts the queueing of the first ones."""
         cuda = self._torch.cuda
         while True:
             hold = min(LONGEST_HOLD, self._slack * (50e-6 + self._host * min(len(calls), LEAD)))

@@ -21,7 +21,7 @@ def html(run: Run) -> str:
 
 
 def write(run: Run, path: Path | str) -> Path:
-    """Writes the page and returns its path; a reader never sees half of it. Raises RunError where it cannot be written."""
+    """Writes the page and returns its path; no reader ever sees half of it. Raises RunError where it cannot."""
     path = Path(path)
     text = html(run)
     try:
@@ -39,5 +39,7 @@ def write(run: Run, path: Path | str) -> Path:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise RunError(f"cannot write the report {path}: {error.strerror or error}. Choose another path with --out.") from error
+        raise RunError(
+            f"cannot write the report {path}: {error.strerror or error}. Choose another path with --out."
+        ) from error
     return path

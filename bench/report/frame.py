@@ -12,10 +12,33 @@ from bench.roofline import Roofline
 from bench.work import Work
 
 CASES = (
-    "device", "probe", "version", "params", "case", "work", "cache", "regime", "saturates",
-    "seconds", "low", "high", "n", "kind", "flop_rate", "byte_rate", "intensity",
-    "share", "theory_share", "limiter", "above", "clock_hz", "validity", "causes", "skip", "samples",
-)  # fmt: skip
+    "device",
+    "probe",
+    "version",
+    "params",
+    "case",
+    "work",
+    "cache",
+    "regime",
+    "saturates",
+    "seconds",
+    "low",
+    "high",
+    "n",
+    "kind",
+    "flop_rate",
+    "byte_rate",
+    "intensity",
+    "share",
+    "theory_share",
+    "limiter",
+    "above",
+    "clock_hz",
+    "validity",
+    "causes",
+    "skip",
+    "samples",
+)
 _NUMBERS = ("seconds", "low", "high", "flop_rate", "byte_rate", "intensity", "share", "theory_share", "clock_hz")
 ROOFS = ("device", "key", "rate", "low", "high", "n", "median", "ratio", "ratio_low", "ratio_high", "apart")
 
@@ -24,9 +47,9 @@ APART = 0.03
 
 
 def cases(fit: Fit, theory: Roofline | None) -> pd.DataFrame:
-    """Every case of one device. share and theory_share: attained part of what the measured and the claimed roofs allow."""
+    """Every case of one device. share, theory_share: attained part of what the measured and the claimed roofs allow."""
     rows = pd.DataFrame([_case(fit, theory, case) for case in fit.cases], columns=CASES)
-    return rows.astype({name: float for name in _NUMBERS} | {"above": bool})
+    return rows.astype(dict.fromkeys(_NUMBERS, float) | {"above": bool})
 
 
 def has(value: float | None) -> bool:
@@ -49,7 +72,15 @@ def _case(fit: Fit, theory: Roofline | None, case: Summary) -> tuple:
     seconds, work = case.seconds, case.work
     measured, claimed = known(fit.roofline, work), known(theory, work)
     return (
-        case.device, case.probe, case.version, case.params, names.case(case.params), work, case.cache, case.regime, case.saturates,
+        case.device,
+        case.probe,
+        case.version,
+        case.params,
+        names.case(case.params),
+        work,
+        case.cache,
+        case.regime,
+        case.saturates,
         seconds.value if seconds else None,
         seconds.low if seconds else None,
         seconds.high if seconds else None,
@@ -67,7 +98,7 @@ def _case(fit: Fit, theory: Roofline | None, case: Summary) -> tuple:
         "; ".join(case.causes),
         case.skip,
         case.samples,
-    )  # fmt: skip
+    )
 
 
 def sound(rows: pd.DataFrame, probe: str = "", **params: object) -> pd.DataFrame:

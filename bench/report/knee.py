@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pandas as pd
 
@@ -38,7 +39,9 @@ def _predicted(rows: list, fit: Fit) -> float | None:
     for row in sorted(rows, key=lambda row: row.params["batch"]):
         if not frame.known(fit.roofline, row.work):
             return None
-        points.append((row.params["batch"], fit.roofline.compute_seconds(row.work) / fit.roofline.memory_seconds(row.work)))
+        points.append(
+            (row.params["batch"], fit.roofline.compute_seconds(row.work) / fit.roofline.memory_seconds(row.work))
+        )
     return _crossing(points, 1.0)
 
 
@@ -53,7 +56,7 @@ def _measured(rows: list, fit: Fit) -> float | None:
 
 def _crossing(points: list[tuple[float, float]], level: float) -> float | None:
     """Where a rising curve passes a level, on logarithms between its points."""
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         if y0 <= level <= y1 and y1 > y0:
             part = (math.log(level) - math.log(y0)) / (math.log(y1) - math.log(y0))
             return x0 * (x1 / x0) ** part

@@ -31,12 +31,30 @@ def channel(key: str) -> str:
 
 
 def quantity(key: str) -> str:
-    """"BF16 tensor" from "tensor.bfloat16.library"; "DRAM" from "dram"."""
+    """ "BF16 tensor" from "tensor.bfloat16.library"; "DRAM" from "dram"."""
     unit, *rest = key.split(".")
     if not rest:
         return channel(key)
     variant = [part.replace("_", " ") for part in rest[1:] if part not in METHODS]
     return " ".join([dtype(rest[0]), *variant, unit])
+
+
+def short(key: str) -> str:
+    """A roof on one tick of an axis: "BF16 GEMM", "FP32 loop", "DRAM"; a device multiplies a dtype in one unit only."""
+    if "." not in key:
+        return channel(key)
+    method = {"loop": "loop", "library": "GEMM"}.get(key.rsplit(".", 1)[-1], "")
+    return f"{quantity(key).rsplit(' ', 1)[0]} {method}".strip()
+
+
+def claim(evidence: str) -> str:
+    """What a claimed roof is called: some are printed by no vendor and follow from a core's width and clock."""
+    return "assumed peak" if evidence.startswith("assumed") else "datasheet"
+
+
+def fact(key: str, text: str) -> str:
+    """A device's fact as a reader wants it: clocks in GHz."""
+    return units.hertz(float(text), 4) if key.endswith("_hz") and text.replace(".", "", 1).isdigit() else text
 
 
 def roof(key: str) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from inspect import getdoc
 from pathlib import Path
 from statistics import median
 
@@ -20,10 +19,10 @@ import pandas as pd
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from bench import store, units, work
+from bench import store, units
 from bench.analysis.compare import compare, datasheet
 from bench.analysis.fit import Fit, fit
-from bench.report import frame, names, tables, words
+from bench.report import frame, methods, names, tables, words
 from bench.report.figures import machines, style
 from bench.report.figures.roofline import roofline as roofline_figure
 from bench.report.sections import Plot, sections
@@ -72,57 +71,85 @@ def page(run: Run) -> str:
     css, javascript = _file("report.css"), _file("report.js")
     plotly, plotly_hash = _plotly()
     hashes = [_hash(javascript), plotly_hash]
-    return _environment().get_template("template.html.j2").render(
-        run=run,
-        about=run.environment,
-        title=_title(run, fits),
-        machine=_machine(run, fits),
-        fits=fits,
-        chosen=chosen,
-        shared=len(fits) > 1,
-        validity=words.validity(run, fits),
-        icons=_ICONS,
-        verdict=words.verdict(run, fits, theory),
-        look=words.look_first(run, fits, rows, gaps),
-        tiles=_tiles(fits, chosen, theory),
-        leading=leading,
-        outside=_not_drawn(rows),
-        comparison=comparison,
-        theory_words=words.against_theory(gaps, _claimed_ridge(chosen, theory), chosen, run.environment.simulated) if chosen else "",
-        roofs=tables.roofs(chosen, theory, gaps) if chosen else None,
-        sections=parts,
-        strip=strip,
-        several=words.several(fits) if len(fits) > 1 else "",
-        devices=tables.devices(fits) if len(fits) > 1 else None,
-        skips=tables.skips(run),
-        formulas=_formulas(),
-        stops=Counter(m.stop_reason for m in run.measurements if m.stop_reason).most_common(6),
-        versions=dict.fromkeys((m.probe, m.version) for m in run.measurements),
-        downloads=_downloads(run, fits),
-        figures=[(plot.id, _inert(plot.figure.to_json())) for plot in plots],
-        names=names,
-        units=units,
-        css=Markup(css),
-        javascript=Markup(javascript),
-        plotly=plotly,
-        csp="default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
-        f"script-src {' '.join(hashes)}",
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template("template.html.j2")
+        .render(
+            run=run,
+            about=run.environment,
+            title=_title(run, fits),
+            machine=_machine(run, fits),
+            fits=fits,
+            chosen=chosen,
+            shared=len(fits) > 1,
+            validity=words.validity(run, fits),
+            icons=_ICONS,
+            verdict=words.verdict(run, fits, theory),
+            look=words.look_first(run, fits, rows, gaps),
+            tiles=_tiles(fits, chosen, theory),
+            leading=leading,
+            outside=_not_drawn(rows),
+            comparison=comparison,
+            theory_words=(
+                words.against_theory(gaps, _claimed_ridge(chosen, theory), chosen, run.environment.simulated)
+                if chosen
+                else ""
+            ),
+            roofs=tables.roofs(chosen, theory, gaps) if chosen else None,
+            sections=parts,
+            strip=strip,
+            several=words.several(fits) if len(fits) > 1 else "",
+            devices=tables.devices(fits) if len(fits) > 1 else None,
+            skips=tables.skips(run),
+            formulas=methods.FORMULAS,
+            stops=Counter(m.stop_reason for m in run.measurements if m.stop_reason).most_common(6),
+            versions=dict.fromkeys((m.probe, m.version) for m in run.measurements),
+            downloads=_downloads(run, fits),
+            figures=[(plot.id, _inert(plot.figure.to_json())) for plot in plots],
+            names=names,
+            units=units,
+            css=Markup(css),
+            javascript=Markup(javascript),
+            plotly=plotly,
+            csp=(
+                "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; style-src"
+                f" 'unsafe-inline'; script-src {' '.join(hashes)}"
+            ),
+        )
+    )
 
 
-def _figures(fits: Sequence[Fit], chosen: Fit | None, theory: Roofline | None, rows: pd.DataFrame, gaps) -> list[Plot | None]:
+def _figures(
+    fits: Sequence[Fit], chosen: Fit | None, theory: Roofline | None, rows: pd.DataFrame, gaps
+) -> list[Plot | None]:
     if chosen is None:
         return [None, None, None]
     others = [other for other in fits if other is not chosen]
     doubtful = [key for key, fitted in chosen.roofs.items() if fitted.winner.validity != "valid"]
     table = frame.siblings(fits)
-    few = [key for key in dict.fromkeys(table["key"]) if key in _headlines(chosen) or table.loc[table["key"] == key, "apart"].any()]
+    few = [
+        key
+        for key in dict.fromkeys(table["key"])
+        if key in _headlines(chosen) or table.loc[table["key"] == key, "apart"].any()
+    ]
     made = (
-        ("fig-roofline", roofline_figure(chosen, theory, rows, others), "Roofline", _roofline_label(chosen, theory, rows)),
-        ("fig-theory", machines.against(gaps, doubtful), "Measured against theory", words.against_theory(gaps, None, chosen, False)),
+        (
+            "fig-roofline",
+            roofline_figure(chosen, theory, rows, others),
+            "Roofline",
+            _roofline_label(chosen, theory, rows),
+        ),
+        (
+            "fig-theory",
+            machines.against(gaps, doubtful),
+            "Measured against theory",
+            words.against_theory(gaps, None, chosen, False),
+        ),
         ("fig-devices", machines.strip(table, few), "Devices beside one another", words.several(fits)),
     )
-    return [Plot(name, figure, f"{title}. {label}") if figure is not None else None for name, figure, title, label in made]
+    return [
+        Plot(name, figure, f"{title}. {label}") if figure is not None else None for name, figure, title, label in made
+    ]
 
 
 def _roofline_label(fit: Fit, theory: Roofline | None, rows: pd.DataFrame) -> str:
@@ -140,7 +167,11 @@ def _roofline_label(fit: Fit, theory: Roofline | None, rows: pd.DataFrame) -> st
 
 def _headlines(fit: Fit) -> list[str]:
     """The roofs that the verdict leads with: memory, the headline, the plain loop, the fastest dtype, the link."""
-    fastest = max((roof for roof in fit.roofline.roofs if roof.is_compute and ".int" not in roof.key), key=lambda r: r.rate, default=None)
+    fastest = max(
+        (roof for roof in fit.roofline.roofs if roof.is_compute and ".int" not in roof.key),
+        key=lambda r: r.rate,
+        default=None,
+    )
     wanted = ["dram", fit.info.headline, "vector.float32.loop", fastest.key if fastest else "", "link"]
     return [key for key in dict.fromkeys(wanted) if key in fit.roofs]
 
@@ -156,9 +187,20 @@ def _tiles(fits: Sequence[Fit], chosen: Fit | None, theory: Roofline | None) -> 
         value, spread = roof.rate, words.rate_spread(roof)
         if len(rates) > 1:
             value = median(rates)
-            spread = f"median of {len(rates)} GPUs, {units.between(min(rates), max(rates), lambda v, key=key: units.rate_text(v, key))}"
+            spread = (
+                f"median of {len(rates)} GPUs,"
+                f" {units.between(min(rates), max(rates), lambda v, key=key: units.rate_text(v, key))}"
+            )
         share = f"{units.percent(value / claim.rate)} of theory" if claim else "no theory for it"
-        tiles.append(Tile(names.roof(key), units.rate_text(value, key), spread, share, chosen.roofs[key].winner.validity.replace("valid", "")))
+        tiles.append(
+            Tile(
+                names.roof(key),
+                units.rate_text(value, key),
+                spread,
+                share,
+                chosen.roofs[key].winner.validity.replace("valid", ""),
+            )
+        )
     ridge = chosen.headline
     if ridge:
         value, claimed = ridge.estimate, _claimed_ridge(chosen, theory)
@@ -176,7 +218,10 @@ def _claimed_ridge(fit: Fit | None, theory: Roofline | None) -> float | None:
 
 def _machine(run: Run, fits: Sequence[Fit]) -> str:
     kinds = Counter(fit.info.name for fit in fits)
-    return ", ".join(f"{count} × {name}" if count > 1 else name for name, count in kinds.items()) or run.environment.product
+    return (
+        ", ".join(f"{count} × {name}" if count > 1 else name for name, count in kinds.items())
+        or run.environment.product
+    )
 
 
 def _title(run: Run, fits: Sequence[Fit]) -> str:
@@ -189,20 +234,21 @@ def _not_drawn(rows: pd.DataFrame) -> int:
     return int((rows["seconds"].notna() & ~(rows["intensity"] > 0)).sum())
 
 
-def _formulas() -> list[tuple[str, str]]:
-    """The byte and flop formulas as bench.work states them."""
-    primitives = (work.stream, work.fma_loop, work.ladder, work.gemm, work.attention, work.all_reduce)
-    return [(function.__name__.replace("_", " "), " ".join((getdoc(function) or "").split())) for function in primitives]
-
-
 def _downloads(run: Run, fits: Sequence[Fit]) -> list[Data]:
     name = Path(run.source).stem or f"{run.environment.started[:10]}-{run.environment.run_id[:8]}"
     content, note, suffix = _packed(_lines(run)), "", ".jsonl"
     if len(content) > MOST_RAW:
         medians = (replace(m, seconds=(m.median,), clock_hz=()) if m.seconds else m for m in run.measurements)
         content, suffix = _packed(_lines(replace(run, measurements=tuple(medians)))), "-medians.jsonl"
-        note = f"Too large to embed whole: each repetition is its median here; every sample is in {Path(run.source).name or 'the Run file'}."
-    everything = pd.concat([frame.cases(fit, datasheet(fit.info)) for fit in fits], ignore_index=True) if fits else pd.DataFrame()
+        note = (
+            "Too large to embed whole: each repetition is its median here; every sample is in"
+            f" {Path(run.source).name or 'the Run file'}."
+        )
+    everything = (
+        pd.concat([frame.cases(fit, datasheet(fit.info)) for fit in fits], ignore_index=True)
+        if fits
+        else pd.DataFrame()
+    )
     return [
         Data("raw", name + suffix, "application/jsonl", content, note),
         Data("csv", f"{name}.csv", "text/csv", _packed(_csv(everything))),
@@ -259,7 +305,11 @@ def _file(name: str) -> str:
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=jinja2.FunctionLoader(_file)
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(_file),
     )
     environment.filters["command"] = _command
     return environment

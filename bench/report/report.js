@@ -40,10 +40,11 @@ const laidOut = (canvas) => {
   if (narrow.matches || layout.width < 560) {
     layout.dragmode = false;
     layout.font.size = 11;
-    layout.margin.l = Math.min(layout.margin.l, 128);
-    if (layout.margin.l < 100) layout.margin.l = 44;
+    layout.margin.l = Math.min(layout.margin.l, 44);
     layout.margin.r = 8;
     for (const note of layout.annotations ?? []) {
+      // the tiles above say it, and here it would lie on the roofs' names
+      if (note.name === "ridge label") note.visible = false;
       note.font = { ...note.font, size: note.name === "simulated" && note.textangle ? 32 : 10 };
     }
     for (const side of ["xaxis", "yaxis"]) if (layout[side]?.title) layout[side].tickfont.size = 10;

@@ -10,7 +10,7 @@ from bench import theory as claims
 from bench import units
 from bench.analysis.compare import Gap
 from bench.analysis.fit import Fit
-from bench.report import frame, names
+from bench.report import frame, names, words
 from bench.roofline import Roofline
 from bench.schema import Run
 
@@ -55,7 +55,10 @@ def cases(rows: pd.DataFrame, name: str, title: str) -> Table:
     params = list(dict.fromkeys(key for given in rows["params"] for key in given))
     # a column per param that varies; one value for all says nothing
     params = [key for key in params if len({repr(given.get(key)) for given in rows["params"]}) > 1 or len(rows) == 1]
-    numeric = {key: all(isinstance(p.get(key, 0), int | float) and not isinstance(p.get(key), bool) for p in rows["params"]) for key in params}
+    numeric = {
+        key: all(isinstance(p.get(key, 0), int | float) and not isinstance(p.get(key), bool) for p in rows["params"])
+        for key in params
+    }
     flops, bytes_, clock = (bool(rows[name].notna().any()) for name in ("flop_rate", "byte_rate", "clock_hz"))
     columns = [Column(key, numeric[key]) for key in params]
     columns += [Column("time", True, "s"), Column("interval"), Column("n", True)]
@@ -68,7 +71,9 @@ def cases(rows: pd.DataFrame, name: str, title: str) -> Table:
         span = Cell(units.between(row.low, row.high, units.seconds), row.kind) if row.n > 1 else _NONE
         cells += [_cell(row.seconds, units.seconds), span, Cell(str(row.n), row.n)]
         key = f"{row.work.compute}.x"
-        cells += [_cell(row.flop_rate, lambda v, key=key: units.rate_text(v, key))] * flops + [_cell(row.byte_rate, units.bandwidth)] * bytes_
+        cells += [_cell(row.flop_rate, lambda v, key=key: units.rate_text(v, key))] * flops + [
+            _cell(row.byte_rate, units.bandwidth)
+        ] * bytes_
         cells += [_cell(row.share, units.percent), _cell(row.theory_share, units.percent)]
         cells += [Cell(names.limiter(row.limiter)) if row.limiter else _NONE]
         cells += [_cell(row.clock_hz, units.hertz)] * clock + [_validity(row)]
@@ -91,7 +96,9 @@ def _validity(row) -> Cell:
 def roofs(fit: Fit, theory: Roofline | None, gaps: Sequence[Gap]) -> Table:
     """Every roof beside its claim, and every ridge."""
     by_key = {gap.ours.key: gap for gap in gaps}
-    clocks = any(fit.roofs[roof.key].winner.clock_hz for roof in fit.roofline.roofs if roof.key in by_key and roof.is_compute)
+    clocks = any(
+        fit.roofs[roof.key].winner.clock_hz for roof in fit.roofline.roofs if roof.key in by_key and roof.is_compute
+    )
     columns = [Column("roof"), Column("measured", True), Column("interval"), Column("kind"), Column("n", True)]
     columns += [Column("datasheet", True), Column("% of theory", True), Column("its interval")]
     columns += [Column("% at the clock seen", True)] * clocks + [Column("rests on"), Column("doubts")]
@@ -102,9 +109,17 @@ def roofs(fit: Fit, theory: Roofline | None, gaps: Sequence[Gap]) -> Table:
         def text(value: float, key: str = roof.key) -> str:
             return units.rate_text(value, key)
 
-        cells = [Cell(names.roof(roof.key), roof.key), Cell(text(roof.rate), roof.rate), Cell(units.between(roof.low, roof.high, text))]
+        cells = [
+            Cell(names.roof(roof.key), roof.key),
+            Cell(text(roof.rate), roof.rate),
+            Cell(units.between(roof.low, roof.high, text)),
+        ]
         cells += [Cell(roof.estimate.kind), Cell(str(roof.n), roof.n)]
-        cells += [Cell(text(gap.theirs.rate), gap.theirs.rate), Cell(units.percent(gap.ratio), gap.ratio)] if gap else [_NONE, _NONE]
+        cells += (
+            [Cell(text(gap.theirs.rate), gap.theirs.rate), Cell(units.percent(gap.ratio), gap.ratio)]
+            if gap
+            else [_NONE, _NONE]
+        )
         cells += [Cell(units.between(gap.low, gap.high, units.percent))] if gap else [_NONE]
         cells += [_cell(_at_clock(fit, roof), units.percent)] * clocks
         doubts = "; ".join(filter(None, [roof.caution, gap.theirs.caution if gap else ""]))
@@ -121,10 +136,19 @@ def _ridge(ridge, theory: Roofline | None, clocks: bool) -> tuple[Cell, ...]:
     claim = theory.ridge(quantity, ridge.memory) if theory and quantity in theory and ridge.memory in theory else None
     name = f"ridge: {names.roof(ridge.compute)} / {names.channel(ridge.memory)}"
     cells = [Cell(name, f"ridge {ridge.compute}"), Cell(units.intensity(value.value), value.value)]
-    cells += [Cell(units.between(value.low, value.high, units.intensity)), Cell(value.kind), Cell(str(value.n), value.n)]
+    cells += [
+        Cell(units.between(value.low, value.high, units.intensity)),
+        Cell(value.kind),
+        Cell(str(value.n), value.n),
+    ]
     cells += [_cell(claim, units.intensity), _cell(value.value / claim if claim else None, units.percent)]
     cells += [Cell(units.between(value.low / claim, value.high / claim, units.percent)) if claim else _NONE]
-    return (*cells, *[_NONE] * clocks, Cell("ratio of the two roofs, repetition by repetition"), Cell("headline ridge" if ridge.headline else ""))
+    return (
+        *cells,
+        *[_NONE] * clocks,
+        Cell("ratio of the two roofs, repetition by repetition"),
+        Cell("headline ridge" if ridge.headline else ""),
+    )
 
 
 def _at_clock(fit: Fit, roof) -> float | None:
@@ -133,7 +157,9 @@ def _at_clock(fit: Fit, roof) -> float | None:
     if not clock or not roof.is_compute or not fit.info.sku:
         return None
     try:
-        claim = claims.product(fit.info.sku).at_clock(roof.key, clock) or claims.product(fit.info.sku).at_clock(roof.quantity, clock)
+        claim = claims.product(fit.info.sku).at_clock(roof.key, clock) or claims.product(fit.info.sku).at_clock(
+            roof.quantity, clock
+        )
     except claims.UnknownProduct:
         return None
     return roof.rate / claim if claim else None
@@ -142,19 +168,41 @@ def _at_clock(fit: Fit, roof) -> float | None:
 def devices(fits: Sequence[Fit]) -> Table:
     """A row per roof and device, beside the median of the siblings."""
     rows = frame.siblings(fits)
-    columns = (Column("roof"), Column("device"), Column("measured", True), Column("interval"), Column("n", True), Column("median", True), Column("% of median", True), Column("")) # fmt: skip
+    columns = (
+        Column("roof"),
+        Column("device"),
+        Column("measured", True),
+        Column("interval"),
+        Column("n", True),
+        Column("median", True),
+        Column("% of median", True),
+        Column(""),
+    )
     body = []
     for row in rows.itertuples():
 
         def text(value: float, key: str = row.key) -> str:
             return units.rate_text(value, key)
 
-        body.append((
-            Cell(names.roof(row.key), row.key), Cell(names.device(row.device), row.device), Cell(text(row.rate), row.rate),
-            Cell(units.between(row.low, row.high, text)), Cell(str(row.n), row.n), Cell(text(row.median), row.median),
-            Cell(units.percent(row.ratio), row.ratio), Cell("stands apart", mark="suspect") if row.apart else Cell(""),
-        ))  # fmt: skip
+        body.append(
+            (
+                Cell(names.roof(row.key), row.key),
+                Cell(names.device(row.device), row.device),
+                Cell(text(row.rate), row.rate),
+                Cell(units.between(row.low, row.high, text)),
+                Cell(str(row.n), row.n),
+                Cell(text(row.median), row.median),
+                Cell(units.percent(row.ratio), row.ratio),
+                Cell("stands apart", mark="suspect") if row.apart else Cell(""),
+            )
+        )
     return Table("devices", "Every device beside its siblings", columns, tuple(body))
+
+
+def _why(group: list) -> str:
+    """The first reason in full; others that differ only in their numbers stand in the tables of their probes."""
+    reasons = list(dict.fromkeys(m.skip or "; ".join(m.reasons) or "no reason given" for m in group))
+    return reasons[0] + (f" (and {len(reasons) - 1} alike with other numbers)" if len(reasons) > 1 else "")
 
 
 def skips(run: Run) -> Table:
@@ -162,15 +210,26 @@ def skips(run: Run) -> Table:
     groups: dict[tuple, list] = {}
     for m in run.measurements:
         if m.skip:
-            groups.setdefault((m.probe, "skipped", m.skip), []).append(m)
+            groups.setdefault((m.probe, "skipped", words.kind(m.skip)), []).append(m)
         elif m.validity == "invalid":
-            groups.setdefault((m.probe, "invalid", "; ".join(m.reasons) or "no reason given"), []).append(m)
-    columns = (Column("probe"), Column("what"), Column("why"), Column("cases", True), Column("devices", True), Column("for example"))
+            groups.setdefault((m.probe, "invalid", words.kind("; ".join(m.reasons) or "no reason given")), []).append(m)
+    columns = (
+        Column("probe"),
+        Column("what"),
+        Column("why"),
+        Column("cases", True),
+        Column("devices", True),
+        Column("for example"),
+    )
     body = [
         (
-            Cell(probe, probe), Cell(what, what, "skip" if what == "skipped" else what), Cell(why), Cell(str(len(group)), len(group)),
-            Cell(str(len({m.device for m in group})), len({m.device for m in group})), Cell(names.case(group[0].params)),
+            Cell(probe, probe),
+            Cell(what, what, "skip" if what == "skipped" else what),
+            Cell(_why(group)),
+            Cell(str(len(group)), len(group)),
+            Cell(str(len({m.device for m in group})), len({m.device for m in group})),
+            Cell(names.case(group[0].params)),
         )
         for (probe, what, why), group in groups.items()
-    ]  # fmt: skip
+    ]
     return Table("skips", "Skips and failures, with reasons", columns, tuple(body))

@@ -32,7 +32,13 @@ def _device_table(fit: Fit) -> Group:
     theory = datasheet(fit.info)
     gaps = {gap.ours.key: gap for gap in compare(fit.roofline, theory)} if theory else {}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{fit.info.name} ({fit.info.id})", title_justify="left")
-    for heading, justify in (("roof", "left"), ("measured", "right"), ("from", "right"), ("to", "right"), ("n", "right")):
+    for heading, justify in (
+        ("roof", "left"),
+        ("measured", "right"),
+        ("from", "right"),
+        ("to", "right"),
+        ("n", "right"),
+    ):
         table.add_column(heading, justify=justify, no_wrap=True)
     table.add_column("theory", justify="right", no_wrap=True)
     table.add_column("%", justify="right", no_wrap=True)
@@ -52,7 +58,11 @@ def _device_table(fit: Fit) -> Group:
     ridge = fit.headline
     if ridge:
         value = ridge.estimate
-        wanted = theory.ridge(ridge.compute.rsplit(".", 1)[0]) if theory and {"dram", ridge.compute.rsplit(".", 1)[0]} <= _keys(theory) else None
+        wanted = (
+            theory.ridge(ridge.compute.rsplit(".", 1)[0])
+            if theory and {"dram", ridge.compute.rsplit(".", 1)[0]} <= _keys(theory)
+            else None
+        )
         table.add_row(
             "ridge point",
             units.intensity(value.value),

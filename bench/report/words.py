@@ -1,5 +1,6 @@
 """What the data says, in sentences: computed from the Run, true of it, and silent where there is nothing to say."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ LOW = 0.85
 
 @dataclass(frozen=True)
 class Validity:
-    """How far a Run may be believed: a word ("valid", "suspect", "invalid", "empty"), counts, and the causes by weight."""
+    """How far a Run may be believed: a word (valid, suspect, invalid, empty), counts, and the causes by weight."""
 
     word: str
     counts: Counter
@@ -31,7 +32,7 @@ def validity(run: Run, fits: Sequence[Fit]) -> Validity:
     """By measurements; skips are not counted. Invalid when a device has no roof left or over half of it is invalid."""
     done = [m for m in run.measurements if not m.skip]
     counts = Counter(m.validity for m in done)
-    causes = Counter(_kind(reason) for m in done if m.validity != "valid" for reason in m.reasons)
+    causes = Counter(kind(reason) for m in done if m.validity != "valid" for reason in m.reasons)
     if not done:
         word = "empty"
     elif any(not fit.roofs for fit in fits) or counts["invalid"] * 2 > len(done):
@@ -43,15 +44,15 @@ def validity(run: Run, fits: Sequence[Fit]) -> Validity:
     return Validity(word, counts, tuple(causes.most_common(5)))
 
 
-def _kind(reason: str) -> str:
+def kind(reason: str) -> str:
     """A reason without its numbers, so that like counts with like."""
-    return " ".join("…" if word.strip("(),;:%").replace(".", "", 1).isdigit() else word for word in reason.split())
+    return re.sub(r"\b\d+(\.\d+)?\b( [µmnkMGT]?i?[sB]\b)?", "…", reason)
 
 
 def spread(value: Estimate | Roof, text) -> str:
-    """"95 % interval 4.75–4.85 TB/s", or "range of 3 …"."""
+    """ "95 % interval 4.75–4.85 TB/s", or "range of 3 …"."""
     kind = value.kind if isinstance(value, Estimate) else value.estimate.kind
-    return f"{kind} {units.between(value.low, value.high, text)}"
+    return f"{kind}{':' * kind.startswith('range')} {units.between(value.low, value.high, text)}"
 
 
 def rate_spread(roof: Roof) -> str:
@@ -63,7 +64,7 @@ def many(count: int, noun: str, plural: str = "") -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """"a", "a and b", "a, b and c"."""
+    """ "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
@@ -78,14 +79,17 @@ def verdict(run: Run, fits: Sequence[Fit], theory: Roofline | None) -> str:
     for roof, verb in ((memory, "moves"), (compute, "computes")):
         if roof:
             claim = theory.find(roof.key) or theory.find(roof.quantity) if theory else None
-            share = f", {units.percent(roof.rate / claim.rate)} of its datasheet" if claim else ""
+            share = f", {units.percent(roof.rate / claim.rate)} of its {names.claim(claim.evidence)}" if claim else ""
             what = f"{names.channel(roof.key)}" if not roof.is_compute else names.roof(roof.key)
             parts.append(f"{verb} {units.rate_text(roof.rate, roof.key)} ({what}{share})")
     who = f"{names.device(fit.info.id)} of {len(fits)}" if len(fits) > 1 else "This machine"
     if run.environment.simulated:
         who = f"Simulated: {who[0].lower() + who[1:] if who.startswith('This') else who}"
     if not parts:
-        return f"{who} has {many(len(fit.roofs), 'measured roof')}, but neither its DRAM nor its {names.roof(fit.info.headline)}."
+        return (
+            f"{who} has {many(len(fit.roofs), 'measured roof')}, but neither its DRAM nor its"
+            f" {names.roof(fit.info.headline)}."
+        )
     text = f"{who} {' and '.join(parts)}"
     if fit.headline:
         text += f"; a kernel needs {units.intensity(fit.headline.estimate.value)} to be compute-bound"
@@ -100,8 +104,8 @@ def look_first(run: Run, fits: Sequence[Fit], rows: pd.DataFrame, gaps: Sequence
     if gaps:
         worst = min(gaps, key=lambda gap: gap.ratio)
         return [
-            f"Nothing stands out: every measurement is valid and the lowest roof, {names.roof(worst.ours.key)}, reaches "
-            f"{units.percent(worst.ratio)} of its datasheet."
+            f"Nothing stands out: every measurement is valid and the lowest roof, {names.roof(worst.ours.key)}, reaches"
+            f" {units.percent(worst.ratio)} of its {names.claim(worst.theirs.evidence)}."
         ]
     return ["Nothing stands out: every measurement is valid. No datasheet is known to compare with."]
 
@@ -117,7 +121,10 @@ def _broken(run: Run, fits: Sequence[Fit]) -> list[str]:
         lost = [key for key in fit.missing if any(c.saturates == key and c.validity == "invalid" for c in fit.cases)]
         if lost:
             who = f"{names.device(fit.info.id)}: " if len(fits) > 1 else ""
-            found.append(f"{who}no valid measurement supports {listed([names.roof(key) for key in lost])}: {fit.missing[lost[0]]}")
+            found.append(
+                f"{who}no valid measurement supports {listed([names.roof(key) for key in lost])}:"
+                f" {fit.missing[lost[0]]}"
+            )
     return found
 
 
@@ -129,9 +136,10 @@ def _apart(fits: Sequence[Fit]) -> list[str]:
         others = f" (and {many(len(part) - 1, 'other roof')})" if len(part) > 1 else ""
         side = "slower" if worst["ratio"] < 1 else "faster"
         found.append(
-            f"{names.device(str(device))} stands apart from its siblings: {names.roof(worst['key'])} is "
-            f"{units.percent(abs(worst['ratio'] - 1), 2)} {side} than the median, {units.rate_text(worst['rate'], worst['key'])} against "
-            f"{units.rate_text(worst['median'], worst['key'])}{others}."
+            f"{names.device(str(device))} stands apart from its siblings: {names.roof(worst['key'])} is"
+            f" {units.percent(abs(worst['ratio'] - 1), 2)} {side} than the median,"
+            f" {units.rate_text(worst['rate'], worst['key'])} against"
+            f" {units.rate_text(worst['median'], worst['key'])}{others}."
         )
     return found
 
@@ -159,8 +167,9 @@ def _above(rows: pd.DataFrame) -> list[str]:
         return []
     worst = above.loc[above["share"].idxmax()]
     return [
-        f"{many(len(above), 'case lies', 'cases lie')} above the measured roof, {worst['probe']} ({worst['case']}) most: "
-        f"{units.percent(worst['share'])}. Its data stayed in a cache, the roof was under-measured, or a formula is wrong."
+        f"{many(len(above), 'case lies', 'cases lie')} above the measured roof, {worst['probe']} ({worst['case']})"
+        f" most: {units.percent(worst['share'])}. Its data stayed in a cache, the roof was under-measured, or a formula"
+        " is wrong."
     ]
 
 
@@ -171,7 +180,7 @@ def _low(gaps: Sequence[Gap], run: Run) -> list[str]:
     gap = low[0]
     more = f"; {many(len(low) - 1, 'other roof')} also below {units.percent(LOW)}" if len(low) > 1 else ""
     return [
-        f"{names.roof(gap.ours.key)} reaches only {units.percent(gap.ratio)} of its datasheet "
+        f"{names.roof(gap.ours.key)} reaches only {units.percent(gap.ratio)} of its {names.claim(gap.theirs.evidence)} "
         f"({units.rate_text(gap.ours.rate, gap.ours.key)} of {units.rate_text(gap.theirs.rate, gap.theirs.key)}){more}."
     ]
 
@@ -179,24 +188,31 @@ def _low(gaps: Sequence[Gap], run: Run) -> list[str]:
 def against_theory(gaps: Sequence[Gap], ridge: float | None, fit: Fit, simulated: bool) -> str:
     """The comparison in a paragraph."""
     if not gaps:
-        return "No datasheet is known for this product, so measured values stand alone: there is no percentage of theory to give."
+        return (
+            "No datasheet is known for this product, so measured values stand alone: there is no percentage of theory"
+            " to give."
+        )
     best, worst = max(gaps, key=lambda gap: gap.ratio), min(gaps, key=lambda gap: gap.ratio)
     text = (
-        f"Of {many(len(gaps), 'roof')} with a datasheet value, {names.roof(best.ours.key)} comes nearest or beyond "
-        f"({units.percent(best.ratio)}), {names.roof(worst.ours.key)} is lowest ({units.percent(worst.ratio)})."
+        f"Of {many(len(gaps), 'roof')} with a claimed value, {names.roof(best.ours.key)} is highest"
+        f" ({units.percent(best.ratio)}) and {names.roof(worst.ours.key)} lowest ({units.percent(worst.ratio)})."
     )
     over = [gap for gap in gaps if gap.low > 1]
     if over:
         text += (
             f" {listed([names.roof(gap.ours.key) for gap in over])} "
             f"{'lies' if len(over) == 1 else 'lie'} above the claim with the whole interval: "
-            + ("that is the seeded noise." if simulated else "the clock ran above the one the datasheet assumes, or the claim is low.")
+            + (
+                "that is the seeded noise."
+                if simulated
+                else "the clock ran above the one the datasheet assumes, or the claim is low."
+            )
         )
     if ridge and fit.headline:
         value = fit.headline.estimate
         text += (
-            f" The headline ridge is {units.intensity(value.value)} ({spread(value, units.digits)}) where the datasheet gives "
-            f"{units.intensity(ridge)}, {units.percent(value.value / ridge)}."
+            f" The headline ridge is {units.intensity(value.value)} ({spread(value, units.digits)}) where the datasheet"
+            f" gives {units.intensity(ridge)}, {units.percent(value.value / ridge)}."
         )
     if "dram" not in {gap.ours.key for gap in gaps}:
         text += " No memory bandwidth is claimed for this product, so the ridge has no theoretical counterpart."
@@ -216,4 +232,7 @@ def several(fits: Sequence[Fit]) -> str:
     if apart:
         return text + " ".join(apart)
     key = spreads.idxmax()
-    return text + f"No device stands apart; the widest spread is {units.percent(spreads[key], 2)}, in {names.roof(str(key))}."
+    return (
+        text
+        + f"No device stands apart; the widest spread is {units.percent(spreads[key], 2)}, in {names.roof(str(key))}."
+    )

@@ -5,6 +5,7 @@ Compiled by NVRTC and read with cuobjdump, both from pip; no GPU takes part, so 
 
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -50,9 +51,8 @@ def arches() -> list[str]:
     return [arch for arch in nvrtc.ARCHES.values() if int(re.sub(r"\D", "", arch)) in supported]
 
 
-pytestmark = pytest.mark.skipif(
-    not arches() or cuobjdump() is None, reason="needs the CuPy, NVRTC and cuobjdump wheels"
-)
+WHEELS = bool(arches()) and cuobjdump() is not None
+pytestmark = pytest.mark.skipif(not WHEELS, reason="needs the CuPy, NVRTC and cuobjdump wheels")
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,17 @@ class Body:
 @cache
 def bodies(source: Path, arch: str, defines: tuple = ()) -> dict[str, Body]:
     shape = (("THREADS", THREADS), ("BLOCKS", THREADS_PER_SM[arch] // THREADS), ("SMS", 132))
-    path = (
-        source.parent / f"{source.stem}-{arch}.cubin"
-        if "pytest" in str(source)
-        else _scratch() / f"{source.stem}-{arch}.cubin"
-    )
-    path.write_bytes(nvrtc.cubin(source, arch, shape + defines))
-    usage = dict(
-        (name, (int(registers), int(stack)))
-        for name, registers, stack in re.findall(r"Function (\w+):\s+REG:(\d+) STACK:(\d+)", dump("-res-usage", path))
-    )
+    code = nvrtc.cubin(source, arch, shape + defines)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cubin"
+        path.write_bytes(code)
+        resources, sass = dump("-res-usage", path), dump("-sass", path)
+    usage = {
+        name: (int(registers), int(stack))
+        for name, registers, stack in re.findall(r"Function (\w+):\s+REG:(\d+) STACK:(\d+)", resources)
+    }
     found = {}
-    for part in dump("-sass", path).split("Function : ")[1:]:
+    for part in sass.split("Function : ")[1:]:
         name = part.split()[0]
         lines = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)([^;]*);", part)
         code = tuple(Instruction(int(address, 16), mnemonic, rest) for address, mnemonic, rest in lines)
@@ -112,13 +111,6 @@ def bodies(source: Path, arch: str, defines: tuple = ()) -> dict[str, Body]:
 
 def dump(option: str, path: Path) -> str:
     return subprocess.run([cuobjdump(), option, path], check=True, capture_output=True, text=True).stdout
-
-
-@cache
-def _scratch() -> Path:
-    import tempfile
-
-    return Path(tempfile.mkdtemp(prefix="ridgepoint-sass-"))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -192,9 +184,9 @@ def test_a_define_sets_the_unrolling_and_the_cache_hint(arch):
 @pytest.mark.parametrize("arch", arches())
 def test_fma_loops_hold_128_fmas(arch):
     found = bodies(kernel_source("fma", ".cu"), arch)
-    expected = {"fma_float64", "fma_float32", "fma_float16"} | (
-        {"fma_bfloat16"} if arch not in ("sm_70", "sm_75") else set()
-    )
+    expected = {"fma_float64", "fma_float32", "fma_float16"}
+    if arch not in ("sm_70", "sm_75"):
+        expected.add("fma_bfloat16")
     assert set(found) == expected
     for name, body in found.items():
         check_frame(body, arch)
@@ -222,7 +214,8 @@ def test_the_ladder_loads_16_floats_then_climbs(arch):
 def test_the_stamp_reads_both_clocks_and_its_sm(arch):
     code = bodies(kernel_source("clock", ".cu"), arch)["stamp"].code
     text = " ".join(i.text for i in code)
-    assert "SR_VIRTUALSMID" in text and "SR_CLOCK" in text and "GLOBALTIMER" in text
+    for register in ("SR_VIRTUALSMID", "SR_CLOCK", "GLOBALTIMER"):
+        assert register in text
     assert len(of(code, "STG.E.64")) == 2
 
 

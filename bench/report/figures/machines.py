@@ -15,12 +15,16 @@ def against(gaps: Sequence[Gap], doubtful: Sequence[str] = ()) -> go.Figure | No
     """A dot per roof: its share of the claim, with the interval; 100 % is the datasheet."""
     if not gaps:
         return None
-    rows = [names.roof(gap.ours.key) for gap in gaps][::-1]
+    rows = [names.short(gap.ours.key) for gap in gaps][::-1]
     values = [100 * gap.ratio for gap in gaps]
-    fig = style.figure(90 + 26 * len(gaps), margin={"l": 190, "r": 16, "t": 20, "b": 48}, showlegend=False)
+    fig = style.figure(90 + 26 * len(gaps), margin={"l": 60, "r": 16, "t": 20, "b": 48}, showlegend=False)
     low, high = min(0.98 * min(100 * gap.low for gap in gaps), 90), max(1.02 * max(100 * gap.high for gap in gaps), 105)
-    fig.update_xaxes(style.axis("Measured, percent of datasheet", range=[max(0, low), high], ticksuffix=" %"))
-    fig.update_yaxes(style.axis("", type="category", categoryorder="array", categoryarray=rows))
+    fig.update_xaxes(
+        style.axis(
+            f"Measured, percent of {names.claim(gaps[0].theirs.evidence)}", range=[max(0, low), high], ticksuffix=" %"
+        )
+    )
+    fig.update_yaxes(style.axis("", type="category", categoryorder="array", categoryarray=rows, automargin=True))
     fig.add_vline(x=100, line={"color": style.THEORY, "width": 1.2, "dash": "dash"})
     for memory in (True, False):
         part = [gap for gap in gaps if gap.ours.is_compute != memory]
@@ -28,12 +32,21 @@ def against(gaps: Sequence[Gap], doubtful: Sequence[str] = ()) -> go.Figure | No
         marker = "diamond" if memory else "circle"
         fig.add_trace(
             go.Scatter(
-                x=[100 * gap.ratio for gap in part], y=[names.roof(gap.ours.key) for gap in part], mode="markers",
-                error_x=style.error([100 * g.ratio for g in part], [100 * g.low for g in part], [100 * g.high for g in part], colour),
-                marker={"symbol": [f"{marker}-open" if g.ours.key in doubtful else marker for g in part], "size": 9, "color": colour},
-                customdata=[_gap(gap) for gap in part], hovertemplate="%{customdata}<extra></extra>",
+                x=[100 * gap.ratio for gap in part],
+                y=[names.short(gap.ours.key) for gap in part],
+                mode="markers",
+                error_x=style.error(
+                    [100 * g.ratio for g in part], [100 * g.low for g in part], [100 * g.high for g in part], colour
+                ),
+                marker={
+                    "symbol": [f"{marker}-open" if g.ours.key in doubtful else marker for g in part],
+                    "size": 9,
+                    "color": colour,
+                },
+                customdata=[_gap(gap) for gap in part],
+                hovertemplate="%{customdata}<extra></extra>",
             )
-        )  # fmt: skip
+        )
     return fig if values else None
 
 
@@ -51,10 +64,20 @@ def strip(siblings: pd.DataFrame, few: Sequence[str] = ()) -> go.Figure | None:
     if rows.empty:
         return None
     keys = list(dict.fromkeys(rows["key"]))
-    fig = style.figure(100 + 34 * len(keys), margin={"l": 190, "r": 16, "t": 20, "b": 48})
+    fig = style.figure(100 + 34 * len(keys), margin={"l": 60, "r": 16, "t": 20, "b": 48})
     reach = max(0.02, 1.25 * (rows["ratio"] - 1).abs().max())
-    fig.update_xaxes(style.axis("Percent of the GPUs' median", range=[100 * (1 - reach), 100 * (1 + reach)], ticksuffix=" %"))
-    fig.update_yaxes(style.axis("", type="category", categoryorder="array", categoryarray=[names.roof(key) for key in keys][::-1]))
+    fig.update_xaxes(
+        style.axis("Percent of the GPUs' median", range=[100 * (1 - reach), 100 * (1 + reach)], ticksuffix=" %")
+    )
+    fig.update_yaxes(
+        style.axis(
+            "",
+            type="category",
+            categoryorder="array",
+            categoryarray=[names.short(key) for key in keys][::-1],
+            automargin=True,
+        )
+    )
     width = 100 * 1.4826 * float((rows["ratio"] - 1).abs().median()) * 2
     fig.add_vrect(x0=100 - width, x1=100 + width, fillcolor=style.MUTED, opacity=0.12, line_width=0, layer="below")
     fig.add_vline(x=100, line={"color": style.MUTED, "width": 1.2})
@@ -65,14 +88,29 @@ def strip(siblings: pd.DataFrame, few: Sequence[str] = ()) -> go.Figure | None:
         colour = style.ALARM if apart else style.SERIES[0]
         fig.add_trace(
             go.Scatter(
-                x=100 * part["ratio"], y=[names.roof(key) for key in part["key"]], name="stands apart" if apart else "one dot per GPU",
-                mode="markers+text" if apart else "markers", text=[style.safe(names.device(d)) for d in part["device"]] if apart else None,
-                textposition="top center", textfont={"color": style.ALARM}, cliponaxis=False,
-                error_x=style.error(100 * part["ratio"], 100 * part["ratio_low"], 100 * part["ratio_high"], colour) if apart else None,
-                marker={"symbol": "diamond" if apart else "circle-open", "size": 11 if apart else 9, "color": colour, "line": {"width": 1.5}},
-                customdata=[_sibling(row) for row in part.itertuples()], hovertemplate="%{customdata}<extra></extra>",
+                x=100 * part["ratio"],
+                y=[names.short(key) for key in part["key"]],
+                name="stands apart" if apart else "one dot per GPU",
+                mode="markers+text" if apart else "markers",
+                text=[style.safe(names.device(d)) for d in part["device"]] if apart else None,
+                textposition="top center",
+                textfont={"color": style.ALARM},
+                cliponaxis=False,
+                error_x=(
+                    style.error(100 * part["ratio"], 100 * part["ratio_low"], 100 * part["ratio_high"], colour)
+                    if apart
+                    else None
+                ),
+                marker={
+                    "symbol": "diamond" if apart else "circle-open",
+                    "size": 11 if apart else 9,
+                    "color": colour,
+                    "line": {"width": 1.5},
+                },
+                customdata=[_sibling(row) for row in part.itertuples()],
+                hovertemplate="%{customdata}<extra></extra>",
             )
-        )  # fmt: skip
+        )
     return fig
 
 

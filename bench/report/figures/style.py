@@ -36,14 +36,19 @@ def figure(height: int = 380, **layout: Any) -> go.Figure:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
         "margin": {"l": 56, "r": 16, "t": 20, "b": 48},
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.16, "yanchor": "top", "font": {"size": 12}},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": -50 / (height - 68),
+            "yanchor": "top",
+            "font": {"size": 12},
+        },
         "hoverlabel": {"align": "left", "bgcolor": PAPER, "bordercolor": MUTED, "font": {"color": INK, "size": 12}},
         "hovermode": "closest",
         "dragmode": "pan",
     }
-    # a legend is moved, not replaced
-    legend = base["legend"] | layout.pop("legend", {})
-    return go.Figure(layout=base | layout | {"legend": legend})
+    return go.Figure(layout=base | layout)
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
@@ -57,13 +62,25 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
     } | more
 
 
-def log_axis(title: str, low: float, high: float, text: Callable[[float], str] | None = None, base: int = 10, **more: Any) -> dict:
+def log_axis(
+    title: str, low: float, high: float, text: Callable[[float], str] | None = None, base: int = 10, **more: Any
+) -> dict:
     """A logarithmic axis from low to high with its ticks at powers of the base, at most nine."""
     first, last = math.ceil(math.log(low, base) - 1e-9), math.floor(math.log(high, base) + 1e-9)
     step = max(1, math.ceil((last - first + 1) / 9))
     ticks = [float(base) ** k for k in range(first, last + 1, step)]
+    if base == 10 and high < low * 400:
+        # so few decades that powers of ten alone leave the axis bare
+        ticks = [m * 10.0**k for k in range(first - 1, last + 1) for m in (1, 2, 5) if low <= m * 10.0**k <= high]
     label = text or (lambda value: units.number(value, 1))
-    return axis(title, type="log", range=[math.log10(low), math.log10(high)], tickvals=ticks, ticktext=[label(t) for t in ticks], **more)
+    return axis(
+        title,
+        type="log",
+        range=[math.log10(low), math.log10(high)],
+        tickvals=ticks,
+        ticktext=[label(t) for t in ticks],
+        **more,
+    )
 
 
 def size_axis(title: str, low: float, high: float) -> dict:
@@ -89,19 +106,35 @@ def error(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]
     }
 
 
-def line(name: str, x: Sequence, y: Sequence, colour: str, hover: Sequence[str] | None = None, **more: Any) -> go.Scatter:
+def line(
+    name: str, x: Sequence, y: Sequence, colour: str, hover: Sequence[str] | None = None, **more: Any
+) -> go.Scatter:
     """Joined points with their markers, thinned to what a reader can see."""
     step = max(1, math.ceil(len(x) / MOST_POINTS))
-    hovers = {"customdata": list(hover)[::step], "hovertemplate": "%{customdata}<extra></extra>"} if hover is not None else {}
-    look = {"mode": "lines+markers", "line": {"color": colour, "width": 1.6}, "marker": {"color": colour, "size": 7}} | more
+    hovers = (
+        {"customdata": list(hover)[::step], "hovertemplate": "%{customdata}<extra></extra>"}
+        if hover is not None
+        else {}
+    )
+    look = {
+        "mode": "lines+markers",
+        "line": {"color": colour, "width": 1.6},
+        "marker": {"color": colour, "size": 7},
+    } | more
     return go.Scatter(name=name, x=list(x)[::step], y=list(y)[::step], **look, **hovers)
 
 
 def note(text: str, x: float, y: float, **more: Any) -> dict:
     """A direct label. On logarithmic axes plotly wants the logarithm of the place."""
     return {
-        "text": text, "x": x, "y": y, "showarrow": False, "font": {"size": 12, "color": INK}, "xanchor": "left", "yanchor": "bottom",
-    } | more  # fmt: skip
+        "text": text,
+        "x": x,
+        "y": y,
+        "showarrow": False,
+        "font": {"size": 12, "color": INK},
+        "xanchor": "left",
+        "yanchor": "bottom",
+    } | more
 
 
 def log(value: float) -> float:
@@ -112,13 +145,29 @@ def mark(fig: go.Figure, simulated: bool) -> go.Figure:
     """Writes SIMULATED across a figure, so that a picture cut out of the page still says so."""
     if simulated:
         fig.add_annotation(
-            text="SIMULATED", name="simulated", xref="paper", yref="paper", x=0.5, y=0.5, showarrow=False, textangle=-18,
-            font={"size": 52, "color": ALARM}, opacity=0.13,
-        )  # fmt: skip
+            text="SIMULATED",
+            name="simulated",
+            xref="paper",
+            yref="paper",
+            x=0.5,
+            y=0.5,
+            showarrow=False,
+            textangle=-18,
+            font={"size": 52, "color": ALARM},
+            opacity=0.13,
+        )
         fig.add_annotation(
-            text="simulated, not a measurement", name="simulated", xref="paper", yref="paper", x=1, y=1, xanchor="right", yanchor="bottom",
-            showarrow=False, font={"size": 12, "color": ALARM},
-        )  # fmt: skip
+            text="simulated, not a measurement",
+            name="simulated",
+            xref="paper",
+            yref="paper",
+            x=1,
+            y=1,
+            xanchor="right",
+            yanchor="bottom",
+            showarrow=False,
+            font={"size": 12, "color": ALARM},
+        )
     return fig
 
 

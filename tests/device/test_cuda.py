@@ -1,0 +1,255 @@
+"""What a CUDA device does before it needs a GPU: finding none, planning, converting; the rest over a stand-in."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy
+import pytest
+import torch
+
+from bench.device import DeviceError, Kernel, OutOfMemory, Unsupported, cuda, nvml, nvrtc
+from bench.schema import Case
+from bench.work import Work
+
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+
+
+def test_importing_it_loads_neither_torch_nor_cupy():
+    code = "import sys, bench.device.cuda; assert not {'torch', 'cupy', 'pynvml', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@no_gpu
+def test_without_a_gpu_none_is_visible():
+    assert cuda.visible() == []
+
+
+@no_gpu
+def test_opening_one_without_a_gpu_says_why():
+    with pytest.raises(DeviceError) as caught:
+        cuda.CudaDevice(0)
+    assert "torch" in str(caught.value)
+
+
+def test_a_torch_without_cuda_names_the_remedy(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "pytorch.org" in cuda.missing()
+
+
+def test_a_driver_that_refuses_is_quoted(monkeypatch):
+    def refuse():
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nPlease update it.")
+
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "init", refuse)
+    assert cuda.missing().endswith("driver on your system is too old (found version 11040).")
+    assert cuda.visible() == []
+
+
+def test_a_missing_torch_is_a_reason(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "needs torch" in cuda.missing()
+
+
+@pytest.mark.parametrize(
+    ("capability", "tensor"),
+    [
+        ((7, 0), {"float16"}),
+        ((7, 5), {"float16", "int8"}),
+        ((8, 0), {"float64", "float16", "int8", "bfloat16", "tf32"}),
+        ((8, 6), {"float16", "int8", "bfloat16", "tf32"}),
+        ((8, 9), {"float16", "int8", "bfloat16", "tf32", "float8_e4m3"}),
+        ((9, 0), {"float64", "float16", "int8", "bfloat16", "tf32", "float8_e4m3"}),
+        ((10, 3), {"float16", "int8", "bfloat16", "tf32", "float8_e4m3"}),
+    ],
+)
+def test_units_follow_the_compute_capability(capability, tensor):
+    units = cuda.units(capability)
+    assert {dtype for dtype, unit in units.items() if unit == "tensor"} == tensor
+    assert units["float32"] == "vector"
+
+
+def test_loops_fill_every_thread_slot():
+    assert cuda.loops((9, 0), 132, 2048) == {
+        "float64": 132 * 2048 * 8,
+        "float32": 132 * 2048 * 8,
+        "float16": 132 * 2048 * 16,
+        "bfloat16": 132 * 2048 * 16,
+    }
+    assert "bfloat16" not in cuda.loops((7, 5), 40, 1024)
+
+
+def test_a_ring_passes_four_caches_between_two_uses():
+    cache, free = 60 << 20, 140e9
+    for size in (1 << 20, 10 << 20, 100 << 20, 1 << 30):
+        assert (cuda.ring(size, cache, free) - 1) * size >= 4 * cache
+    assert cuda.ring(100e9, cache, free) == 1  # two do not fit
+    assert cuda.ring(0, cache, free) > 1
+
+
+@pytest.mark.parametrize(("elements", "grid"), [(1, 1), (4096, 1), (4097, 2), (1 << 20, 256), (1 << 60, 2**31 - 1)])
+def test_blocks_are_tiles(elements, grid):
+    assert cuda.blocks(Kernel("k", "k", None, elements=0, per_thread=16), elements) == grid
+
+
+def test_arguments_have_the_types_of_the_signature():
+    tensor = torch.zeros(4)
+    for value, kind, expected in (
+        (3, numpy.int64, 3),
+        (0.5, numpy.float64, 0.5),
+        (tensor, numpy.uint64, tensor.data_ptr()),
+    ):
+        found = cuda.argument(value)
+        assert type(found) is kind
+        assert found == expected
+    with pytest.raises(TypeError):
+        cuda.argument(True)
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """A CudaDevice on a stand-in H200: torch's CUDA calls answer, tensors live on the host, launches are recorded."""
+    properties = SimpleNamespace(
+        name="NVIDIA H200",
+        uuid="00000000-1111-2222-3333-444444444444",
+        multi_processor_count=132,
+        max_threads_per_multi_processor=2048,
+        L2_cache_size=60 << 20,
+    )
+    answers = {
+        "init": lambda: None,
+        "device_count": lambda: 1,
+        "get_device_properties": lambda index: properties,
+        "get_device_capability": lambda index: (9, 0),
+        "set_device": lambda index: None,
+        "mem_get_info": lambda index: (100 << 30, 140 << 30),
+        "memory_reserved": lambda index: 3 << 30,
+        "memory_allocated": lambda index: 1 << 30,
+        "current_stream": lambda: SimpleNamespace(cuda_stream=7),
+        "empty_cache": lambda: None,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(nvrtc, "version", lambda: "13.0.88")
+    monkeypatch.setattr(cuda.CudaDevice, "_device", "cpu")
+    monkeypatch.setattr(cuda.CudaDevice, "_stopwatch", lambda self, cycles: SimpleNamespace(forget=lambda: None))
+    return cuda.CudaDevice(0, seed=1)
+
+
+def test_info_describes_the_gpu(device):
+    info = device.info
+    assert (info.name, info.product, info.sku) == ("NVIDIA H200", "h200-sxm", "h200-sxm")
+    assert info.uuid == "GPU-00000000-1111-2222-3333-444444444444"
+    assert info.memory_bytes == 102 << 30
+    assert [(cache.name, cache.bytes) for cache in info.caches] == [("l2", 60 << 20)]
+    assert (info.regime, info.stores, info.algorithms, info.ranks) == ("burst", ("default",), (), 1)
+    assert info.facts["arch"] == "sm_90a"
+    assert info.headline == "tensor.bfloat16.library"
+
+
+def test_an_index_beyond_the_last_gpu_is_an_error(device):
+    with pytest.raises(DeviceError, match="no GPU cuda:3; there are 1"):
+        cuda.CudaDevice(3)
+
+
+def test_peers_bring_algorithms(device):
+    assert cuda.CudaDevice(0, ranks=8).info.algorithms == ("ring", "default")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "tf32", "float16", "bfloat16", "float8_e4m3", "int8"])
+def test_random_data_is_bounded_and_repeats_with_the_seed(device, monkeypatch, dtype):
+    monkeypatch.setattr(cuda, "CHUNK", 1000)
+    found = device.random(64, 100, dtype=dtype)
+    values = found.double()
+    low, high = (-128, 127) if dtype == "int8" else (-1, 1)
+    assert low <= float(values.min()) < 0.9 * low
+    assert 0.9 * high < float(values.max()) <= high
+    assert torch.equal(cuda.CudaDevice(0, seed=1).random(64, 100, dtype=dtype).double(), values)
+
+
+def test_a_full_gpu_is_the_suites_own_word(device, monkeypatch):
+    def full(*_, **__):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 99 GiB.\nMore words.")
+
+    monkeypatch.setattr(torch, "empty", full)
+    with pytest.raises(OutOfMemory, match=r"Tried to allocate 99 GiB\.$"):
+        device.empty(1, dtype="float32")
+
+
+def test_rotation_is_one_when_hot(device):
+    assert device.rotation(1 << 20, "hot") == 1
+    assert device.rotation(1 << 20, "cold") == 241
+
+
+def test_a_launch_has_its_grid_its_stream_and_converted_arguments(device, monkeypatch):
+    calls = []
+    monkeypatch.setattr(device, "_function", lambda kernel: lambda *args, **how: calls.append((args, how)))
+    x = torch.zeros(8)
+    device.load(Kernel("stream", "scale", None, elements=1, per_thread=16))(x, 8192, 3, 0.75)
+    ((grid, block, arguments), how) = calls[0]
+    assert (grid, block) == ((2,), (256,))
+    assert arguments == (x.data_ptr(), 8192, 3, 0.75)
+    assert how["stream"].ptr == 7
+
+
+def test_a_kernel_is_compiled_for_its_launch_and_loaded_once(device, monkeypatch):
+    function = pytest.importorskip("cupy.cuda.function")
+    compiled, loaded = [], []
+
+    class Module:
+        def load(self, code):
+            loaded.append(code)
+
+        def get_function(self, name):
+            if name == "absent":
+                raise RuntimeError("CUDA_ERROR_NOT_FOUND: named symbol not found")
+            return name
+
+    def cubin(source, arch, defines):
+        compiled.append((source.name, arch, defines))
+        return b"code"
+
+    monkeypatch.setattr(function, "Module", Module)
+    monkeypatch.setattr(nvrtc, "cubin", cubin)
+    kernel = Kernel("stream", "copy", None, elements=2, defines=(("UNROLL", 2),))
+    assert device._function(kernel) == device._function(kernel) == "copy"
+    shape = (("THREADS", 256), ("BLOCKS", 8), ("SMS", 132), ("UNROLL", 2))
+    assert compiled == [("stream.cu", "sm_90a", shape)]
+    assert loaded == [b"code"]
+    with pytest.raises(Unsupported, match="no absent for sm_90a"):
+        device._function(Kernel("stream", "absent", None, elements=2))
+
+
+def test_alone_there_is_nothing_to_agree_with(device):
+    assert device.agree("x") == "x"
+    assert device.gather("x") == ["x"]
+    with pytest.raises(Unsupported, match="group of ranks"):
+        device.all_reduce(None, "ring")
+
+
+def test_a_group_runs_only_the_algorithm_it_was_started_for(device, monkeypatch):
+    device.world = 2
+    monkeypatch.delenv("NCCL_NVLS_ENABLE", raising=False)
+    with pytest.raises(Unsupported, match="NCCL_NVLS_ENABLE"):
+        device.all_reduce(None, "ring")
+    monkeypatch.setenv("NCCL_NVLS_ENABLE", "0")
+    tensor = torch.zeros(1)
+    assert device.all_reduce(tensor, "ring").args == (tensor,)
+
+
+def test_a_case_lets_go_of_the_last_one(device, monkeypatch):
+    forgotten = []
+    device._watch = SimpleNamespace(forget=lambda: forgotten.append(1))
+    device.begin(Case(params={}, work=Work()))
+    device.empty(4, dtype="float32")
+    device.rotation(1 << 20, "cold")
+    assert len(forgotten) == 3
+
+
+def test_telemetry_without_a_driver_says_so(device, monkeypatch):
+    device._monitor = nvml.Monitor("GPU-none")
+    reading = device.telemetry()
+    assert device.judge(reading, reading, 1.0) == ("valid", ())
+    device.close()

@@ -1,0 +1,226 @@
+"""Timing, against a GPU whose every duration is known: a queue behind a host clock, both virtual."""
+
+import gc
+import weakref
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from bench.device import stopwatch
+from bench.device.stopwatch import Stopwatch, captured, clock, rounds
+
+HZ = 1e9
+
+
+class Gpu:
+    """torch.cuda as far as the stopwatch uses it. Host calls take time on `host`, the stream is busy until `ready`."""
+
+    OutOfMemoryError = torch.cuda.OutOfMemoryError
+
+    def __init__(self):
+        self.host = self.ready = 0.0
+        self.recording = None
+        self.stream = "default"
+        self.holds, self.captures, self.runs = 0, 0, []
+        gpu = self
+
+        class Event:
+            def __init__(self, enable_timing):
+                assert enable_timing
+
+            def record(self):
+                self.at = max(gpu.ready, gpu.host)
+
+            def query(self):
+                return self.at <= gpu.host
+
+            def elapsed_time(self, end):
+                return (end.at - self.at) * 1e3
+
+        class Graph:
+            def replay(self):
+                gpu.host += 30e-6
+                gpu.ready = max(gpu.ready, gpu.host) + sum(seconds for _, seconds in self.nodes)
+                gpu.runs += [name for name, _ in self.nodes]
+
+        self.Event, self.CUDAGraph = Event, Graph
+
+    def launch(self, name, seconds, host=10e-6):
+        if self.recording is not None:
+            self.recording.append((name, seconds))
+            return
+        self.host += host
+        self.ready = max(self.ready, self.host) + seconds
+        if name:
+            self.runs.append(name)
+
+    def _sleep(self, cycles):
+        self.holds += 1
+        self.launch("", cycles / HZ, 5e-6)
+
+    def synchronize(self):
+        self.host = max(self.host, self.ready)
+
+    def current_stream(self):
+        return self.stream
+
+    def set_stream(self, stream):
+        self.stream = stream
+
+    @contextmanager
+    def graph(self, graph, capture_error_mode):
+        self.captures += 1
+        self.recording, self.stream = [], "capture"
+        try:
+            yield
+        except RuntimeError:
+            self.recording = None
+            raise  # the stream stays current, as torch leaves it
+        graph.nodes, self.recording, self.stream = self.recording, None, "default"
+
+
+class Launch:
+    """One launch of a known duration, on a buffer that can be watched."""
+
+    def __init__(self, gpu, name, seconds, host=10e-6):
+        self.gpu, self.name, self.seconds, self.host = gpu, name, seconds, host
+
+    def __call__(self):
+        self.gpu.launch(self.name, self.seconds, self.host)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    gpu = Gpu()
+    monkeypatch.setattr(torch, "cuda", gpu)
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: gpu.host))
+    return gpu
+
+
+def watch(gpu, **how):
+    def stamp(counters, slot):
+        gpu.launch("", 1e-6, 5e-6)
+        counters[2 * slot] = int(gpu.ready * 1e9) + 1
+        counters[2 * slot + 1] = int(gpu.ready * 1.7e9) + 1
+
+    return Stopwatch(torch.zeros(4, dtype=torch.int64), stamp, HZ, **how)
+
+
+def launches(gpu, count, seconds, host=10e-6):
+    return [Launch(gpu, str(i), seconds, host) for i in range(count)]
+
+
+def test_long_launches_are_queued_and_timed_exactly(gpu):
+    sample = watch(gpu).time(launches(gpu, 3, 200e-6), 10)
+    assert sample.seconds == pytest.approx(200e-6, rel=1e-9)
+    assert sample.clock_hz == pytest.approx(1.7e9, rel=1e-3)
+    assert gpu.captures == 0
+
+
+def test_short_launches_go_into_one_graph_of_whole_rings(gpu):
+    timer, ring = watch(gpu), launches(gpu, 7, 4e-6, host=20e-6)
+    for count in (200, 250, 30):
+        assert timer.time(ring, count).seconds == pytest.approx(4e-6, rel=1e-9)
+    assert gpu.captures == 1
+    assert len(gpu.runs) % 7 == 2  # every buffer as often, but for the two launches that got to know them
+    # a millisecond of work a graph, so that gaps between replays do not show
+    assert rounds(4e-6, 7) * 7 * 4e-6 == pytest.approx(1e-3, rel=0.05)
+
+
+def test_a_single_launch_is_never_captured(gpu):
+    assert watch(gpu).time(launches(gpu, 7, 4e-6), 1).seconds == pytest.approx(4e-6, rel=1e-9)
+    assert gpu.captures == 0
+
+
+def test_a_host_slower_than_the_gpu_does_not_enter(gpu):
+    sample = watch(gpu).time(launches(gpu, 2, 300e-6, host=250e-6), 40)
+    assert sample.seconds == pytest.approx(300e-6, rel=1e-9)
+    assert gpu.captures == 1
+
+
+def test_the_hold_grows_until_it_outlasts_the_host(gpu):
+    # the host is quick when met and slow afterwards, so that the first hold is too short for it
+    timer, ring = watch(gpu), launches(gpu, 1, 2e-3, host=10e-6)
+    timer.time(ring, 1)
+    ring[0].host = 900e-6
+    before = gpu.holds
+    assert timer.time(ring, 20).seconds == pytest.approx(2e-3, rel=1e-9)
+    assert gpu.holds > before + 1
+
+
+def test_the_hold_is_bounded(gpu):
+    ring = launches(gpu, 1, 1.0, host=0.4)
+    watch(gpu).time(ring, 2)
+    assert gpu.host < 20  # it gives up growing and takes the sample
+
+
+def test_batches_go_on_around_the_ring(gpu):
+    timer, ring = watch(gpu), launches(gpu, 5, 1e-3)
+    timer.time(ring, 1)
+    gpu.runs.clear()
+    for _ in range(4):
+        timer.time(ring, 3)
+    assert "".join(gpu.runs) == "123401234012"
+
+
+def test_what_refuses_a_capture_is_queued(gpu):
+    class Refusing(Launch):
+        def __call__(self):
+            if self.gpu.recording is not None:
+                raise RuntimeError("operation not permitted when stream is capturing")
+            super().__call__()
+
+    timer, ring = watch(gpu), [Refusing(gpu, "r", 5e-6)]
+    for _ in range(3):
+        assert timer.time(ring, 100).seconds > 0
+    assert gpu.captures == 1
+    assert gpu.stream == "default"
+
+
+def test_ranks_take_the_same_path_and_start_together(gpu):
+    lined_up = []
+    timer = watch(gpu, world=4, barrier=lambda: lined_up.append(gpu.holds))
+    lined_up.clear()
+    timer.time(launches(gpu, 1, 5e-6), 50)
+    assert gpu.captures == 0
+    assert lined_up == [2, 3]  # behind each hold, and no sample is taken twice
+
+
+def test_forgetting_lets_go_of_the_buffers(gpu):
+    timer, ring = watch(gpu), launches(gpu, 2, 5e-6)
+    timer.time(ring, 100)
+    buffer = weakref.ref(ring[0])
+    timer.forget()
+    del ring
+    gc.collect()
+    assert buffer() is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "host", "world", "graph"),
+    [(10e-6, 5e-6, 1, True), (60e-6, 5e-6, 1, False), (60e-6, 40e-6, 1, True), (10e-6, 5e-6, 2, False)],
+)
+def test_graph_or_events(seconds, host, world, graph):
+    assert captured(seconds, host, world) is graph
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ring", "times"), [(1e-6, 1, 1000), (1e-9, 1, 1024), (1e-6, 300, 3), (1e-6, 5000, 1), (1.0, 2, 1)]
+)
+def test_a_graph_has_whole_rounds(seconds, ring, times):
+    assert rounds(seconds, ring) == times
+
+
+@pytest.mark.parametrize(
+    ("counters", "hertz"),
+    [
+        ((10**6, 500, 2 * 10**6, 500 + 1_980_000), 1.98e9),
+        ((0, 0, 0, 0), None),  # no block met SM 0
+        ((10**6, 0, 10**6 + 50_000, 99_000), None),  # too short a window
+        ((10**6, 10**9, 2 * 10**6, 0), None),  # counted backwards: another SM's counter
+    ],
+)
+def test_the_clock_is_known_or_none(counters, hertz):
+    assert clock(counters) == hertz
