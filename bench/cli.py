@@ -88,11 +88,21 @@ def _parser() -> argparse.ArgumentParser:
     chosen = verbs.add_parser("run", help="measure chosen probes")
     chosen.add_argument("--probes", default="", help="comma-separated names (see list); all by default")
     for verb in (everything, chosen):
-        verb.add_argument("--device", default="auto", help="auto, cpu, cuda:N, a GPU's UUID, a list of these, or sim:SKU[,option=value]")
-        verb.add_argument("--budget", default="standard", choices=("quick", "standard", "soak"), help="how long and how densely")
+        verb.add_argument(
+            "--device",
+            default="auto",
+            help="auto, cpu, cuda:N, a GPU's UUID, a list of these, or sim:SKU[,option=value]",
+        )
+        verb.add_argument(
+            "--budget", default="standard", choices=("quick", "standard", "soak"), help="how long and how densely"
+        )
         verb.add_argument("--seed", type=_seed, default=0, help="seed of the random inputs and of the order of rounds")
-        verb.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="folder of Run files (results)")
-        verb.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR", help="folder of reports (reports)")
+        verb.add_argument(
+            "--out", type=Path, default=Path("results"), metavar="DIR", help="folder of Run files (results)"
+        )
+        verb.add_argument(
+            "--reports", type=Path, default=Path("reports"), metavar="DIR", help="folder of reports (reports)"
+        )
         verb.add_argument("--redact", action="store_true", help="hash host name and UUIDs, drop paths: for publishing")
         verb.add_argument("--dry-run", action="store_true", help="print the plan with a time estimate, measure nothing")
         verb.add_argument("--json", action="store_true", help="machine output on stdout, everything else on stderr")
@@ -145,7 +155,11 @@ def _measure(options: argparse.Namespace) -> int:
     _say(people, run, fits, made.path, report)
     if options.json:
         paths = {"run": str(made.path), "report": str(report) if report else None}
-        print(json.dumps(paths | {"status": made.status, "exit_code": code, "devices": [_facts(f) for f in fits]}, indent=2))
+        print(
+            json.dumps(
+                paths | {"status": made.status, "exit_code": code, "devices": [_facts(f) for f in fits]}, indent=2
+            )
+        )
     return code
 
 
@@ -159,7 +173,9 @@ def _written(run: Any, path: Path, people: Any) -> Path | None:
     except RunError as error:
         people.print(f"warning: {error}", style="yellow", markup=False)
     except Exception as error:
-        people.print(f"warning: the report failed ({type(error).__name__}: {error}); please tell us", style="red", markup=False)
+        people.print(
+            f"warning: the report failed ({type(error).__name__}: {error}); please tell us", style="red", markup=False
+        )
     return None
 
 
@@ -218,7 +234,8 @@ def _facts(fit: Any) -> dict[str, Any]:
             "n": ridge.estimate.n,
             "unit": "FLOP/B",
         },
-        "knee": fit.knee and {"intensity": fit.knee.intensity.value, "low": fit.knee.intensity.low, "high": fit.knee.intensity.high},
+        "knee": fit.knee
+        and {"intensity": fit.knee.intensity.value, "low": fit.knee.intensity.low, "high": fit.knee.intensity.high},
     }
 
 
@@ -236,7 +253,9 @@ def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget:
     people.print(f"{', '.join(info.id for info in infos)}: {infos[0].name}, budget {budget.name}", markup=False)
     for row in rows:
         skipped = f", {row.skipped} skipped" if row.skipped else ""
-        people.print(f"  {row.probe.name:<10} {row.cases} cases{skipped}, about {units.seconds(row.seconds)}", markup=False)
+        people.print(
+            f"  {row.probe.name:<10} {row.cases} cases{skipped}, about {units.seconds(row.seconds)}", markup=False
+        )
     people.print(f"about {units.seconds(sum(row.seconds for row in rows))} at most, nothing was measured", markup=False)
     return OK
 
@@ -260,7 +279,12 @@ def _fit(options: argparse.Namespace) -> int:
     run = read(options.run)
     fits = fit(run)
     if options.json:
-        print(json.dumps({"run": str(options.run), "simulated": run.environment.simulated, "devices": [_facts(f) for f in fits]}, indent=2))
+        print(
+            json.dumps(
+                {"run": str(options.run), "simulated": run.environment.simulated, "devices": [_facts(f) for f in fits]},
+                indent=2,
+            )
+        )
     else:
         console(stderr=False).print(run_table(run, fits))
     return _verdict("complete", fits)

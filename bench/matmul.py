@@ -10,7 +10,15 @@ from typing import Any
 from bench.device import CheckFailed, Device
 
 # Largest relative error ||out - ref|| / ||ref|| of a sound product: the dtype's own rounding with headroom.
-_TOLERANCE = {"float64": 1e-12, "float32": 1e-4, "tf32": 3e-3, "float16": 5e-3, "bfloat16": 2e-2, "float8_e4m3": 1e-1, "int8": 0.0}
+_TOLERANCE = {
+    "float64": 1e-12,
+    "float32": 1e-4,
+    "tf32": 3e-3,
+    "float16": 5e-3,
+    "bfloat16": 2e-2,
+    "float8_e4m3": 1e-1,
+    "int8": 0.0,
+}
 
 # What the product is written as: the accumulator's type for int8, bfloat16 for float8, else the operands'.
 OUT = {"int8": "int32", "float8_e4m3": "bfloat16"}

@@ -55,19 +55,19 @@ BUDGETS = {
 
 
 def measure(device: Device, probe: str, version: int, case: Case, budget: Budget, repetition: int = 0) -> Measurement:
-    """One repetition. What cannot be measured comes back as a skip or as invalid, with its reason; never raises for it."""
-    frame: dict[str, Any] = dict(
-        probe=probe,
-        version=version,
-        device=device.info.id,
-        params=dict(case.params),
-        work=case.work,
-        saturates=case.saturates,
-        cache=case.cache,
-        regime=case.regime or device.info.regime,
-        repetition=repetition,
-        started=utc_now(),
-    )
+    """One repetition. What cannot be measured comes back as a skip or as invalid, with its reason."""
+    frame: dict[str, Any] = {
+        "probe": probe,
+        "version": version,
+        "device": device.info.id,
+        "params": dict(case.params),
+        "work": case.work,
+        "saturates": case.saturates,
+        "cache": case.cache,
+        "regime": case.regime or device.info.regime,
+        "repetition": repetition,
+        "started": utc_now(),
+    }
     started = time.perf_counter()
     skip = device.agree(case.skip)
     if skip:
@@ -94,7 +94,9 @@ def measure(device: Device, probe: str, version: int, case: Case, budget: Budget
     return Measurement(**frame, validity="invalid", reasons=reasons, stop_reason=stop, elapsed=elapsed)
 
 
-def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget, frame: dict, started: float) -> Measurement:
+def _sampled(
+    device: Device, case: Case, launches: Sequence, budget: Budget, frame: dict, started: float
+) -> Measurement:
     share = budget.headline if case.repeated else budget.case
     once = _warm(device, case, launches, share)
     count = device.agree(1 if case.samples else max(1, min(round(budget.sample / once), 100_000)))

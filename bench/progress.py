@@ -58,7 +58,9 @@ class Listener:
 
     def _opened(self, devices: Sequence[DeviceInfo]) -> None:
         for device in devices:
-            self._console.print(f"{device.id}: {device.name}, {units.size(device.memory_bytes)} of memory", markup=False)
+            self._console.print(
+                f"{device.id}: {device.name}, {units.size(device.memory_bytes)} of memory", markup=False
+            )
         self._devices = len(devices)
         # GPUs run side by side, so one device's plan is everyone's
         self._planned = sum(plan.seconds for plan in plans(devices[0], self._probes, self._budget))
@@ -75,7 +77,9 @@ class Listener:
         # devices that run side by side spend the same second together
         self._done += m.elapsed / self._devices
         label = m.probe if stage == m.probe else f"round {m.repetition - FIRST_ROUND + 1}"
-        self._bar.update(self._task, completed=min(self._done, self._planned), probe=label, eta=self._eta(), value=_value(m))
+        self._bar.update(
+            self._task, completed=min(self._done, self._planned), probe=label, eta=self._eta(), value=_value(m)
+        )
 
     def _eta(self) -> str:
         left = max(self._planned - self._done, 0.0)

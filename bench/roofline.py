@@ -107,7 +107,9 @@ class Roofline:
         """As find; raises MissingRoof."""
         roof = self.find(key)
         if roof is None:
-            raise MissingRoof(f"{self.name} has no roof for {key!r}; it has {', '.join(sorted(self._by_key)) or 'none'}")
+            raise MissingRoof(
+                f"{self.name} has no roof for {key!r}; it has {', '.join(sorted(self._by_key)) or 'none'}"
+            )
         return roof
 
     def compute_seconds(self, work: Work) -> float:

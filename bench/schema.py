@@ -61,14 +61,14 @@ class DeviceInfo:
 
     @property
     def headline(self) -> str:
-        """The compute roof of the headline ridge: bfloat16 GEMM on tensor cores (float16 before Ampere), else the float32 loop."""
+        """The headline ridge's compute roof: bfloat16 tensor GEMM (float16 before Ampere), else the float32 loop."""
         for dtype in ("bfloat16", "float16"):
             if self.units.get(dtype) == "tensor":
                 return f"tensor.{dtype}.library"
         return "vector.float32.loop"
 
     def level(self, footprint: int) -> str:
-        """The channel that serves a working set re-read in place: the smallest cache it fits, "dram" beyond 4 last levels.
+        """What serves a working set re-read in place: the smallest cache it fits, "dram" beyond four last levels.
 
         Between one and four last levels the cache still serves part of it, so it stays under that cache's roof.
         """
@@ -98,7 +98,7 @@ class Case:
     saturates: the roof that this case may claim ("" for none); it is then repeated with fresh buffers later in the
     Run. repeat: repeated likewise without a claim (the rungs of the ladder). cache: "cold" (the launches rotate
     through more than four last-level caches) or "hot". samples: at least so many, one launch each (the tail of small
-    collectives). family: cases that predict each other's time, by default those of one probe. skip: why it is not measured.
+    collectives). family: cases that predict each other's time, by default those of one probe. skip: why it is left out.
     """
 
     params: Mapping[str, Any]

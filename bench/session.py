@@ -68,7 +68,9 @@ def session(
                 claimed.add((key, repetition))
                 case = replace(case, skip=case.skip or guide.objection(probe, case))
                 if not case.repeated and not case.skip and device.agree(time.perf_counter() > deadline):
-                    case = replace(case, skip=f"the {budget.name} budget's {units.seconds(budget.total)} were spent before it")
+                    case = replace(
+                        case, skip=f"the {budget.name} budget's {units.seconds(budget.total)} were spent before it"
+                    )
                 task = Task(probe, case, repetition, guide.patience(probe, case))
                 if (key, repetition) in history:
                     seconds = history[key, repetition]
@@ -99,7 +101,7 @@ def session(
 
 
 class _Guide:
-    """Predicts a case from the best rates that its kind has shown, so that a hopeless one is skipped instead of waited for.
+    """Predicts a case from the best rates that its kind has shown, so that a hopeless one is skipped, not waited for.
 
     Optimistic on purpose: it may let a case through that takes a few times longer, it does not skip what would do.
     """

@@ -34,7 +34,9 @@ def utc_now() -> str:
 def run_path(folder: Path, environment: Environment) -> Path:
     """results/<product>/<utc>-<commit|nogit>-<8 hex>.jsonl"""
     stamp = environment.started[:19].replace("-", "").replace(":", "")
-    return folder / environment.product / f"{stamp}Z-{environment.commit[:10] or 'nogit'}-{environment.run_id[:8]}.jsonl"
+    return (
+        folder / environment.product / f"{stamp}Z-{environment.commit[:10] or 'nogit'}-{environment.run_id[:8]}.jsonl"
+    )
 
 
 def new_run_id() -> str:
@@ -54,7 +56,9 @@ class Writer:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("xb")
         except OSError as error:
-            raise RunError(f"cannot create {path}: {error.strerror or error}. Choose another folder with --out.") from error
+            raise RunError(
+                f"cannot create {path}: {error.strerror or error}. Choose another folder with --out."
+            ) from error
         self._write("environment", environment, schema=SCHEMA, version=[MAJOR, MINOR])
 
     def append(self, measurement: Measurement) -> None:
@@ -74,7 +78,9 @@ class Writer:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError as error:
-            raise RunError(f"cannot write {self.path}: {error.strerror or error}. What was written before is kept.") from error
+            raise RunError(
+                f"cannot write {self.path}: {error.strerror or error}. What was written before is kept."
+            ) from error
 
 
 def read(path: Path | str) -> Run:
@@ -189,7 +195,7 @@ def _check_numbers(m: Measurement, where: str) -> None:
 
 
 def redacted(environment: Environment) -> Environment:
-    """The environment without what identifies a machine or its owner: salted hashes for host name and UUIDs, no paths."""
+    """The environment without what identifies machine or owner: salted hashes for host name and UUIDs, no paths."""
     salt = secrets.token_bytes(16)
 
     def hashed(text: str) -> str:

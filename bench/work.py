@@ -80,16 +80,25 @@ def ladder(elements: int, fmas: int, dtype: str = "float32") -> Work:
 def gemm(
     m: int, n: int, k: int, dtype: str, unit: str, *, batch: int = 1, out: str = "", variant: str = "", scales: int = 0
 ) -> Work:
-    """C[m, n] = A[m, k] B[k, n], `batch` of them. `out` is C's dtype (A's if empty), `scales` the float32 scale factors read."""
+    """C[m, n] = A[m, k] B[k, n], `batch` of them. `out`: C's dtype (A's if empty). `scales`: float32 scales read."""
     size = ITEMSIZE[dtype]
     moved = batch * ((m * k + k * n) * size + m * n * ITEMSIZE[out or dtype]) + 4 * scales
     return Work(2.0 * batch * m * n * k, unit, dtype, variant, float(moved))
 
 
 def attention(
-    batch: int, heads: int, kv_heads: int, queries: int, keys: int, head_dim: int, dtype: str, unit: str, *, causal: bool = False
+    batch: int,
+    heads: int,
+    kv_heads: int,
+    queries: int,
+    keys: int,
+    head_dim: int,
+    dtype: str,
+    unit: str,
+    *,
+    causal: bool = False,
 ) -> Work:
-    """softmax(Q K^T) V for `queries` new tokens against `keys` cached ones (FlashAttention-2, arXiv 2307.08691, section 4.1).
+    """softmax(Q K^T) V for `queries` new tokens against `keys` cached ones (FlashAttention-2, arXiv 2307.08691, 4.1).
 
     4 * head_dim flops per query-key pair; the causal mask (queries are the last of the keys) leaves out the pairs
     above the diagonal. The softmax's own exponentials are not counted, as everywhere in the field.

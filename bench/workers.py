@@ -11,7 +11,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -168,10 +168,8 @@ class _Group:
         self.task, self.heard = None, time.monotonic()
 
     def begin(self, probes: list[str]) -> None:
-        try:
+        with suppress(OSError):  # a child that died is found by the watch
             self.pipe.send((probes, dict(self.history)))
-        except OSError:
-            pass  # a child that died is found by the watch
         self.heard = time.monotonic()
 
     def patience(self) -> float:
@@ -220,7 +218,9 @@ def _gangs(infos: list[DeviceInfo], budget: Budget, seed: int) -> Iterator[_Grou
         for algorithm in gpus[0].algorithms:
             # NCCL reads its settings once per process, so each algorithm has processes of its own
             settings = local | ({"NCCL_NVLS_ENABLE": "0", "NCCL_ALGO": "Ring"} if algorithm == "ring" else {})
-            yield _Group(names[0], names, len(names), budget, seed, settings, peers=tuple(names), algorithms=(algorithm,))
+            yield _Group(
+                names[0], names, len(names), budget, seed, settings, peers=tuple(names), algorithms=(algorithm,)
+            )
 
 
 def _pinning(name: str) -> dict[str, str]:
@@ -344,7 +344,9 @@ def _child(pipe: Connection | None, place: Place, budget: Budget, seed: int) -> 
             pipe.send(("opened", device.info))
         # every rank runs the same generators over the same info, or their searches would diverge
         names, history = device.agree(pipe.recv() if pipe else None)
-        for measurement in session(device, [probes()[name] for name in names], budget, seed, history, _announcer(pipe, device.info.id)):
+        for measurement in session(
+            device, [probes()[name] for name in names], budget, seed, history, _announcer(pipe, device.info.id)
+        ):
             if pipe:
                 pipe.send(("measured", measurement))
         device.close()
@@ -358,7 +360,12 @@ def _child(pipe: Connection | None, place: Place, budget: Budget, seed: int) -> 
     except Exception as error:
         # what poisons a process (a device-side fault, a bug of ours): the parent records it against the case
         if pipe:
-            pipe.send(("broken", f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no message'}"))
+            pipe.send(
+                (
+                    "broken",
+                    f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no message'}",
+                )
+            )
         os._exit(70)  # a poisoned context may hang in its own clean-up
 
 
@@ -379,4 +386,6 @@ def _join(place: Place) -> None:
 
         torch.cuda.set_device(int(place.name.removeprefix("cuda:")))
     limit = datetime.timedelta(seconds=120)
-    dist.init_process_group(backend, init_method=f"file://{place.meeting}", rank=place.rank, world_size=place.world, timeout=limit)
+    dist.init_process_group(
+        backend, init_method=f"file://{place.meeting}", rank=place.rank, world_size=place.world, timeout=limit
+    )

@@ -25,7 +25,7 @@ enum { BYTES = 16, GROUP = 16 };
 #else
 enum { BYTES = 16, GROUP = 12 };
 #endif
-enum { LANES = BYTES / 4, CHUNK = 256 };
+enum { LANES = BYTES / 4, CHUNK = 256, AHEAD = 1024 };
 
 typedef float vec __attribute__((vector_size(BYTES)));
 
@@ -48,6 +48,8 @@ INLINE void stream(float *to, vec v) {
 /* `vectors` neighbours through all FMAs; constant wherever it is called, so that they live in registers. */
 INLINE void group(int vectors, const float *x, float *y, long long fmas, vec a, vec b) {
     vec r[GROUP];
+    /* a page ahead, or the reads would pause while the group computes and while its stores leave in one burst */
+    for (int k = 0; k < vectors; k++) __builtin_prefetch(x + AHEAD + k * LANES);
     for (int k = 0; k < vectors; k++) r[k] = *(const vec *)(x + k * LANES);
     for (long long step = 0; step < fmas; step++)
         for (int k = 0; k < vectors; k++) r[k] = r[k] * a + b;

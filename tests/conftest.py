@@ -32,5 +32,3 @@ def run_of() -> RunOf:
 @pytest.fixture(scope="session")
 def h200(run_of: RunOf) -> Run:
     return run_of("sim:h200-sxm")
-
-

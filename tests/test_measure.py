@@ -76,7 +76,7 @@ def test_every_buffer_is_touched_before_timing():
     device = Planted([1e-6])
     measure(device, "p", 1, case(launches=37), QUICK)
     assert device.counts[0] == 1
-    assert sum(device.counts[:-QUICK.min_samples]) >= 37
+    assert sum(device.counts[: -QUICK.min_samples]) >= 37
 
 
 def test_the_first_launch_does_not_calibrate():

@@ -9,7 +9,9 @@ from bench import roofline
 from bench.roofline import MissingRoof, Roof, Roofline
 from bench.work import Work
 
-MACHINE = Roofline("m", (Roof("dram", 4e12), Roof("tensor.bfloat16.library", 800e12), Roof("vector.float32.loop", 60e12)))
+MACHINE = Roofline(
+    "m", (Roof("dram", 4e12), Roof("tensor.bfloat16.library", 800e12), Roof("vector.float32.loop", 60e12))
+)
 RATE = st.floats(1e6, 1e16)
 AMOUNT = st.floats(1, 1e15)
 

@@ -35,11 +35,15 @@ def test_text(text, expected):
 def test_text_is_within_half_a_digit(value, significant):
     number, unit = units.bandwidth(value, significant).split(" ")
     prefix = unit.removesuffix("B/s")
-    assert float(number) * SCALE[prefix] == pytest.approx(value, rel=10.0 ** (1 - significant), abs=0.5 * 10.0 ** (1 - significant))
+    assert float(number) * SCALE[prefix] == pytest.approx(
+        value, rel=10.0 ** (1 - significant), abs=0.5 * 10.0 ** (1 - significant)
+    )
     assert "e" not in number
 
 
-@pytest.mark.parametrize(("text", "expected"), [("20us", 20e-6), ("1.5 ms", 1.5e-3), ("3", 3.0), ("2e-6s", 2e-6), ("1m", 60.0)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("20us", 20e-6), ("1.5 ms", 1.5e-3), ("3", 3.0), ("2e-6s", 2e-6), ("1m", 60.0)]
+)
 def test_duration(text, expected):
     assert units.duration(text) == pytest.approx(expected)
 

@@ -16,7 +16,11 @@ from bench.probes import describe, probes
 # Where the declared work rightly differs from what the audit sees: (probe, predicate on params) -> factor and reason.
 EXCEPTIONS = {
     ("attention", "flops"): (
-        lambda p: (p["queries"] * p["keys"] - p["queries"] * (p["queries"] - 1) / 2) / (p["queries"] * p["keys"]) if p["causal"] else 1.0,
+        lambda p: (
+            (p["queries"] * p["keys"] - p["queries"] * (p["queries"] - 1) / 2) / (p["queries"] * p["keys"])
+            if p["causal"]
+            else 1.0
+        ),
         "the counter counts masked pairs too; the causal half is not needed and not declared",
     ),
     ("allreduce", "bytes"): (
@@ -33,7 +37,9 @@ def cases():
     for probe in probes().values():
         for case in describe(device.info, probe, BUDGETS["quick"]):
             if not case.skip:
-                yield pytest.param(device, probe.name, case, id=f"{probe.name}-{'-'.join(map(str, case.params.values()))}")
+                yield pytest.param(
+                    device, probe.name, case, id=f"{probe.name}-{'-'.join(map(str, case.params.values()))}"
+                )
 
 
 class Elementwise(TorchDispatchMode):

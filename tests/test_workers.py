@@ -58,7 +58,9 @@ def troubled(house: Path, cases: str, together: str = "", patience: float = 60.0
     source = textwrap.dedent(TROUBLE).format(cases=cases, together=together)
     (house / "bench" / "probes" / "trouble.py").write_text(source)
     session = house / "bench" / "session.py"
-    session.write_text(session.read_text().replace("PATIENCE = 60.0", f"PATIENCE = {patience}").replace("+ 100 * launch", ""))
+    session.write_text(
+        session.read_text().replace("PATIENCE = 60.0", f"PATIENCE = {patience}").replace("+ 100 * launch", "")
+    )
 
 
 def command(*words: str) -> list[str]:
@@ -112,7 +114,12 @@ def test_a_device_that_only_crashes_is_given_up(house):
 def test_ctrl_c_keeps_and_reports_what_was_measured(house):
     troubled(house, ", ".join(["slow"] * 50))
     process = subprocess.Popen(
-        command("--probes", "trouble"), cwd=house, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command("--probes", "trouble"),
+        cwd=house,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     limit = time.monotonic() + 120
     while time.monotonic() < limit:

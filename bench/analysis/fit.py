@@ -32,7 +32,7 @@ class RoofFit:
 
 @dataclass(frozen=True)
 class Ridge:
-    """Peak over bandwidth in FLOP/B, from repetitions of the same rounds. headline: the one that the report leads with."""
+    """Peak over bandwidth in FLOP/B, over the same rounds. headline: the one that the report leads with."""
 
     compute: str
     memory: str
@@ -84,7 +84,9 @@ class Fit:
 
 
 def _asked(case: Summary) -> list[str]:
-    return [key for key, amount in ((case.work.compute, case.work.flops), (case.work.channel, case.work.bytes)) if amount]
+    return [
+        key for key, amount in ((case.work.compute, case.work.flops), (case.work.channel, case.work.bytes)) if amount
+    ]
 
 
 def fit(run: Run) -> tuple[Fit, ...]:
@@ -115,7 +117,10 @@ def _overhead(cases: Sequence[Summary]) -> float:
     copies = [
         (case.work.bytes, case.seconds.value)
         for case in cases
-        if case.probe == "bandwidth" and case.cache == "cold" and case.seconds and case.params.get("mix") == "copy"
+        if case.probe == "bandwidth"
+        and case.cache == "cold"
+        and case.seconds
+        and case.params.get("mix") == "copy"
         # plain stores move bytes that are not counted, which would look like overhead
         and case.params.get("store") != "plain"
     ]
@@ -211,7 +216,9 @@ def smooth_minimum(points: Sequence[tuple[float, float, float]]) -> tuple[float,
         return joined - log_seconds
 
     start = [float(np.log((flops / seconds).max())), float(np.log((moved / seconds).max())), 0.05]
-    solved = least_squares(residuals, start, bounds=([-np.inf, -np.inf, 0.0], [np.inf, np.inf, 1.0]), xtol=1e-12, ftol=1e-12)
+    solved = least_squares(
+        residuals, start, bounds=([-np.inf, -np.inf, 0.0], [np.inf, np.inf, 1.0]), xtol=1e-12, ftol=1e-12
+    )
     best = solved.x
     # a sharp corner sits on the bound, which an interior method only approaches: try it exactly
     sharp = least_squares(lambda x: residuals(np.array([x[0], x[1], 0.0])), start[:2], xtol=1e-14, ftol=1e-14)

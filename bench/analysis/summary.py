@@ -11,7 +11,7 @@ from bench.work import Work
 
 @dataclass(frozen=True)
 class Summary:
-    """One case of one device. seconds: per launch, over the repetitions that count; None where nothing sound was measured.
+    """One case of one device. seconds: per launch, over the repetitions that count; None without a sound one.
 
     medians: repetition -> median seconds of the sound ones. samples: all seconds of the last repetition (the tail of a
     collective). validity: the worst of what counts; causes: why, or why there is nothing.

@@ -26,10 +26,10 @@ class Unsupported(Exception):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A function of device code: CUDA body in kernels/NAME.cu, host body in kernels/NAME.c, torch twin as oracle of both.
+    """Device code: CUDA body in kernels/NAME.cu, host body in kernels/NAME.c, torch twin as the oracle of both.
 
-    Every body has the C signature `void function(tensors..., integers as long long, reals as double)` in the order of the
-    launch's arguments. twin(*same arguments) computes the same with torch, in place on the outputs.
+    Every body has the C signature `void function(tensors..., integers as long long, reals as double)` in the order of
+    the launch's arguments. twin(*same arguments) computes the same with torch, in place on the outputs.
     elements: index of the argument that counts the elements, from which a GPU's grid follows. per_thread: elements
     that one thread handles per tile. defines: preprocessor values that specialise the body.
     """
@@ -100,7 +100,7 @@ class Device(Protocol):
 
 
 def resolve(text: str) -> list[str]:
-    """The devices that a --device names: "auto" is every CUDA GPU if there is one, else "cpu"; lists, indices and UUIDs work.
+    """The devices that a --device names: "auto" is every CUDA GPU if there is one, else "cpu"; lists and UUIDs work.
 
     Raises DeviceError naming the valid ones.
     """

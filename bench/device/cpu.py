@@ -62,14 +62,16 @@ class CpuDevice:
                 facts |= {"family": family.key, "clock_hz": f"{self._clock(family, fields, cores):.0f}"}
         else:
             loops = {"float64": 16384 * cores, "float32": 16384 * cores}
-            facts["caution"] = "no C compiler: torch twins instead of compiled kernels, so every loop and stream roof is an under-estimate"
+            facts["caution"] = (
+                "no C compiler: torch twins instead of compiled kernels, so loop and stream roofs are under-estimates"
+            )
         return DeviceInfo(
             id="cpu",
             name=name,
             product=slug(f"{name} {cores}c"),
             memory_bytes=memory_total(),
             caches=caches(),
-            units={d: "vector" for d in ("float64", "float32", "bfloat16", "float16", "int8")},
+            units=dict.fromkeys(("float64", "float32", "bfloat16", "float16", "int8"), "vector"),
             loops=loops,
             stores=("streaming", "plain") if self._compiler else ("default",),
             algorithms=("gloo",),
@@ -171,7 +173,7 @@ class CpuDevice:
         return partial(dist.all_reduce, tensor)
 
     def telemetry(self) -> Mapping[str, Any]:
-        """CPU seconds since boot: of all work on these cores (busy), taken by the hypervisor (steal), of this process (own)."""
+        """CPU seconds since boot: all work on these cores (busy), the hypervisor's (steal), this process's (own)."""
         own = os.times()
         counters = {"own_s": own.user + own.system}
         try:
@@ -257,7 +259,9 @@ def caches() -> tuple[Cache, ...]:
             if kind != "Instruction":
                 levels.setdefault(int(level), {})[shared] = int(size.removesuffix("K")) * 1024
     # Without /sys a last level is assumed that no CPU of today exceeds by much, so that "cold" stays true.
-    return tuple(Cache(f"l{level}", sum(found.values())) for level, found in sorted(levels.items())) or (Cache("llc", 64 << 20),)
+    return tuple(Cache(f"l{level}", sum(found.values())) for level, found in sorted(levels.items())) or (
+        Cache("llc", 64 << 20),
+    )
 
 
 def _meminfo(name: str) -> int:
@@ -273,7 +277,9 @@ def _meminfo(name: str) -> int:
 def _afford(size: float) -> None:
     # Linux grants more than it has and kills whoever touches it; small buffers are not worth the look
     if size > 64 << 20 and size > 0.8 * _meminfo("MemAvailable"):
-        raise OutOfMemory(f"out of memory: a buffer of {size / 2**30:.1f} GiB, {_meminfo('MemAvailable') / 2**30:.1f} GiB available")
+        raise OutOfMemory(
+            f"out of memory: a buffer of {size / 2**30:.1f} GiB, {_meminfo('MemAvailable') / 2**30:.1f} GiB available"
+        )
 
 
 def open_cpu(seed: int = 0, rank: int = 0, world: int = 1) -> CpuDevice:

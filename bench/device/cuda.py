@@ -309,7 +309,7 @@ class CudaDevice:
 
 
 class _Stream(NamedTuple):
-    """All that CuPy's launch reads of a stream. Its own ExternalStream is deprecated since CuPy 14 and warns each time."""
+    """All that CuPy's launch reads of a stream. Its ExternalStream is deprecated since CuPy 14 and warns each time."""
 
     ptr: int
 

@@ -93,7 +93,9 @@ def _with(options: Options, name: str, value: str, roofline: Roofline) -> Option
     roof, _, gpu = name.partition("@")
     if not any(_matches(r.key, roof) for r in roofline.roofs):
         keys = ", ".join(sorted({r.quantity for r in roofline.roofs}))
-        raise ValueError(f"neither an option (gpus, seed, noise, overhead, soft, drift, throttle) nor one of its roofs ({keys})")
+        raise ValueError(
+            f"neither an option (gpus, seed, noise, overhead, soft, drift, throttle) nor one of its roofs ({keys})"
+        )
     return replace(options, faults=(*options.faults, (roof, _gpu(gpu), _number(value, float, 1e-6, 1e6))))
 
 
@@ -171,7 +173,11 @@ class SimDevice:
             self._roofline.seconds(case.work)
         except MissingRoof:
             work = case.work
-            lacking = [key for key, amount in ((work.compute, work.flops), (work.channel, work.bytes)) if amount and key not in self._roofline]
+            lacking = [
+                key
+                for key, amount in ((work.compute, work.flops), (work.channel, work.bytes))
+                if amount and key not in self._roofline
+            ]
             raise Unsupported(f"the datasheet states no {' and no '.join(lacking)}") from None
         self._repetition = math.exp(self._random.gauss(0, self._options.between)) if self._options.between else 1.0
 

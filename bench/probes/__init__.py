@@ -48,7 +48,7 @@ class Probe:
 
 
 def probe(version: int, together: bool = False) -> Callable[[Callable[..., Cases]], Probe]:
-    """Registers a generator function under its own name. Raise `version` whenever the method changes what is measured."""
+    """Registers a generator function under its name. Raise `version` when the method changes what is measured."""
 
     def register(cases: Callable[..., Cases]) -> Probe:
         return Probe(cases.__name__, version, together, cases)
@@ -64,7 +64,9 @@ def probes() -> dict[str, Probe]:
             if isinstance(value, Probe):
                 found[value.name] = value
     order = ("bandwidth", "peak", "intensity", "gemm", "attention")
-    return dict(sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0])))
+    return dict(
+        sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0]))
+    )
 
 
 def select(names: list[str]) -> list[Probe]:

@@ -18,7 +18,7 @@ _TAIL = 512 * 1024  # up to here a size is repeated 1,000 times, so that p99 mea
 
 @probe(version=1, together=True)
 def allreduce(info: DeviceInfo, budget) -> Cases:
-    """All-reduce over message size: bus bandwidth, algorithm bandwidth, latency with p50, p99 and maximum over ranks."""
+    """All-reduce over message size: bus and algorithm bandwidth, latency with p50, p99 and maximum over ranks."""
     if info.ranks < 2:
         yield Case(params={"ranks": info.ranks}, work=work.Work(), skip="one device: nothing to reduce with")
         return

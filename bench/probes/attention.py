@@ -20,7 +20,7 @@ PROMPTS = tuple(2**p for p in range(7, 15))
 
 @probe(version=1)
 def attention(info: DeviceInfo, budget) -> Cases:
-    """Decode attention over KV length (batch, MHA and GQA) and prefill over prompt length (causal and full), through SDPA."""
+    """Decode attention over KV length (batch, MHA, GQA) and prefill over prompt length (causal, full), by SDPA."""
     dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")
     if not dtype:
         return
@@ -38,7 +38,15 @@ def _case(
 ) -> Case:
     kv_heads = LAYOUTS[layout]
     demand = work.attention(batch, HEADS, kv_heads, queries, keys, HEAD_DIM, dtype, info.units[dtype], causal=causal)
-    params = {"phase": phase, "layout": layout, "dtype": dtype, "batch": batch, "queries": queries, "keys": keys, "causal": causal}
+    params = {
+        "phase": phase,
+        "layout": layout,
+        "dtype": dtype,
+        "batch": batch,
+        "queries": queries,
+        "keys": keys,
+        "causal": causal,
+    }
     room = budget.memory * info.memory_bytes
     skip = ""
     if demand.bytes > room:
@@ -60,7 +68,10 @@ def _prepare(batch: int, kv_heads: int, queries: int, keys: int, causal: bool, d
         launches.append(partial(sdpa, query, key, value, is_causal=causal, enable_gqa=kv_heads != HEADS))
     first = launches[0]
     chosen = torch._fused_sdp_choice(*first.args, **first.keywords)
-    backend = next((name for name, member in torch.nn.attention.SDPBackend.__members__.items() if member.value == chosen), str(chosen))
+    backend = next(
+        (name for name, member in torch.nn.attention.SDPBackend.__members__.items() if member.value == chosen),
+        str(chosen),
+    )
     return Setup(launches, partial(_check, launches[-1]), notes={"backend": backend.lower()})
 
 

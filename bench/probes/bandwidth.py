@@ -117,7 +117,9 @@ def _cold(info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str
     elements = _elements(mix, footprint)
     params = {"mix": mix, "bytes": footprint, "cache": "cold", "store": store}
     demand = work.stream(mix, elements)
-    return Case(params=params, work=demand, prepare=partial(_prepare, mix, store, elements, 1, "cold"), saturates=saturates)
+    return Case(
+        params=params, work=demand, prepare=partial(_prepare, mix, store, elements, 1, "cold"), saturates=saturates
+    )
 
 
 def _hot(info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str) -> Case:

@@ -1,7 +1,8 @@
 """Do the intervals hold what they promise? `python -m tests.perf.coverage [--runs 4000]`
 
 Each seeded run measures a simulated H200 with noise 0.002 within and 0.007 between repetitions, through the same
-session and fit as a real Run. The truth is the datasheet, so it must lie inside the 95 % intervals in 94 to 96 % of them.
+session and fit as a real Run. The truth is the datasheet: it must lie
+inside the 95 % intervals in 94 to 96 % of them.
 """
 
 import argparse

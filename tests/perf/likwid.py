@@ -177,6 +177,7 @@ def main() -> int:
         return 3
     # Read when the OpenMP runtime is loaded, which comes with torch, hence its import further up.
     os.environ |= {"OMP_PROC_BIND": "close", "OMP_PLACES": "threads", "OMP_NUM_THREADS": str(len(CORES))}
+    print(f"{len(CORES)} cores, load average before the start {os.getloadavg()[0]:.1f} (other work widens the spread)")
     results = [met(contest, pairs) for contest in contests()]
     return 0 if all(results) else 1
 

@@ -10,7 +10,15 @@ from bench.probes import probes
 from bench.session import session
 
 TINY = replace(
-    BUDGETS["quick"], case=0.004, headline=0.004, launch=0.05, rounds=2, density=6, memory=1 / 256, total=60, min_samples=3
+    BUDGETS["quick"],
+    case=0.004,
+    headline=0.004,
+    launch=0.05,
+    rounds=2,
+    density=6,
+    memory=1 / 256,
+    total=60,
+    min_samples=3,
 )
 
 

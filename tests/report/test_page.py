@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from bench import report, store, work
+from bench.device import DeviceError
 from bench.report import page as pages
 from bench.schema import End, Run
 from tests.report.runs import by_hand, cpu, measured, simulated, through_file
@@ -249,6 +250,26 @@ def test_invalid_run_draws_nothing_as_sound():
     assert "INVALID" in parsed.text
     assert "thermal slowdown" in parsed.text
     assert "No roof rests on a sound measurement" in parsed.text
+
+
+@pytest.mark.parametrize(
+    "change", [{"validity": "suspect"}, {"validity": "invalid"}, {"clock_hz": (1.7e9,)}, {"repetition": 0}]
+)
+def test_every_probe_can_be_shown_in_any_state(h200, change):
+    rows = tuple(m if m.skip else replace(m, reasons=("planted",), **change) for m in h200.measurements)
+    parsed = Parsed(report.html(replace(h200, measurements=rows)))
+    if "validity" in change:
+        assert change["validity"].upper() in parsed.text
+        assert "planted" in parsed.text
+
+
+def test_every_product_can_be_shown():
+    for sku in ("v100-sxm2-32gb", "b200", "rtx-4090"):
+        try:
+            run = simulated(f"sim:{sku}", ("bandwidth", "peak"))
+        except DeviceError:
+            continue
+        report.html(run)
 
 
 def test_all_cases_skipped():

@@ -32,8 +32,8 @@ _LOOKS = {
     "FMA loop": ("square", style.SERIES[1]),
     "square GEMM": ("diamond", style.SERIES[2]),
     "FMA ladder": ("triangle-up", style.SERIES[3]),
-    "GEMM over batch, lead": ("circle-dot", style.SERIES[4]),
-    "GEMM over batch, other dtypes": ("circle-dot", style.SERIES[6]),
+    "GEMM over batch, lead": ("hexagon", style.SERIES[4]),
+    "GEMM over batch, other dtypes": ("hexagon", style.SERIES[6]),
     "attention decode": ("x", style.SERIES[5]),
     "attention prefill": ("cross", style.SERIES[5]),
 }

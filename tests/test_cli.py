@@ -1,0 +1,200 @@
+"""The verbs as a person types them: clear lines, documented exit codes, no traceback, nothing lost."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import cli
+from bench.store import read
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SIM = ("--device", "sim:h200-sxm", "--budget", "quick")
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def said(capsys) -> tuple[str, str]:
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return out, err
+
+
+def test_all_leaves_a_run_and_a_report(house, capsys):
+    assert cli.main(["all", *SIM]) == 0
+    out, _ = said(capsys)
+    runs, reports = list(house.glob("results/sim-h200-sxm/*.jsonl")), list(house.glob("reports/*.html"))
+    assert len(runs) == len(reports) == 1
+    assert str(runs[0].relative_to(house)) in out
+    assert str(reports[0].relative_to(house)) in out
+    assert "SIMULATED" in out
+    assert "ridge point" in out
+    assert read(runs[0]).complete
+    for probe in ("bandwidth", "peak", "intensity", "gemm", "attention", "allreduce"):
+        assert sum(line.startswith(probe) for line in out.splitlines()) == 1
+
+
+def test_json_is_alone_on_stdout(house, capsys):
+    assert cli.main(["run", "--probes", "bandwidth,peak", "--json", *SIM]) == 0
+    out, err = said(capsys)
+    told = json.loads(out)
+    assert Path(told["run"]).exists()
+    assert Path(told["report"]).exists()
+    assert told["exit_code"] == 0
+    assert "bandwidth" in err
+    roof = next(r for r in told["devices"][0]["roofs"] if r["key"] == "dram")
+    assert roof["rate"] == pytest.approx(4.8e12)
+    assert (roof["unit"], roof["theory"]) == ("B/s", 4.8e12)
+    assert told["devices"][0]["ridge"]["intensity"] == pytest.approx(989.4 / 4.8)
+
+
+def test_report_and_fit_read_a_run_again(house, capsys):
+    cli.main(["run", "--probes", "bandwidth,peak", *SIM])
+    path = str(next(house.glob("results/*/*.jsonl")))
+    said(capsys)
+    assert cli.main(["report", path, "--out", "again.html"]) == 0
+    assert (house / "again.html").stat().st_size > 1e6
+    assert cli.main(["fit", path]) == 0
+    assert "dram" in said(capsys)[0]
+    assert cli.main(["fit", path, "--json"]) == 0
+    assert json.loads(said(capsys)[0])["simulated"] is True
+
+
+def test_a_dry_run_measures_nothing(house, capsys):
+    assert cli.main(["all", "--dry-run", *SIM]) == 0
+    assert "nothing was measured" in said(capsys)[0]
+    assert list(house.iterdir()) == []
+
+
+def test_no_verb_is_help(capsys):
+    assert cli.main([]) == 0
+    assert "exit codes" in said(capsys)[0]
+
+
+def test_list_names_everything(capsys):
+    assert cli.main(["list"]) == 0
+    out, _ = said(capsys)
+    assert all(word in out for word in ("bandwidth", "cpu", "h200-sxm", "gb300"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["al"], "unknown verb 'al': did you mean all?"),
+        (["all", "--budget", "quik"], "unknown budget 'quik': did you mean quick?"),
+        (["all", "--device", "sim:h20-sxm"], "h200-sxm"),
+        (["all", "--device", "sim:h200-sxm,gpus=none"], "gpus=none"),
+        (["all", "--device", "cuda:99"], "no device 'cuda:99' on this machine"),
+        (["all", "--device", "GPU-ffffffff-0000"], "no device 'GPU-ffffffff-0000'"),
+        (["all", "--device", ""], "names no device"),
+        (["all", "--device", "cpu,sim:t4"], "cannot be mixed"),
+        (["run", "--probes", "bandwith"], "unknown probe 'bandwith': did you mean bandwidth?"),
+        (["all", "--seed", "-1"], "seed"),
+        (["all", "--seed", "x"], "seed"),
+        (["report", "none.jsonl"], "no such Run file: none.jsonl"),
+        (["fit", "none.jsonl"], "no such Run file"),
+        (["report"], "required: RUN"),
+    ],
+)
+def test_wrong_words_are_one_clear_line(house, capsys, words, message):
+    try:
+        code = cli.main(words)
+    except SystemExit as stop:
+        code = stop.code
+    _, err = said(capsys)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not list(house.glob("results/**/*.jsonl"))
+
+
+def test_a_damaged_run_is_named(house, capsys):
+    (house / "bad.jsonl").write_text('{"type": "environment"')
+    assert cli.main(["report", "bad.jsonl"]) == 2
+    assert "bad.jsonl is not a Run: its first line is cut off" in said(capsys)[1]
+
+
+def test_results_that_cannot_be_written(house, capsys):
+    (house / "file").write_text("in the way")
+    assert cli.main(["all", *SIM, "--out", "file"]) == 2
+    assert "cannot create" in said(capsys)[1]
+    assert (house / "file").read_text() == "in the way"
+
+
+def test_a_report_that_cannot_be_written_loses_no_run(house, capsys):
+    (house / "file").write_text("in the way")
+    assert cli.main(["run", "--probes", "bandwidth", *SIM, "--reports", "file"]) == 0
+    assert "warning: cannot write" in said(capsys)[0]
+    assert read(next(house.glob("results/*/*.jsonl"))).complete
+
+
+def test_no_valid_roof_is_inconclusive(house, capsys):
+    assert cli.main(["all", "--device", "sim:h200-sxm,throttle=thermal", "--budget", "quick"]) == 3
+    assert "thermal slowdown" in said(capsys)[0]
+
+
+def test_redaction_reaches_the_file(house, capsys):
+    import socket
+
+    assert cli.main(["run", "--probes", "bandwidth", *SIM, "--redact", "--reports", str(house / "r")]) == 0
+    text = next(house.glob("results/*/*.jsonl")).read_text()
+    assert socket.gethostname() not in text.split("\n")[0].replace("sim-h200-sxm", "")
+    assert str(house) not in text
+
+
+def test_an_incomplete_run_is_reported_with_a_warning(house, capsys):
+    cli.main(["run", "--probes", "bandwidth,peak", *SIM])
+    path = next(house.glob("results/*/*.jsonl"))
+    path.write_bytes(path.read_bytes()[:-700])
+    said(capsys)
+    assert cli.main(["report", str(path)]) == 0
+    assert "incomplete" in said(capsys)[1]
+
+
+def python(*words: str, **more) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, env=environment, check=False, **more
+    )
+
+
+def test_help_is_quick_because_it_loads_nothing_heavy():
+    loaded = python(
+        "-c",
+        "import sys, bench.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: print(*sys.modules, file=sys.stderr)",
+    )
+    heavy = {"torch", "numpy", "pandas", "plotly", "scipy", "cupy", "rich"} & set(loaded.stderr.split())
+    assert not heavy
+    # the best of three: a busy machine may be slow, but not always
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        assert python("-m", "bench", "--help").returncode == 0
+        times.append(time.perf_counter() - begun)
+    assert min(times) < 2.0
+
+
+def test_the_desk_works_without_torch(house):
+    cli.main(["run", "--probes", "bandwidth,peak,gemm", *SIM])
+    path = next(house.glob("results/*/*.jsonl"))
+    block = "import sys; sys.modules['torch'] = sys.modules['cupy'] = sys.modules['pynvml'] = None; "
+    done = python(
+        "-c", f"{block}from bench.cli import main; raise SystemExit(main(['report', {str(path)!r}, '--out', 'x.html']))"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (house / "x.html").exists()
+
+
+def test_plain_lines_without_a_terminal(house):
+    done = python("-m", "bench", "run", "--probes", "bandwidth", *SIM)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "\r" not in done.stdout

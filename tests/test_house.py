@@ -1,0 +1,132 @@
+"""The house rules, as tests: floors, style, what is committed, and that README's words are true."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bench.store import read
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "README.md").read_text()
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+
+
+def run(*words: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess:
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def tracked(pattern: str) -> list[Path]:
+    done = run("git", "ls-files", pattern)
+    return [REPOSITORY / line for line in done.stdout.splitlines()] if done.returncode == 0 else []
+
+
+def test_imports_point_down_only():
+    done = run(sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("words", [("check", "."), ("format", "--check", ".")])
+def test_ruff(words):
+    done = run(sys.executable, "-m", "ruff", *words)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_kernels_is_never_a_package():
+    assert not list((REPOSITORY / "kernels").rglob("__init__.py"))
+
+
+def test_only_units_spells_the_units():
+    """Prose may; code that prints may not."""
+    spelled = re.compile(r"""["'][^"'\n]*\{[^"'\n]*(GB/s|TB/s|GFLOP/s|TFLOP/s)""")
+    guilty = [p for p in (REPOSITORY / "bench").rglob("*.py") if p.name != "units.py" and spelled.search(p.read_text())]
+    assert not guilty
+
+
+def test_committed_runs_and_reports_name_nobody():
+    for path in tracked("results/**/*.jsonl"):
+        assert read(path).environment.redacted, path
+    secrets = re.compile(r"GPU-[0-9a-f]{8}-[0-9a-f]{4}|/home/|/root/|/tmp/")
+    files = tracked("results/**/*.jsonl") + tracked("reports/**/*.html") + tracked("tests/frozen/*.jsonl")
+    assert files
+    for path in files:
+        # plotly's own bundle is no word of ours
+        text = (
+            re.sub(r"<script[^>]*>[^<]{500000,}</script>", "", path.read_text())
+            if path.suffix == ".html"
+            else path.read_text()
+        )
+        assert not secrets.search(text), path
+
+
+def test_readme_is_short_and_its_links_exist():
+    assert len(README.splitlines()) < 200
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (REPOSITORY / target).exists(), target
+
+
+def commands() -> list[str]:
+    return [line for line in README.splitlines() if line.startswith("python3 -m venv")]
+
+
+def test_readme_has_its_two_commands():
+    first, second = commands()
+    assert first.endswith("-m bench all")
+    assert second.endswith("-m pytest")
+
+
+def test_ci_runs_readmes_test_command():
+    script = (REPOSITORY / ".ci" / "run").read_text()
+    sed = re.search(r"sed -n '([^']+)'", script)[1]
+    found = run("sed", "-n", sed, "README.md").stdout
+    assert commands()[1] in found
+
+
+def test_readmes_first_command_resolves_on_a_gpu_node():
+    """An install without a GPU never meets the CUDA torch wheel; this resolves for a node that does."""
+    extras = re.search(r"'\.\[([\w,]+)\]'", commands()[0])[1].split(",")
+    project = PROJECT["project"]
+    wanted = project["dependencies"] + [need for extra in extras for need in project["optional-dependencies"][extra]]
+    # glibc 2.39 is Ubuntu 24.04's; pip matches each older tag only if it is named
+    platforms = [word for minor in range(5, 40) for word in ("--platform", f"manylinux_2_{minor}_x86_64")]
+    platforms += ["--platform", "manylinux2014_x86_64", "--platform", "manylinux1_x86_64"]
+    done = run(
+        sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--only-binary=:all:",
+        "--python-version", "3.12", "--implementation", "cp", *platforms, "--target", "unused",
+        "--report", "-", "-c", "constraints.txt", *wanted,
+    )  # fmt: skip
+    if "Temporary failure in name resolution" in done.stderr or "Failed to establish a new connection" in done.stderr:
+        pytest.skip("the package index cannot be reached")
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = dict(
+        re.findall(r'"name": "(nvidia-cuda-nvrtc|cuda-toolkit|cupy-cuda13x)",\s+"version": "([^"]+)"', done.stdout)
+    )
+    assert set(found) == {"nvidia-cuda-nvrtc", "cuda-toolkit", "cupy-cuda13x"}, "not the CUDA wheel of torch"
+    assert found["nvidia-cuda-nvrtc"].split(".")[:2] == found["cuda-toolkit"].split(".")[:2]
+
+
+def test_readmes_example_probe_changes_no_other_file(tmp_path):
+    """Added to a copy of the suite, it is listed, run, drawn and tested."""
+    for folder in ("bench", "kernels", "tests"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    example = re.search(r"```python\n(.*?)```", README, re.S)[1]
+    assert len([line for line in example.splitlines() if line.strip() and "import" not in line]) <= 12
+    (tmp_path / "bench" / "probes" / "fill.py").write_text(example)
+    assert "How fast torch fills a tensor" in run(sys.executable, "-m", "bench", "list", cwd=tmp_path).stdout
+    done = run(
+        sys.executable, "-m", "bench", "run", "--probes", "fill", "--device", "cpu", "--budget", "quick", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    measured = [m for m in read(next(tmp_path.glob("results/*/*.jsonl"))).measurements if m.seconds]
+    assert {m.probe for m in measured} == {"fill"}
+    assert "fill" in next(tmp_path.glob("reports/*.html")).read_text().split("<main", 1)[-1]
+    tests = run(
+        sys.executable, "-m", "pytest", "-k", "fill", "tests/test_work.py", "-p", "no:cacheprovider", cwd=tmp_path
+    )
+    assert tests.returncode == 0, tests.stdout
+    assert re.search(r"[1-9]\d* passed", tests.stdout)
