@@ -142,7 +142,7 @@ class CudaDevice:
             product=product.sku if product else slug(gpu.name),
             sku=product.sku if product else "",
             uuid=gpu.uuid,
-            memory_bytes=int(self._free()),
+            memory_bytes=self._properties.total_memory,
             caches=(Cache("l2", self._properties.L2_cache_size),),
             units=units(self._capability),
             loops=loops(self._capability, sms, threads),

@@ -185,8 +185,10 @@ def _low(gaps: Sequence[Gap], run: Run) -> list[str]:
     ]
 
 
-def against_theory(gaps: Sequence[Gap], ridge: float | None, fit: Fit, simulated: bool) -> str:
+def against_theory(gaps: Sequence[Gap], ridge: float | None, fit: Fit, simulated: bool, known: bool = False) -> str:
     """The comparison in a paragraph."""
+    if not gaps and known:
+        return "A datasheet is known for this product, but no roof that it states rests on a sound measurement here."
     if not gaps:
         return (
             "No datasheet is known for this product, so measured values stand alone: there is no percentage of theory"
