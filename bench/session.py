@@ -55,7 +55,10 @@ def session(
     repeated: dict[Key, tuple[Probe, Case]] = {}
     deadline = time.perf_counter() + budget.total
     guide = _Guide(budget)
-    for probe in probes:
+    for index, probe in enumerate(probes):
+        # an early probe may borrow from the later ones, but not starve them: twice its even share of what is left
+        now = time.perf_counter()
+        until = now + 2 * (deadline - now) / (len(probes) - index + 1)
         cases = probe.cases(device.info, budget)
         seconds: float | None = None
         claimed: set[tuple[Key, int]] = set()
@@ -67,10 +70,8 @@ def session(
                 repetition = 1 if (key, 0) in claimed else 0
                 claimed.add((key, repetition))
                 case = replace(case, skip=case.skip or guide.objection(probe, case))
-                if not case.repeated and not case.skip and device.agree(time.perf_counter() > deadline):
-                    case = replace(
-                        case, skip=f"the {budget.name} budget's {units.seconds(budget.total)} were spent before it"
-                    )
+                if not case.repeated and not case.skip and device.agree(time.perf_counter() > until):
+                    case = replace(case, skip=f"the probe's share of the {budget.name} budget was spent before it")
                 task = Task(probe, case, repetition, guide.patience(probe, case))
                 if (key, repetition) in history:
                     seconds = history[key, repetition]

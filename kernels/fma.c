@@ -13,7 +13,8 @@
    on one without, each step is two roundings and two instructions.
 
    What would make it wrong: a, b that drive the values to infinity or to subnormals, which some cores take slowly;
-   -ffast-math; fewer registers than CHAINS + 2; a clock that differs between one chain and many. */
+   -ffast-math; fewer registers than CHAINS + 2; a clock that differs between one chain and many. Arm's NEON overwrites
+   the addend, not the factor, so that registers are also copied in each step: an under-estimate where copies cost. */
 
 #include <omp.h>
 

@@ -87,7 +87,7 @@ def test_history_replays_what_an_earlier_process_did():
 def test_a_spent_budget_skips_ordinary_cases_only():
     device = open_simulated("sim:h200-sxm")[0]
     found = list(session(device, select(["bandwidth", "gemm"]), replace(QUICK, total=-1.0)))
-    assert all("were spent before it" in m.skip or m.saturates or m.skip for m in found)
+    assert all("was spent before it" in m.skip or m.saturates or m.skip for m in found)
     assert any(m.saturates == "dram" and m.seconds for m in found)
     assert all(m.skip for m in found if m.probe == "gemm")
 

@@ -46,45 +46,43 @@ class CpuDevice:
 
     def _describe(self) -> DeviceInfo:
         fields = cpuinfo()
-        cores = len(CORES)
+        threads = len(CORES)
         name = fields.get("model name", "CPU")
-        facts = {"cores": str(cores)}
+        facts = {"cores": str(physical_cores()), "threads": str(threads)}
         loops = {}
         if self._compiler:
             facts["compiler"] = self._compiler.version
             for dtype in ("float64", "float32", "float16"):
                 try:
-                    loops[dtype] = cc.integer("fma", f"fma_lanes_{dtype}") * cores
+                    loops[dtype] = cc.integer("fma", f"fma_lanes_{dtype}") * threads
                 except Unsupported:
                     continue
             family = families.find(fields)
             if family:
-                facts |= {"family": family.key, "clock_hz": f"{self._clock(family, fields, cores):.0f}"}
+                facts |= {"family": family.key, "clock_hz": f"{self._clock(family):.0f}"}
         else:
-            loops = {"float64": 16384 * cores, "float32": 16384 * cores}
+            loops = {"float64": 16384 * threads, "float32": 16384 * threads}
             facts["caution"] = (
                 "no C compiler: torch twins instead of compiled kernels, so loop and stream roofs are under-estimates"
             )
         return DeviceInfo(
             id="cpu",
             name=name,
-            product=slug(f"{name} {cores}c"),
+            product=slug(f"{name} {threads}c"),
             memory_bytes=memory_total(),
             caches=caches(),
             units=dict.fromkeys(("float64", "float32", "bfloat16", "float16", "int8"), "vector"),
             loops=loops,
             stores=("streaming", "plain") if self._compiler else ("default",),
             algorithms=("gloo",),
-            ranks=min(4, max(2, cores // 2)),
+            ranks=min(4, max(2, threads // 2)),
             regime="steady",
             facts=facts,
         )
 
-    def _clock(self, family: Any, fields: Mapping[str, str], cores: int) -> float:
+    def _clock(self, family: Any) -> float:
         """Hz while every core runs a dependent chain of vector FMAs: the chain's length times the latency over time."""
-        flags = fields.get("flags", "").split()
-        lanes = 16 if "avx512f" in flags else 8 if "avx2" in flags else 4
-        n, steps = lanes * cores, 1 << 21
+        n, steps = cc.integer("fma", "fma_vector_float32") * len(CORES), 1 << 21
         chain = cc.function(Kernel("fma", "fma_float32", None, elements=2))
         x, y = self.random(n, dtype="float32"), self.empty(n, dtype="float32")
         best = math.inf
@@ -233,6 +231,17 @@ def cpuinfo() -> dict[str, str]:
     except OSError:
         return {}
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
+
+
+def physical_cores() -> int:
+    """Cores behind the allowed hardware threads: two threads of one core share its FMA pipes."""
+    siblings = set()
+    for cpu in CORES:
+        try:
+            siblings.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text())
+        except OSError:
+            siblings.add(str(cpu))
+    return len(siblings)
 
 
 def memory_total() -> int:

@@ -26,12 +26,12 @@ def of_theory(key: str, rate: float, theory: Roofline | None) -> str:
 def nothing(rows: pd.DataFrame, probe: str) -> str:
     """Why a probe has no numbers, for a section that then has no figure."""
     part = rows[rows["probe"] == probe]
-    reasons = list(dict.fromkeys(filter(None, [*part["skip"], *part.loc[part["seconds"].isna(), "causes"]])))
+    reasons = list(dict.fromkeys(filter(None, [*part.loc[part["seconds"].isna(), "causes"], *part["skip"]])))
     if part.empty:
         return "No case of this probe is in the Run."
     return (
         f"Nothing was measured: {many(len(part), 'case')}, {'all ' if len(part) > 1 else ''}without a sound time."
-        f" {'; '.join(reasons[:2])}"
+        f" Why: {'; '.join(reasons[:2]) or 'no reason was recorded'}."
     )
 
 
@@ -138,8 +138,8 @@ def intensity(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator
         return
     value = knee.intensity
     yield (
-        f"The ladder bends at {units.intensity(value.value)} ({spread(value, units.digits)}): below it"
-        f" {units.bandwidth(knee.memory)} bind, above it {units.flops(knee.compute)}."
+        f"The ladder bends at {units.intensity(value.value)} ({spread(value, units.digits)}): below it memory binds"
+        f" ({units.bandwidth(knee.memory)}), above it arithmetic ({units.flops(knee.compute)})."
     )
     ridge = next((ridge for ridge in fit.ridges if ridge.compute == "vector.float32.loop"), None)
     if ridge:

@@ -91,7 +91,9 @@ def page(run: Run) -> str:
             outside=_not_drawn(rows),
             comparison=comparison,
             theory_words=(
-                words.against_theory(gaps, _claimed_ridge(chosen, theory), chosen, run.environment.simulated)
+                words.against_theory(
+                    gaps, _claimed_ridge(chosen, theory), chosen, run.environment.simulated, theory is not None
+                )
                 if chosen
                 else ""
             ),
@@ -143,7 +145,7 @@ def _figures(
             "fig-theory",
             machines.against(gaps, doubtful),
             "Measured against theory",
-            words.against_theory(gaps, None, chosen, False),
+            words.against_theory(gaps, None, chosen, chosen.info.simulated),
         ),
         ("fig-devices", machines.strip(table, few), "Devices beside one another", words.several(fits)),
     )

@@ -1,6 +1,7 @@
 """The Run as a table in the terminal: roof, value, interval, theory, percent, and what to doubt."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from rich import box
 from rich.console import Console, Group
@@ -32,24 +33,15 @@ def _device_table(fit: Fit) -> Group:
     theory = datasheet(fit.info)
     gaps = {gap.ours.key: gap for gap in compare(fit.roofline, theory)} if theory else {}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{fit.info.name} ({fit.info.id})", title_justify="left")
-    for heading, justify in (
-        ("roof", "left"),
-        ("measured", "right"),
-        ("from", "right"),
-        ("to", "right"),
-        ("n", "right"),
-    ):
-        table.add_column(heading, justify=justify, no_wrap=True)
-    table.add_column("theory", justify="right", no_wrap=True)
-    table.add_column("%", justify="right", no_wrap=True)
+    table.add_column("roof", overflow="fold")
+    for heading in ("measured", "interval", "n", "theory", "%"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for roof in fit.roofline.roofs:
         gap = gaps.get(roof.key)
-        mark = " !" if roof.caution else ""
         table.add_row(
-            roof.key + mark,
+            roof.key + (" !" if roof.caution else ""),
             units.rate_text(roof.rate, roof.key),
-            units.rate_text(roof.low, roof.key),
-            units.rate_text(roof.high, roof.key),
+            units.between(roof.low, roof.high, partial(units.rate_text, key=roof.key)),
             str(roof.n),
             units.rate_text(gap.theirs.rate, roof.key) if gap else "",
             units.percent(gap.ratio) if gap else "",
@@ -57,21 +49,20 @@ def _device_table(fit: Fit) -> Group:
         )
     ridge = fit.headline
     if ridge:
-        value = ridge.estimate
-        wanted = (
-            theory.ridge(ridge.compute.rsplit(".", 1)[0])
-            if theory and {"dram", ridge.compute.rsplit(".", 1)[0]} <= _keys(theory)
-            else None
-        )
+        value, compute = ridge.estimate, ridge.compute.rsplit(".", 1)[0]
+        wanted = theory.ridge(compute) if theory and compute in theory and "dram" in theory else None
         table.add_row(
             "ridge point",
             units.intensity(value.value),
-            units.intensity(value.low),
-            units.intensity(value.high),
+            units.between(value.low, value.high, units.intensity),
             str(value.n),
             units.intensity(wanted) if wanted else "",
             units.percent(value.value / wanted) if wanted else "",
             style="bold",
+        )
+    if not fit.roofs and not fit.missing:
+        return Group(
+            Text(f"{fit.info.name} ({fit.info.id}): these probes claim no roof; their points are in the report")
         )
     lines: list = [table]
     doubts = [(roof.key, roof.caution) for roof in fit.roofline.roofs if roof.caution]
@@ -80,10 +71,6 @@ def _device_table(fit: Fit) -> Group:
         lines.append(Text(f"  ! and {len(doubts) - 4} more, in the report", style="yellow"))
     lines += [Text(f"  missing {key}: {cause}", style="yellow") for key, cause in fit.missing.items()]
     return Group(*lines)
-
-
-def _keys(theory) -> set[str]:
-    return {roof.quantity for roof in theory.roofs}
 
 
 def _siblings(fits: Sequence[Fit]) -> Table:

@@ -120,11 +120,10 @@ def _broken(run: Run, fits: Sequence[Fit]) -> list[str]:
         # a level that the device was never able to measure is a skip; a roof lost to invalid measurements is news
         lost = [key for key in fit.missing if any(c.saturates == key and c.validity == "invalid" for c in fit.cases)]
         if lost:
-            who = f"{names.device(fit.info.id)}: " if len(fits) > 1 else ""
-            found.append(
-                f"{who}no valid measurement supports {listed([names.roof(key) for key in lost])}:"
-                f" {fit.missing[lost[0]]}"
-            )
+            who = f" of {names.device(fit.info.id)}" if len(fits) > 1 else ""
+            more = [many(len(lost) - 3, "other roof")] if len(lost) > 3 else []
+            which = listed([names.quantity(key) for key in lost[:3]] + more)
+            found.append(f"No valid measurement supports {which}{who}: {fit.missing[lost[0]]}.")
     return found
 
 
@@ -150,10 +149,13 @@ def _doubts(run: Run, fits: Sequence[Fit]) -> list[str]:
     found = []
     if doubtful:
         total = sum(judged.counts.values())
+        advice = "Repeat on an idle machine before believing small differences."
+        if judged.word == "invalid":
+            advice = "Remove the cause and measure again: what is missing here says nothing of the machine."
         cause = f", most often because {judged.causes[0][0]}" if judged.causes else ""
         found.append(
             f"{doubtful} of {many(total, 'measurement')} are not fully valid ({judged.counts['suspect']} suspect, "
-            f"{judged.counts['invalid']} invalid){cause}. Repeat on an idle machine before believing small differences."
+            f"{judged.counts['invalid']} invalid){cause}. {advice}"
         )
     weak = [roof.key for fit in fits[:1] for roof in fit.roofline.roofs if roof.n < 3]
     if weak:

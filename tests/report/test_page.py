@@ -249,6 +249,7 @@ def test_invalid_run_draws_nothing_as_sound():
     parsed = Parsed(report.html(run))
     assert "INVALID" in parsed.text
     assert "thermal slowdown" in parsed.text
+    assert "A datasheet is known" in parsed.text
     assert "No roof rests on a sound measurement" in parsed.text
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bench import work
+from bench import units, work
 from bench.analysis.compare import compare, datasheet
 from bench.analysis.fit import fit
 from bench.report import frame, interpretation, words
@@ -78,7 +78,7 @@ def test_a_throttled_run_is_invalid():
     judged = words.validity(run, fit(run))
     assert judged.word == "invalid"
     assert "thermal" in judged.causes[0][0]
-    assert "no valid measurement supports" in looked(run)
+    assert "No valid measurement supports" in looked(run)
 
 
 def test_an_incomplete_run_comes_first(h200):
@@ -176,3 +176,10 @@ def test_plain_stores_are_explained_only_where_they_are_slower():
 def test_reasons_group_without_their_numbers():
     assert words.kind("needs 16.0 GiB; this budget allows 2.1 GiB") == "needs …; this budget allows …"
     assert words.kind("no numbers at all") == "no numbers at all"
+
+
+def test_an_interval_says_its_unit_once():
+    assert units.between(4.7e12, 4.9e12, units.bandwidth) == "4.70–4.90 TB/s"
+    assert units.between(9e11, 1.1e12, units.bandwidth) == "900 GB/s–1.10 TB/s"
+    assert units.between(203, 208, units.digits) == "203–208"
+    assert units.number(1e13, 1) == "10 T"

@@ -46,7 +46,8 @@ def allreduce(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figur
         style.log_axis("Bus bandwidth (B/s)", max(min(seen["bus"].min(), top / 10) / 2, top / 1e6), top * 2.5)
     )
     if roof:
-        level(fig, roof.rate, f"link, measured {units.bandwidth(roof.rate)}", style.MEMORY)
+        beside = claim.rate if claim else 0.0
+        level(fig, roof.rate, f"link, measured {units.bandwidth(roof.rate)}", style.MEMORY, claim=beside)
     if claim:
         level(fig, claim.rate, f"datasheet, one direction {units.bandwidth(claim.rate)}", style.THEORY, "dash", "left")
     for index, (name, part) in enumerate(_by_algorithm(seen)):

@@ -11,6 +11,7 @@ from bench.report import frame, names
 from bench.report.figures import style
 from bench.report.figures.points import point_text
 from bench.report.knee import GemmKnee
+from bench.report.words import spread
 from bench.roofline import Roofline
 
 
@@ -18,11 +19,14 @@ def hovers(rows: pd.DataFrame) -> list[str]:
     return [point_text(row) for row in rows.itertuples()]
 
 
-def level(fig: go.Figure, y: float, text: str, colour: str, dash: str = "solid", side: str = "right") -> None:
-    """A horizontal line with its name on it."""
+def level(
+    fig: go.Figure, y: float, text: str, colour: str, dash: str = "solid", side: str = "right", claim: float = 0.0
+) -> None:
+    """A horizontal line with its name on it, or above the claim that runs just above it."""
     fig.add_hline(y=y, line={"color": colour, "width": 1.6, "dash": dash}, layer="below")
     logarithmic = fig.layout.yaxis.type == "log"
     x, anchor = (1, "right") if side == "right" else (0.01, "left")
+    y = max(y, claim) if claim < 1.5 * y else y
     place = style.log(y) if logarithmic else y
     fig.add_annotation(
         style.note(text, x, place, xref="paper", xanchor=anchor, font={"size": 12, "color": colour}, name="level label")
@@ -44,7 +48,8 @@ def bandwidth(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figur
     fig.update_xaxes(style.size_axis("Working set or bytes per launch", seen["size"].min() / 2, seen["size"].max() * 2))
     fig.update_yaxes(style.log_axis("Bandwidth (B/s)", max(min(*rates, max(rates) / 10) / 2, max(rates) / 1e5), top))
     for roof in roofs:
-        level(fig, roof.rate, f"{names.channel(roof.key)} {units.bandwidth(roof.rate)}", style.MEMORY)
+        beside = claim.rate if claim else 0.0
+        level(fig, roof.rate, f"{names.channel(roof.key)} {units.bandwidth(roof.rate)}", style.MEMORY, claim=beside)
     if claim:
         level(
             fig,
@@ -174,8 +179,7 @@ def ladder(rows: pd.DataFrame, fit: Fit) -> go.Figure | None:
             )
         )
         fig.add_vrect(x0=knee.intensity.low, x1=knee.intensity.high, fillcolor=style.INK, opacity=0.12, line_width=0)
-        span = units.between(knee.intensity.low, knee.intensity.high, units.digits)
-        text = f"<b>knee {units.intensity(x)}</b><br>{knee.intensity.kind} {span}"
+        text = f"<b>knee {units.intensity(x)}</b><br>{spread(knee.intensity, units.digits)}"
         fig.add_annotation(
             style.note(
                 text, style.log(x), style.log(knee.compute), xanchor="right", xshift=-10, align="right", name="knee"
