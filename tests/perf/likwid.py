@@ -96,9 +96,8 @@ def best(contest: Contest) -> tuple[str, Rate]:
 
 def contests() -> tuple[Contest, ...]:
     """The three roofs of a CPU that have a target, our buffers allocated as the product allocates them."""
-    import torch
-
     from bench.device import Kernel, cc
+    from bench.device.cpu import open_cpu
     from bench.work import fma_loop, stream
 
     def ours(name: str, function: str) -> Callable[..., None]:
@@ -107,11 +106,13 @@ def contests() -> tuple[Contest, ...]:
     def theirs(kernels: str, *sizes: int) -> tuple[tuple[str, int], ...]:
         return tuple((kernel, size) for kernel in kernels.split() for size in sizes)
 
+    device = open_cpu()
     registers, steps = len(CORES) * cc.integer("fma", "fma_lanes_float32"), 1_000_000
-    x, y = torch.rand(registers), torch.empty(registers)
+    x, y = device.random(registers, dtype="float32"), device.empty(registers, dtype="float32")
     n = GB // 4 // 2048 * 2048
-    whole, out = torch.rand(n), torch.zeros(1, dtype=torch.float64)
-    source, target = whole[: n // 2], torch.empty(n // 2)
+    whole, out = device.random(n, dtype="float32"), device.empty(1, dtype="float64")
+    source, target = whole[: n // 2], device.empty(n // 2, dtype="float32")
+    out.zero_(), target.zero_()  # touched here, not under the clock
     fma, read, copy = ours("fma", "fma_float32"), ours("stream", "read"), ours("stream", "copy")
     return (
         Contest(
