@@ -296,7 +296,7 @@ def _meminfo(name: str) -> int:
 
 
 def _huge_pages(address: int, size: int) -> None:
-    """Asks for huge pages, where the system leaves that to the program: fewer page faults and TLB misses. No promise."""
+    """Asks for huge pages, where the system leaves that to the program: fewer faults and TLB misses. No promise."""
     madvise, hugepage, page = getattr(ctypes.CDLL(None), "madvise", None), 14, 4096
     if madvise:
         begin = -(-address // page) * page
