@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bench.device import CheckFailed, Device, OutOfMemory, Unsupported
+from bench.device import CheckFailed, Device, DeviceError, OutOfMemory, Unsupported
 from bench.schema import Case, Measurement
 from bench.stats import median_half_width
 from bench.store import utc_now
@@ -83,6 +83,8 @@ def measure(device: Device, probe: str, version: int, case: Case, budget: Budget
         return Measurement(**frame, skip=str(error), stop_reason="skipped", elapsed=time.perf_counter() - started)
     except CheckFailed as error:
         reasons, stop = (f"wrong result: {error}",), "check"
+    except DeviceError as error:
+        reasons, stop = (str(error),), "error"
     except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
         # A library that refuses costs one case. Where the device itself is broken, this raises and ends the process.
         device.synchronize()

@@ -85,9 +85,11 @@ def run(devices: Sequence[str], chosen: Sequence[Probe], budget: Budget, seed: i
     host = [_alone("cpu", 1, budget, seed)] if "cpu" in devices else []
     with _ended(groups + host):
         yield from _opened(groups + host)
+        # a collective on a device without peers is one skip, which the device says itself
         for members in (groups, host):
-            # a collective on a device without peers is one skip, which the device says itself
-            yield from _watch(members, lambda info: [p.name for p in chosen if not p.together or info.ranks < 2])
+            yield from _watch(members, lambda info: _names(chosen, info, alone=False))
+        for group in groups + host:
+            yield from _watch([group], lambda info: _names(chosen, info, alone=True))
         ready = [group.info for group in groups + host if group.info]
     together = [p.name for p in chosen if p.together]
     if together:
@@ -96,6 +98,10 @@ def run(devices: Sequence[str], chosen: Sequence[Probe], budget: Budget, seed: i
                 # the parent knows these devices already; a second Opened would only repeat it
                 yield from (e for e in _opened([group]) if isinstance(e, Failed))
                 yield from _watch([group], lambda info: together)
+
+
+def _names(chosen: Sequence[Probe], info: DeviceInfo, alone: bool) -> list[str]:
+    return [p.name for p in chosen if p.alone == alone and (not p.together or info.ranks < 2)]
 
 
 def opened(devices: Sequence[str]) -> list[DeviceInfo]:
@@ -187,6 +193,11 @@ class _Group:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.processes, self.pipe, self.folder = [], None, ""
 
+    def fail(self) -> None:
+        """Gives the device up for the rest of the Run."""
+        self.end()
+        self.info = None
+
     def cause(self) -> str:
         """Why the children are gone, in words."""
         for process in self.processes:
@@ -246,7 +257,7 @@ def _opened(groups: Sequence[_Group]) -> Iterator[Event]:
 
 def _watch(groups: Sequence[_Group], choose: Callable[[DeviceInfo], list[str]]) -> Iterator[Event]:
     """Runs the chosen probes on opened groups at once, until each is done or given up."""
-    active = [group for group in groups if group.info]
+    active = [group for group in groups if group.info and choose(group.info)]
     for group in active:
         group.begin(choose(group.info))
     while active:
@@ -272,11 +283,10 @@ def _watch(groups: Sequence[_Group], choose: Callable[[DeviceInfo], list[str]]) 
                 yield from _crashed(group, value, choose, active)
             elif kind == "failed":
                 active.remove(group)
-                group.end()
+                group.fail()
                 yield Failed(group.device, value)
             else:  # done
                 active.remove(group)
-                group.end()
         for group in list(active):
             if time.monotonic() - group.heard > group.patience():
                 waited = units.seconds(group.patience())
@@ -296,11 +306,13 @@ def _crashed(group: _Group, cause: str, choose: Callable, active: list[_Group]) 
         yield Measured(record)
     if group.crashes >= _MAX_CRASHES or not task:
         active.remove(group)
+        group.fail()
         yield Failed(group.device, cause if not task else f"{cause}; given up after {group.crashes} crashes")
         return
     for event in _opened([group]):
         if isinstance(event, Failed):
             active.remove(group)
+            group.fail()
             yield event
             return
     group.begin(choose(group.info))
@@ -342,16 +354,15 @@ def _child(pipe: Connection | None, place: Place, budget: Budget, seed: int) -> 
             device.info = replace(device.info, algorithms=place.algorithms)
         if pipe:
             pipe.send(("opened", device.info))
-        # every rank runs the same generators over the same info, or their searches would diverge
-        names, history = device.agree(pipe.recv() if pipe else None)
-        for measurement in session(
-            device, [probes()[name] for name in names], budget, seed, history, _announcer(pipe, device.info.id)
-        ):
+        while True:
+            # every rank runs the same generators over the same info, or their searches would diverge
+            names, history = device.agree(pipe.recv() if pipe else None)
+            mine = [probes()[name] for name in names]
+            for measurement in session(device, mine, budget, seed, history, _announcer(pipe, device.info.id)):
+                if pipe:
+                    pipe.send(("measured", measurement))
             if pipe:
-                pipe.send(("measured", measurement))
-        device.close()
-        if pipe:
-            pipe.send(("done", None))
+                pipe.send(("done", None))
     except DeviceError as error:
         if pipe:
             pipe.send(("failed", str(error)))

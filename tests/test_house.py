@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,18 @@ def test_readmes_example_probe_changes_no_other_file(tmp_path):
     )
     assert tests.returncode == 0, tests.stdout
     assert re.search(r"[1-9]\d* passed", tests.stdout)
+
+
+def test_the_wheel_carries_everything_it_reads(tmp_path):
+    done = run(sys.executable, "-m", "pip", "wheel", ".", "--quiet", "--no-deps", "-w", str(tmp_path))
+    if "Temporary failure in name resolution" in done.stderr or "Failed to establish a new connection" in done.stderr:
+        pytest.skip("the package index cannot be reached")
+    assert done.returncode == 0, done.stderr[-2000:]
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = set(wheel.namelist())
+    sources = [p for p in tracked("kernels/*") if p.suffix in (".c", ".cu")]
+    assert sources
+    wanted = {f"bench/kernels/{source.name}" for source in sources}
+    wanted |= {str(p.relative_to(REPOSITORY)) for p in tracked("bench/**") if p.is_file()}
+    assert wanted <= names, wanted - names
+    assert not [name for name in names if name.startswith(("tests/", "results/", "kernels/"))]

@@ -111,6 +111,24 @@ def test_a_device_that_only_crashes_is_given_up(house):
     assert "given up after 8 crashes" in errors
 
 
+def test_a_probe_that_must_run_alone_runs(house):
+    troubled(house, "fine, fine", together=", alone=True")
+    code, told, _ = run(house, "--probes", "trouble")
+    assert code == 0
+    assert outcomes(house, told) == ["measured", "measured"]
+
+
+def test_a_kernel_that_does_not_compile_costs_its_cases(house):
+    broken = house / "kernels" / "ladder.c"
+    broken.write_text(broken.read_text() + "\nint broken(void) { return nonsense; }\n")
+    code, told, _ = run(house, "--probes", "intensity")
+    assert code == 0
+    found = [m for m in read(house / told["run"]).measurements if m.validity == "invalid"]
+    assert found
+    assert all(f"ladder.c:{len(broken.read_text().splitlines())}:" in m.reasons[0] for m in found)
+    assert all("nonsense" in m.reasons[0] for m in found)
+
+
 def test_ctrl_c_keeps_and_reports_what_was_measured(house):
     troubled(house, ", ".join(["slow"] * 50))
     process = subprocess.Popen(

@@ -31,11 +31,15 @@ class UnknownProbe(LookupError):
 
 @dataclass(frozen=True)
 class Probe:
-    """A registered probe. together: its cases need every rank of the node at once (collectives)."""
+    """A registered probe. together: its cases need every rank of the node at once (collectives).
+
+    alone: its devices take turns, because they would share what is measured (a host link); others run at once.
+    """
 
     name: str
     version: int
     together: bool
+    alone: bool
     cases: Callable[..., Cases]
 
     @property
@@ -47,11 +51,11 @@ class Probe:
         return self.description.split("\n")[0]
 
 
-def probe(version: int, together: bool = False) -> Callable[[Callable[..., Cases]], Probe]:
+def probe(version: int, together: bool = False, alone: bool = False) -> Callable[[Callable[..., Cases]], Probe]:
     """Registers a generator function under its name. Raise `version` when the method changes what is measured."""
 
     def register(cases: Callable[..., Cases]) -> Probe:
-        return Probe(cases.__name__, version, together, cases)
+        return Probe(cases.__name__, version, together, alone, cases)
 
     return register
 
