@@ -1,7 +1,6 @@
 """The Run as a table in the terminal: roof, value, interval, theory, percent, and what to doubt."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from rich import box
 from rich.console import Console, Group
@@ -12,6 +11,7 @@ from bench import units
 from bench.analysis.compare import compare, datasheet
 from bench.analysis.fit import Fit
 from bench.schema import Run
+from bench.stats import Estimate
 
 # One line per GPU is enough beyond these; the report has every number of every GPU.
 _FULL_TABLES = 2
@@ -33,15 +33,16 @@ def _device_table(fit: Fit) -> Group:
     theory = datasheet(fit.info)
     gaps = {gap.ours.key: gap for gap in compare(fit.roofline, theory)} if theory else {}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{fit.info.name} ({fit.info.id})", title_justify="left")
+    table.caption, table.caption_justify = "±: 95 % interval from n ≥ 5 repetitions, else their range", "left"
     table.add_column("roof", overflow="fold")
-    for heading in ("measured", "interval", "n", "theory", "%"):
+    for heading in ("measured", "±", "n", "theory", "%"):
         table.add_column(heading, justify="right", no_wrap=True)
     for roof in fit.roofline.roofs:
         gap = gaps.get(roof.key)
         table.add_row(
             roof.key + (" !" if roof.caution else ""),
             units.rate_text(roof.rate, roof.key),
-            units.between(roof.low, roof.high, partial(units.rate_text, key=roof.key)),
+            _spread(roof.estimate),
             str(roof.n),
             units.rate_text(gap.theirs.rate, roof.key) if gap else "",
             units.percent(gap.ratio) if gap else "",
@@ -54,7 +55,7 @@ def _device_table(fit: Fit) -> Group:
         table.add_row(
             "ridge point",
             units.intensity(value.value),
-            units.between(value.low, value.high, units.intensity),
+            _spread(value),
             str(value.n),
             units.intensity(wanted) if wanted else "",
             units.percent(value.value / wanted) if wanted else "",
@@ -71,6 +72,11 @@ def _device_table(fit: Fit) -> Group:
         lines.append(Text(f"  ! and {len(doubts) - 4} more, in the report", style="yellow"))
     lines += [Text(f"  missing {key}: {cause}", style="yellow") for key, cause in fit.missing.items()]
     return Group(*lines)
+
+
+def _spread(value: Estimate) -> str:
+    """The farther end of the interval (range of n below five), as a share of the value; both ends are in the report."""
+    return units.percent(max(value.high / value.value - 1, 1 - value.low / value.value), 2)
 
 
 def _siblings(fits: Sequence[Fit]) -> Table:
