@@ -4,12 +4,12 @@ One call is one repetition of one case. Raw seconds are kept in order; nothing i
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bench.device import CheckFailed, Device, DeviceError, OutOfMemory, Unsupported
-from bench.schema import Case, Measurement
+from bench.schema import Case, Measurement, Setup
 from bench.stats import median_half_width
 from bench.store import utc_now
 
@@ -72,33 +72,63 @@ def measure(device: Device, probe: str, version: int, case: Case, budget: Budget
     skip = device.agree(case.skip)
     if skip:
         return Measurement(**frame, skip=skip, stop_reason="skipped")
-    try:
-        setup = case.prepare(device)
+    ready: list[Setup] = []
+
+    def prepare() -> None:
+        ready.append(case.prepare(device))
         device.begin(case)
-        frame["notes"] = dict(setup.notes)
-        if setup.check is not None and not device.info.simulated:
-            setup.check()
-        return _sampled(device, case, setup.launches, budget, frame, started)
+
+    def check() -> None:
+        if ready[0].check is not None and not device.info.simulated:
+            ready[0].check()
+
+    # Ranks agree after each step: one that went on alone would wait for the others for ever.
+    for step in (prepare, check):
+        problem = _first(device, _problem(device, step))
+        if problem:
+            return Measurement(**frame | problem, elapsed=time.perf_counter() - started)
+    frame["notes"] = dict(ready[0].notes)
+    sampled: dict[str, Any] = {}
+    problem = _problem(device, lambda: sampled.update(_sampled(device, case, ready[0].launches, budget)))
+    return Measurement(**frame | (problem or sampled), elapsed=time.perf_counter() - started)
+
+
+def _problem(device: Device, step: Callable[[], None]) -> dict[str, Any] | None:
+    """What the record of a case says if a step of it fails; None if it does not."""
+    try:
+        step()
     except (OutOfMemory, Unsupported) as error:
-        return Measurement(**frame, skip=str(error), stop_reason="skipped", elapsed=time.perf_counter() - started)
+        return {"skip": str(error), "stop_reason": "skipped"}
     except CheckFailed as error:
-        reasons, stop = (f"wrong result: {error}",), "check"
+        reason, stop = f"wrong result: {error}", "check"
     except DeviceError as error:
-        reasons, stop = (str(error),), "error"
+        reason, stop = str(error), "error"
     except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
         # A library that refuses costs one case. Where the device itself is broken, this raises and ends the process.
         device.synchronize()
-        text = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+        text = (str(error).strip() or "no message").splitlines()[0]
         if type(error).__name__ == "OutOfMemoryError":
-            return Measurement(**frame, skip=f"out of memory: {text}", stop_reason="skipped")
-        reasons, stop = (text,), "error"
-    elapsed = time.perf_counter() - started
-    return Measurement(**frame, validity="invalid", reasons=reasons, stop_reason=stop, elapsed=elapsed)
+            return {"skip": f"out of memory: {text}", "stop_reason": "skipped"}
+        reason, stop = f"{type(error).__name__}: {text}", "error"
+    else:
+        return None
+    return {"validity": "invalid", "reasons": (reason,), "stop_reason": stop}
 
 
-def _sampled(
-    device: Device, case: Case, launches: Sequence, budget: Budget, frame: dict, started: float
-) -> Measurement:
+def _first(device: Device, problem: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The first rank's problem, with the rank's name, on every rank."""
+    if device.world == 1:
+        return problem
+    for rank, found in enumerate(device.gather(problem)):
+        if found and "skip" in found:
+            return found | {"skip": f"rank {rank}: {found['skip']}"}
+        if found:
+            return found | {"reasons": tuple(f"rank {rank}: {reason}" for reason in found["reasons"])}
+    return None
+
+
+def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget) -> dict[str, Any]:
+    """The samples of a prepared case and their judgement, as fields of its record."""
     share = budget.headline if case.repeated else budget.case
     once = _warm(device, case, launches, share)
     count = device.agree(1 if case.samples else max(1, min(round(budget.sample / once), 100_000)))
@@ -107,6 +137,7 @@ def _sampled(
     before = device.telemetry()
     seconds: list[float] = []
     clocks: list[float | None] = []
+    made, doubts = 0, set()
     begun, wall = device.now(), time.perf_counter()
     # ranks agree on each decision, which costs more than a small collective: they decide once in a block
     block = max(1, least // 10) if device.world > 1 else 1
@@ -115,23 +146,29 @@ def _sampled(
             sample = device.time(case, launches, count)
             seconds.append(sample.seconds)
             clocks.append(sample.clock_hz)
+            made = max(made, sample.count or count)
+            doubts |= {sample.doubt} - {""}
     spent = time.perf_counter() - wall
     after = device.telemetry()
     validity, reasons = device.judge(before, after, spent)
+    if doubts and validity == "valid":
+        validity = "suspect"
+    reasons = (*reasons, *sorted(doubts))
     if device.world > 1:
-        # a collective is as slow as its slowest rank, launch by launch
+        # a collective is as slow as its slowest rank, launch by launch, and as sound as its least sound one
         seconds = [max(ranks) for ranks in zip(*device.gather(seconds), strict=True)]
-    return Measurement(
-        **frame,
-        seconds=tuple(seconds),
-        launches=count,
-        clock_hz=tuple(clock for clock in clocks if clock) if all(clocks) else (),
-        stop_reason=reason,
-        validity=validity,
-        reasons=reasons,
-        telemetry={name: counters for name, counters in (("before", before), ("after", after)) if counters},
-        elapsed=time.perf_counter() - started,
-    )
+        judged = device.gather((validity, reasons))
+        validity = next(word for word in ("invalid", "suspect", "valid") if any(word == each for each, _ in judged))
+        reasons = tuple(f"rank {rank}: {reason}" for rank, (_, found) in enumerate(judged) for reason in found)
+    return {
+        "seconds": tuple(seconds),
+        "launches": made,
+        "clock_hz": tuple(clock for clock in clocks if clock) if all(clocks) else (),
+        "stop_reason": reason,
+        "validity": validity,
+        "reasons": reasons,
+        "telemetry": {name: counters for name, counters in (("before", before), ("after", after)) if counters},
+    }
 
 
 def _warm(device: Device, case: Case, launches: Sequence, share: float) -> float:
@@ -139,7 +176,7 @@ def _warm(device: Device, case: Case, launches: Sequence, share: float) -> float
     begun = device.now()
     once = device.time(case, launches, 1).seconds
     left = device.agree(len(launches) - 1)
-    while left > 0 and device.agree(device.now() - begun < share / 4):
+    while left > 0 and device.agree(device.now() - begun < share / 4 or left * once < share):
         batch = min(left, max(1, int(share / 16 / once)))
         batch = device.agree(batch)
         once = device.time(case, launches, batch).seconds
@@ -156,6 +193,7 @@ def _stop(seconds: list[float], least: int, most: int, spent: float, share: floa
         return f"{most} samples"
     if len(seconds) >= least and median_half_width(seconds) < PRECISION:
         return f"median known to {100 * PRECISION:g} %"
-    if seconds and spent >= share * (100 if whole else 1):
+    # three samples outvote one stall; only a launch that is long itself goes with fewer
+    if seconds and spent >= share * (100 if whole else 1 if len(seconds) >= 3 else 4):
         return "the case's share of the budget is spent"
     return ""

@@ -96,7 +96,8 @@ class Case:
     """One thing to measure. `prepare(device)` allocates; describing a case never does.
 
     saturates: the roof that this case may claim ("" for none); it is then repeated with fresh buffers later in the
-    Run. repeat: repeated likewise without a claim (the rungs of the ladder). cache: "cold" (the launches rotate
+    Run. repeat: repeated likewise without a claim (the rungs of the ladder). search: competes for a roof, so that it is
+    never left out for lack of time: what is left would claim the roof. cache: "cold" (the launches rotate
     through more than four last-level caches) or "hot". samples: at least so many, one launch each (the tail of small
     collectives). family: cases that predict each other's time, by default those of one probe. skip: why it is left out.
     """
@@ -106,6 +107,7 @@ class Case:
     prepare: Callable[[Any], Setup] | None = None
     saturates: str = ""
     repeat: bool = False
+    search: bool = False
     cache: str = "cold"
     regime: str = ""
     skip: str = ""

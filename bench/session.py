@@ -70,7 +70,8 @@ def session(
                 repetition = 1 if (key, 0) in claimed else 0
                 claimed.add((key, repetition))
                 case = replace(case, skip=case.skip or guide.objection(probe, case))
-                if not case.repeated and not case.skip and device.agree(time.perf_counter() > until):
+                ordinary = not (case.repeated or case.search or case.skip)
+                if ordinary and device.agree(time.perf_counter() > until):
                     case = replace(case, skip=f"the probe's share of the {budget.name} budget was spent before it")
                 task = Task(probe, case, repetition, guide.patience(probe, case))
                 if (key, repetition) in history:

@@ -223,7 +223,8 @@ def _gangs(infos: list[DeviceInfo], budget: Budget, seed: int) -> Iterator[_Grou
     for info in infos:
         if info.id == "cpu":
             names = ["cpu"] * info.ranks
-            yield _Group("cpu", names, info.ranks, budget, seed, _pinning("cpu") | local, peers=tuple(names))
+            # ranks share the cores as the system deals them out: pinning would put them all on the first one
+            yield _Group("cpu", names, info.ranks, budget, seed, local | {"OMP_NUM_THREADS": "1"}, peers=tuple(names))
     if len(gpus) > 1:
         names = [info.id for info in gpus]
         for algorithm in gpus[0].algorithms:

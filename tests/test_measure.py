@@ -143,3 +143,18 @@ def test_skips_are_records():
 def test_thinning_keeps_both_ends(density, kept):
     assert replace(QUICK, density=density).thin(range(10)) == kept
     assert replace(QUICK, density=density).thin([]) == []
+
+
+def test_three_samples_outvote_a_stall():
+    """One stall longer than the case's share must not become its median."""
+    found = measure(Planted([1e-4, 1e-4, 0.009, 1e-4]), "p", 1, case(), QUICK)
+    assert len(found.seconds) >= 3
+    assert found.median == pytest.approx(1e-4)
+
+
+def test_a_sample_in_doubt_makes_the_case_suspect():
+    device = Planted([1e-4])
+    device.time = lambda case, launches, count: Sample(1e-4, None, 7, "the stream ran dry")
+    device.judge = lambda before, after, elapsed: ("valid", ())
+    found = measure(device, "p", 1, case(), replace(QUICK, max_samples=20))
+    assert (found.validity, found.reasons, found.launches) == ("suspect", ("the stream ran dry",), 7)

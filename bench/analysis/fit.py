@@ -154,7 +154,9 @@ def _roof(key: str, claims: Sequence[Summary], overhead: float, caution: str) ->
     rates = {repetition: rate(winner, seconds) for repetition, seconds in counting(winner.medians).items()}
     value = estimate(list(rates.values()))
     cautions = [caution] if caution else []
-    if winner.validity != "valid":
+    if winner.lost:
+        cautions.append(f"{winner.lost} of {winner.lost + len(rates)} rounds invalid: {'; '.join(winner.causes)}")
+    elif winner.validity != "valid":
         cautions.append(f"{winner.validity}: {'; '.join(winner.causes)}")
     roof = Roof(key, value.value, value.low, value.high, value.n, _evidence(winner, value), "; ".join(cautions))
     rivals = tuple((case, rate(case, case.seconds.value)) for case in claims if case is not winner)

@@ -14,7 +14,7 @@ class Summary:
     """One case of one device. seconds: per launch, over the repetitions that count; None without a sound one.
 
     medians: repetition -> median seconds of the sound ones. samples: all seconds of the last repetition (the tail of a
-    collective). validity: the worst of what counts; causes: why, or why there is nothing.
+    collective). validity: the worst of what counts; causes: why, or why there is nothing. lost: unsound rounds.
     """
 
     device: str
@@ -33,6 +33,7 @@ class Summary:
     causes: tuple[str, ...]
     skip: str
     notes: Mapping[str, str]
+    lost: int = 0
 
     @property
     def flop_rate(self) -> float | None:
@@ -54,18 +55,22 @@ def summaries(measurements: Iterable[Measurement]) -> tuple[Summary, ...]:
 
 
 def counting(medians: Mapping[int, float]) -> Mapping[int, float]:
-    """The repetitions that state a value: the rounds, because the first pass chose the winners; else what there is."""
+    """The repetitions that state a value: the rounds, because the first pass chose the winners; else its last one."""
     rounds = {repetition: value for repetition, value in medians.items() if repetition >= FIRST_ROUND}
-    return rounds or medians
+    return rounds or {repetition: medians[repetition] for repetition in sorted(medians)[-1:]}
 
 
 def _summary(group: list[Measurement]) -> Summary:
+    rounds = [m for m in group if m.repetition >= FIRST_ROUND]
     sound = [m for m in group if m.sound]
+    if rounds and not any(m.sound for m in rounds):
+        sound = []  # a first pass that nothing later confirms states nothing
+    lost = sum(not m.sound for m in rounds)
     medians = {m.repetition: m.median for m in sound}
     counted = [m for m in sound if m.repetition in counting(medians)]
     first, last = group[0], (sound or group)[-1]
     clocks = [clock for m in counted for clock in m.clock_hz]
-    causes = tuple(dict.fromkeys(reason for m in (counted or group) for reason in m.reasons))
+    causes = tuple(dict.fromkeys(reason for m in (counted if counted and not lost else group) for reason in m.reasons))
     return Summary(
         device=first.device,
         probe=first.probe,
@@ -83,6 +88,7 @@ def _summary(group: list[Measurement]) -> Summary:
         causes=causes,
         skip=next((m.skip for m in group if m.skip), "") if not sound else "",
         notes=last.notes,
+        lost=lost if sound else 0,
     )
 
 

@@ -45,10 +45,15 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds per launch of one timed batch, with the mean clock where the device knows it."""
+    """Seconds per launch of one timed batch, with the mean clock where the device knows it.
+
+    count: launches that it really made, where that is not what was asked for. doubt: why the time may be too long.
+    """
 
     seconds: float
     clock_hz: float | None = None
+    count: int = 0
+    doubt: str = ""
 
 
 class Device(Protocol):

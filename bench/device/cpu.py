@@ -17,7 +17,7 @@ from bench.theory import cpu as families
 # Random data is drawn once in this many elements and repeated: a CPU's speed does not depend on the repeat, and
 # drawing gigabytes one by one would take longer than measuring them. Odd, so that rows of a matrix differ.
 _BLOCK = (1 << 20) - 1
-_MAX_RING = 2048
+_MAX_RING = 1 << 15
 # From here on arrays have pages of their own. The stagger moves on by 64-byte lines, by pages and by DRAM rows alike.
 _LARGE, _STAGGER = 4 << 20, (512 << 10) + (4 << 10) + 1024
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -109,7 +109,19 @@ class CpuDevice:
         start = self._stagger * _STAGGER // kind.itemsize
         whole = torch.empty(start + count, dtype=kind)
         _huge_pages(whole.data_ptr(), whole.numel() * kind.itemsize)
-        return whole[start:].view(shape)
+        array = whole[start:]
+        self._touch(array)
+        return array.view(shape)
+
+    def _touch(self, array: Any) -> None:
+        """Makes the pages exist, each near the thread that will use it: a first touch must not fall into a sample."""
+        import torch
+
+        words = array.view(torch.uint8)[: array.nbytes // 4096 * 4096].view(torch.float32)
+        if self._compiler:
+            cc.function(Kernel("stream", "write_plain", None, elements=1))(words, words.numel(), 1, 0.0)
+        else:
+            words.zero_()
 
     def random(self, *shape: int, dtype: str) -> Any:
         tensor = self.empty(*shape, dtype=dtype)

@@ -86,13 +86,16 @@ class Stopwatch:
             self._meet(launches)
         if count > 1 and captured(self._seconds, self._host, self._world) and self._capture():
             replays = max(1, round(count / self._nodes))
-            seconds, hertz = self._queued([self._graph.replay] * replays)
-            return Sample(seconds / (replays * self._nodes), hertz)
+            seconds, hertz, _ = self._queued([self._graph.replay] * replays)
+            return Sample(seconds / (replays * self._nodes), hertz, replays * self._nodes)
+        if self._seconds < 2 * self._host:
+            # launches that no graph takes and that are over before the next is made: only what the hold covers counts
+            count = min(count, LEAD)
         ring = len(launches)
         calls = [launches[(self._next + i) % ring] for i in range(count)]
         self._next = (self._next + count) % ring
-        seconds, hertz = self._queued(calls)
-        return Sample(seconds / count, hertz)
+        seconds, hertz, held = self._queued(calls)
+        return Sample(seconds / count, hertz, count, "" if held else "host time may be in it: the stream ran dry")
 
     def _meet(self, launches: Sequence[Callable[[], Any]]) -> None:
         """Learns how long new launches take, once what the first one loads lazily is there."""
@@ -106,7 +109,7 @@ class Stopwatch:
             launches[0]()
             spent.append(time.perf_counter() - begun)
 
-        self._seconds, _ = self._queued([timed])
+        self._seconds, *_ = self._queued([timed])
         self._host = spent[-1]
         self._launches = launches
 
@@ -134,8 +137,8 @@ class Stopwatch:
             self._graph, self._nodes = graph, times * ring
         return self._graph is not False
 
-    def _queued(self, calls: Sequence[Callable[[], Any]]) -> tuple[float, float | None]:
-        """GPU seconds of all calls and the SM clock, taken once the hold outlasts the queueing of the first ones."""
+    def _queued(self, calls: Sequence[Callable[[], Any]]) -> tuple[float, float | None, bool]:
+        """GPU seconds of all calls, SM clock, whether the hold lasted; once it outlasts the queueing of the first ones."""
         cuda = self._torch.cuda
         while True:
             hold = min(LONGEST_HOLD, self._slack * (50e-6 + self._host * min(len(calls), LEAD)))
@@ -155,5 +158,5 @@ class Stopwatch:
             cuda.synchronize()
             # ranks must not decide this each for itself
             if held or hold >= LONGEST_HOLD or self._world > 1:
-                return self._start.elapsed_time(self._end) / 1e3, clock(self._counters.tolist())
+                return self._start.elapsed_time(self._end) / 1e3, clock(self._counters.tolist()), held
             self._slack *= 2

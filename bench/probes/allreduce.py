@@ -1,7 +1,8 @@
 """How fast ranks sum an array together: bus bandwidth over size, latency and its tail, per algorithm.
 
 busbw = 2 (n-1)/n * size / time is a ring's traffic (NCCL-tests, doc/PERFORMANCE.md), so only the ring claims `link`.
-With reduction in the switch the wire carries (n+1)/n of the array, and busbw may exceed the wire.
+What a library chooses by itself may reduce in the switch (NVLS): the wire then carries (n+1)/n of the array and busbw
+may exceed it, so those cases count as the `fabric`'s, which has no roof.
 """
 
 from functools import partial
@@ -28,7 +29,7 @@ def allreduce(info: DeviceInfo, budget) -> Cases:
         for size in budget.thin(fitting):
             yield Case(
                 params={"algorithm": algorithm, "ranks": info.ranks, "bytes": size},
-                work=work.all_reduce(size, info.ranks, in_switch=algorithm == "nvls"),
+                work=work.all_reduce(size, info.ranks, channel="link" if algorithm == "ring" else "fabric"),
                 prepare=partial(_prepare, size, algorithm),
                 saturates="link" if size == claimed else "",
                 cache="hot",

@@ -84,7 +84,12 @@ def _gemm(info: DeviceInfo, budget, shape: tuple[int, int, int], dtype: str, uni
     if demand.bytes > info.memory_bytes / 4:
         skip = f"needs {demand.bytes / 2**30:.1f} GiB, over a quarter of the memory"
     return Case(
-        params=params, work=demand, prepare=partial(_product, m, n, k, dtype, variant), family="gemm", skip=skip
+        params=params,
+        work=demand,
+        prepare=partial(_product, m, n, k, dtype, variant),
+        family="gemm",
+        search=True,
+        skip=skip,
     )
 
 

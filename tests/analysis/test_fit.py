@@ -34,7 +34,7 @@ def test_the_winner_is_chosen_by_the_first_pass_and_stated_by_the_rounds(h200):
     """A mix that was lucky once wins, but its luck does not enter the roof."""
 
     def lucky(m):
-        if m.saturates == "dram" and m.params["mix"] == "copy" and m.repetition == 0:
+        if m.saturates == "dram" and m.params["mix"] == "copy" and m.repetition == 1:
             return replace(m, seconds=tuple(s / 2 for s in m.seconds))
         return m
 
@@ -55,7 +55,27 @@ def test_invalid_repetitions_do_not_count_and_suspect_ones_are_said(h200):
     roof = fit(changed(h200, judged))[0].roofline.roof("dram")
     assert roof.rate == pytest.approx(4.8e12)
     assert roof.n == 2
-    assert "suspect: other processes took 9 %" in roof.caution
+    assert roof.caution == "1 of 3 rounds invalid: hot; other processes took 9 %"
+
+
+def test_a_suspect_winner_is_said(h200):
+    def judged(m):
+        doubtful = m.saturates == "dram" and m.repetition == 3
+        return replace(m, validity="suspect", reasons=("other processes took 9 %",)) if doubtful else m
+
+    assert fit(changed(h200, judged))[0].roofline.roof("dram").caution == "suspect: other processes took 9 %"
+
+
+def test_a_first_pass_that_no_round_confirms_states_nothing(h200):
+    """A GPU that throttles as soon as it is warm has no roof, however well it began."""
+
+    def throttled(m):
+        hot = m.saturates == "dram" and m.repetition >= 2
+        return replace(m, validity="invalid", reasons=("hardware thermal slowdown",)) if hot else m
+
+    fitted = fit(changed(h200, throttled))[0]
+    assert "dram" not in fitted.roofline
+    assert fitted.missing["dram"] == "hardware thermal slowdown"
 
 
 def test_a_roof_without_valid_measurements_is_missing_with_its_cause(h200):

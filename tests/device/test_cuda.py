@@ -114,6 +114,7 @@ def device(monkeypatch):
         name="NVIDIA H200",
         uuid="00000000-1111-2222-3333-444444444444",
         multi_processor_count=132,
+        total_memory=140 << 30,
         max_threads_per_multi_processor=2048,
         L2_cache_size=60 << 20,
     )
@@ -142,7 +143,7 @@ def test_info_describes_the_gpu(device):
     info = device.info
     assert (info.name, info.product, info.sku) == ("NVIDIA H200", "h200-sxm", "h200-sxm")
     assert info.uuid == "GPU-00000000-1111-2222-3333-444444444444"
-    assert info.memory_bytes == 102 << 30
+    assert info.memory_bytes == 140 << 30
     assert [(cache.name, cache.bytes) for cache in info.caches] == [("l2", 60 << 20)]
     assert (info.regime, info.stores, info.algorithms, info.ranks) == ("burst", ("default",), (), 1)
     assert info.facts["arch"] == "sm_90a"
