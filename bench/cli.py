@@ -6,7 +6,10 @@ Imports sit in the verbs, so that --help loads neither torch nor plotly.
 import argparse
 import difflib
 import json
+import os
+import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.verb:
         parser.print_help()
         return OK
+    signal.signal(signal.SIGTERM, _stop)
     from bench.device import DeviceError
     from bench.probes import UnknownProbe
     from bench.record import NothingToRun
@@ -70,8 +74,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # `bench list | head`: nobody reads on, which is no error of ours
-        sys.stderr.close()
         return OK
+    except OSError as error:
+        print(f"{parser.prog} {options.verb}: {error.strerror or error}", file=sys.stderr)
+        return CRASHED
+    finally:
+        _let_go()
+
+
+def _let_go() -> None:
+    """Flushes what is left to a reader that may be gone; Python itself would complain about it at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _stop(*_: Any) -> NoReturn:
+    """A polite kill is an interrupt: what was measured is kept and reported."""
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seed(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.isdecimal() else -1
     if not 0 <= value < 2**63:
         raise argparse.ArgumentTypeError("must be a whole number from 0 to 2^63 - 1")
     return value
@@ -146,6 +167,7 @@ def _measure(options: argparse.Namespace) -> int:
     people = console(stderr=options.json)
     if options.dry_run:
         return _plan(options, devices, probes, budget, people)
+    _writable(options.reports)
     with Listener(people, probes, budget) as listener:
         made = record(devices, probes, budget, options.seed, options.out, command_line(), options.redact, listener)
     run = read(made.path)
@@ -161,6 +183,17 @@ def _measure(options: argparse.Namespace) -> int:
             )
         )
     return code
+
+
+def _writable(folder: Path) -> None:
+    """Raises Complaint for a folder that could not take the report: better known before measuring than after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise Complaint(f"cannot write to {folder}: {reason}. Choose another folder with --reports.") from None
 
 
 def _written(run: Any, path: Path, people: Any) -> Path | None:
@@ -199,6 +232,7 @@ def _say(people: Any, run: Any, fits: Sequence[Any], path: Path, report: Path | 
 
 def _facts(fit: Any) -> dict[str, Any]:
     """One device's fit as plain values, SI base units."""
+    from bench import units
     from bench.analysis.compare import compare, datasheet
 
     theory = datasheet(fit.info)
@@ -216,7 +250,7 @@ def _facts(fit: Any) -> dict[str, Any]:
                 "high": roof.high,
                 "interval": roof.estimate.kind,
                 "n": roof.n,
-                "unit": "B/s" if not roof.is_compute else "FLOP/s",
+                "unit": units.rate(roof.key),
                 "theory": gaps[roof.key].theirs.rate if roof.key in gaps else None,
                 "caution": roof.caution,
                 "evidence": roof.evidence,
@@ -256,7 +290,7 @@ def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget:
         people.print(
             f"  {row.probe.name:<10} {row.cases} cases{skipped}, about {units.seconds(row.seconds)}", markup=False
         )
-    people.print(f"about {units.seconds(sum(row.seconds for row in rows))} at most, nothing was measured", markup=False)
+    people.print(f"about {units.seconds(sum(row.seconds for row in rows))} in all; nothing was measured", markup=False)
     return OK
 
 

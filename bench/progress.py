@@ -1,6 +1,7 @@
 """What a person sees while a Run is made: a bar with ETA and the current value, and one line per finished probe."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -28,7 +29,7 @@ class Listener:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=1.0, probe="starting", eta="", value="")
+        self._task = self._bar.add_task("", total=None, probe="starting", eta="", value="")
         self._begun = time.monotonic()
         self._planned, self._done = 0.0, 0.0
         self._first_pass: dict[str, list[Measurement]] = {}
@@ -52,15 +53,17 @@ class Listener:
         elif isinstance(event, Failed):
             self._console.print(f"{event.device} failed: {event.reason}", style="red", markup=False)
         elif isinstance(event, Started):
-            self._bar.update(self._task, probe=event.record.probe, value=_words(event.record))
+            self._bar.update(self._task, probe=_label(event.record))
         elif isinstance(event, Opened):
             pass  # told by the environment, with all devices at once
 
     def _opened(self, devices: Sequence[DeviceInfo]) -> None:
-        for device in devices:
-            self._console.print(
-                f"{device.id}: {device.name}, {units.size(device.memory_bytes)} of memory", markup=False
-            )
+        for text, count in Counter(f"{d.name}, {units.size(d.memory_bytes)} of memory" for d in devices).items():
+            who = devices[0].id if len(devices) == 1 else f"{count} devices"
+            self._console.print(f"{who}: {text}", markup=False)
+        for caution in dict.fromkeys(d.facts.get("caution", "") for d in devices):
+            if caution:
+                self._console.print(f"warning: {caution}", style="yellow", markup=False)
         self._devices = len(devices)
         # GPUs run side by side, so one device's plan is everyone's
         self._planned = sum(plan.seconds for plan in plans(devices[0], self._probes, self._budget))
@@ -76,10 +79,8 @@ class Listener:
             self._first_pass.setdefault(m.probe, []).append(m)
         # devices that run side by side spend the same second together
         self._done += m.elapsed / self._devices
-        label = m.probe if stage == m.probe else f"round {m.repetition - FIRST_ROUND + 1}"
-        self._bar.update(
-            self._task, completed=min(self._done, self._planned), probe=label, eta=self._eta(), value=_value(m)
-        )
+        done = min(self._done, self._planned)
+        self._bar.update(self._task, completed=done, probe=_label(m), eta=self._eta(), value=_value(m))
 
     def _eta(self) -> str:
         left = max(self._planned - self._done, 0.0)
@@ -87,7 +88,8 @@ class Listener:
 
     def _report(self, probe: str) -> None:
         """One line per finished probe, once every device has left it."""
-        measured = self._first_pass.pop(probe, ())
+        # a search's winner is measured twice in the first pass, and is one case
+        measured = list({(m.device, m.key): m for m in self._first_pass.pop(probe, ())}.values())
         if not measured:
             return
         skipped = sum(bool(m.skip) for m in measured)
@@ -96,7 +98,11 @@ class Listener:
         spent = time.monotonic() - self._begun
         words = [f"{len(measured) - skipped} measured"]
         words += [f"{n} {what}" for n, what in ((skipped, "skipped"), (doubtful, "suspect"), (bad, "invalid")) if n]
-        self._console.print(f"{probe:<10} {', '.join(words)}  [{units.seconds(spent)}]", markup=False)
+        self._console.print(f"{probe:<10} {', '.join(words)}; {units.seconds(spent)} since the start", markup=False)
+
+
+def _label(m: Measurement) -> str:
+    return m.probe if m.repetition < FIRST_ROUND else f"round {m.repetition - FIRST_ROUND + 1}"
 
 
 def _words(m: Measurement) -> str:

@@ -163,6 +163,8 @@ class Plan:
 
 # Allocating and filling buffers, checking the result, starting the next case; seen on the slowest device, a CPU.
 _CASE_COST = 0.12
+# A thousand small collectives; starting a group of ranks.
+_TAIL_COST, _GROUP_COST = 0.5, 5.0
 
 
 def plans(info: DeviceInfo, probes: Sequence[Probe], budget: Budget) -> list[Plan]:
@@ -173,6 +175,7 @@ def plans(info: DeviceInfo, probes: Sequence[Probe], budget: Budget) -> list[Pla
         kept = [case for case in cases if not case.skip]
         seconds = sum(budget.case + _CASE_COST for case in kept if not case.repeated)
         seconds += sum((budget.headline + _CASE_COST) * budget.rounds for case in kept if case.repeated)
+        seconds += sum(_TAIL_COST for case in kept if case.samples) + (_GROUP_COST if probe.together and kept else 0.0)
         found.append(Plan(probe, len(cases), len(cases) - len(kept), seconds))
     return found
 

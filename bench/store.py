@@ -129,7 +129,7 @@ def parse(data: bytes, source: str) -> Run:
         else:
             end = value
     if environment is None:
-        raise RunError(f"{source} is not a Run: its first line is cut off")
+        raise RunError(f"{source} is not a ridgepoint Run, or its first line is cut off")
     if cut.strip():
         warnings.append("the last line is cut off in the middle and was left out")
     if end is None:

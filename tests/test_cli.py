@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import cli
-from bench.store import read
+from bench.store import RunError, read
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIM = ("--device", "sim:h200-sxm", "--budget", "quick")
@@ -119,7 +119,7 @@ def test_wrong_words_are_one_clear_line(house, capsys, words, message):
 def test_a_damaged_run_is_named(house, capsys):
     (house / "bad.jsonl").write_text('{"type": "environment"')
     assert cli.main(["report", "bad.jsonl"]) == 2
-    assert "bad.jsonl is not a Run: its first line is cut off" in said(capsys)[1]
+    assert "bad.jsonl is not a ridgepoint Run, or its first line is cut off" in said(capsys)[1]
 
 
 def test_results_that_cannot_be_written(house, capsys):
@@ -129,11 +129,32 @@ def test_results_that_cannot_be_written(house, capsys):
     assert (house / "file").read_text() == "in the way"
 
 
-def test_a_report_that_cannot_be_written_loses_no_run(house, capsys):
+def test_reports_that_cannot_be_written_are_said_before_measuring(house, capsys):
     (house / "file").write_text("in the way")
-    assert cli.main(["run", "--probes", "bandwidth", *SIM, "--reports", "file"]) == 0
-    assert "warning: cannot write" in said(capsys)[0]
+    assert cli.main(["run", "--probes", "bandwidth", *SIM, "--reports", "file"]) == 2
+    assert "cannot write to file" in said(capsys)[1]
+    assert not list(house.glob("results/*/*.jsonl"))
+
+
+def test_a_report_that_fails_loses_no_run(house, capsys, monkeypatch):
+    from bench import report
+
+    def full(run, path):
+        raise RunError("cannot write x.html: No space left on device")
+
+    monkeypatch.setattr(report, "write", full)
+    assert cli.main(["run", "--probes", "bandwidth", *SIM]) == 0
+    assert "warning: cannot write x.html" in said(capsys)[0]
     assert read(next(house.glob("results/*/*.jsonl"))).complete
+
+
+def test_a_reader_that_leaves_stops_nothing(house):
+    words = f"{sys.executable} -m bench run --probes bandwidth {' '.join(SIM)} | head -1; exit ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read(next(house.glob("results/*/*.jsonl"))).complete
+    assert list(house.glob("reports/*.html"))
 
 
 def test_no_valid_roof_is_inconclusive(house, capsys):

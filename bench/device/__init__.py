@@ -139,8 +139,12 @@ def resolve(text: str) -> list[str]:
 
 def _no_gpu(word: str, gpus: Mapping[str, Any]) -> str:
     here = ", ".join(["cpu", *(f"{name} ({gpu.uuid})" for name, gpu in gpus.items())])
-    near = difflib.get_close_matches(word, ["auto", "cpu", "cuda", *gpus, "sim:SKU"], 1, 0.5)
+    near = difflib.get_close_matches(word.lower(), ["auto", "cpu", *gpus, *(["cuda"] if gpus else [])], 1, 0.5)
     hint = f" Did you mean {near[0]}?" if near else ""
+    if word.startswith(("cuda", "GPU-", "MIG-")) and not gpus:
+        from bench.device import cuda
+
+        hint = f" {cuda.missing()}."
     raise DeviceError(f"no device {word!r} on this machine.{hint} Here: {here}; or sim:SKU (see `list`)")
 
 

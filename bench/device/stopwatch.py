@@ -138,7 +138,7 @@ class Stopwatch:
         return self._graph is not False
 
     def _queued(self, calls: Sequence[Callable[[], Any]]) -> tuple[float, float | None, bool]:
-        """GPU seconds of all calls, SM clock, whether the hold lasted; once it outlasts the queueing of the first ones."""
+        """GPU seconds of all calls, SM clock, whether the hold lasted; taken once it outlasts the queueing."""
         cuda = self._torch.cuda
         while True:
             hold = min(LONGEST_HOLD, self._slack * (50e-6 + self._host * min(len(calls), LEAD)))

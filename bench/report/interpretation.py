@@ -88,8 +88,8 @@ def _enough(rows: pd.DataFrame, fit: Fit) -> Iterator[str]:
     fastest = max(rate for _, rate in ordered)
     if fastest > 1.1 * roof.rate:
         yield (
-            f"Smaller cold copies go beyond the roof, up to {units.percent(fastest / roof.rate)} of it: they are"
-            " flagged, not believed."
+            f"Smaller cold copies go beyond the roof, up to {units.percent(fastest / roof.rate)} of it: either"
+            " the roof was taken at a slower moment, or part of them stayed in a cache."
         )
         return
     reached = next(

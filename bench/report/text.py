@@ -1,6 +1,9 @@
 """The Run as a table in the terminal: roof, value, interval, theory, percent, and what to doubt."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console, Group
@@ -22,6 +25,10 @@ def run_table(run: Run, fits: Sequence[Fit]) -> Group:
     parts: list = []
     if run.environment.simulated:
         parts.append(Text("SIMULATED: numbers from a datasheet, not from a machine", style="bold magenta"))
+    if run.end and run.end.status != "complete":
+        parts.append(
+            Text(f"INCOMPLETE: the Run was {run.end.status}; what is missing was not measured", style="yellow")
+        )
     parts += [Text(f"warning: {warning}", style="yellow") for warning in run.warnings]
     parts += [_device_table(fit) for fit in fits[:_FULL_TABLES]]
     if len(fits) > _FULL_TABLES:
@@ -52,8 +59,9 @@ def _device_table(fit: Fit) -> Group:
     if ridge:
         value, compute = ridge.estimate, ridge.compute.rsplit(".", 1)[0]
         wanted = theory.ridge(compute) if theory and compute in theory and "dram" in theory else None
+        doubtful = any(fit.roofline.roof(key).caution for key in (ridge.compute, ridge.memory))
         table.add_row(
-            "ridge point",
+            "ridge point" + (" !" if doubtful else ""),
             units.intensity(value.value),
             _spread(value),
             str(value.n),
@@ -61,13 +69,21 @@ def _device_table(fit: Fit) -> Group:
             units.percent(value.value / wanted) if wanted else "",
             style="bold",
         )
-    if not fit.roofs and not fit.missing:
-        return Group(
-            Text(f"{fit.info.name} ({fit.info.id}): these probes claim no roof; their points are in the report")
-        )
+    if fit.knee:
+        knee = fit.knee.intensity
+        table.add_row("knee of the FMA ladder", units.intensity(knee.value), _spread(knee), str(knee.n), "", "")
+    if not table.row_count and not fit.missing:
+        measured = any(case.seconds for case in fit.cases)
+        what = "these probes claim no roof; their points are in the report" if measured else "nothing was measured"
+        return Group(Text(f"{fit.info.name} ({fit.info.id}): {what}"))
     lines: list = [table]
-    doubts = [(roof.key, roof.caution) for roof in fit.roofline.roofs if roof.caution]
-    lines += [Text(f"  ! {key}: {caution}", style="yellow") for key, caution in doubts[:4]]
+    doubts: dict[str, list[str]] = {}
+    for roof in fit.roofline.roofs:
+        if roof.caution:
+            doubts.setdefault(roof.caution, []).append(roof.key)
+    for caution, keys in list(doubts.items())[:4]:
+        which = keys[0] if len(keys) == 1 else f"{len(keys)} roofs"
+        lines.append(Text(f"  ! {which}: {caution}", style="yellow"))
     if len(doubts) > 4:
         lines.append(Text(f"  ! and {len(doubts) - 4} more, in the report", style="yellow"))
     lines += [Text(f"  missing {key}: {cause}", style="yellow") for key, cause in fit.missing.items()]
@@ -76,6 +92,8 @@ def _device_table(fit: Fit) -> Group:
 
 def _spread(value: Estimate) -> str:
     """The farther end of the interval (range of n below five), as a share of the value; both ends are in the report."""
+    if value.n == 1:
+        return "–"
     return units.percent(max(value.high / value.value - 1, 1 - value.low / value.value), 2)
 
 
@@ -97,6 +115,25 @@ def _siblings(fits: Sequence[Fit]) -> Table:
     return table
 
 
+class _Patient:
+    """A stream whose reader may leave (`bench all | head`): a Run goes on without being watched."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(BrokenPipeError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(BrokenPipeError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def console(stderr: bool) -> Console:
     """A console that keeps to NO_COLOR, and writes plain lines where there is no terminal."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    return Console(file=_Patient(sys.stderr if stderr else sys.stdout), highlight=False, soft_wrap=False)

@@ -29,15 +29,20 @@ class Validity:
 
 
 def validity(run: Run, fits: Sequence[Fit]) -> Validity:
-    """By measurements; skips are not counted. Invalid when a device has no roof left or over half of it is invalid."""
+    """By measurements; skips are not counted. Invalid when a device lost every roof it claimed, or half is invalid."""
     done = [m for m in run.measurements if not m.skip]
     counts = Counter(m.validity for m in done)
     causes = Counter(kind(reason) for m in done if m.validity != "valid" for reason in m.reasons)
     if not done:
         word = "empty"
-    elif any(not fit.roofs for fit in fits) or counts["invalid"] * 2 > len(done):
+    elif any(fit.missing and not fit.roofs for fit in fits) or counts["invalid"] * 2 > len(done):
         word = "invalid"
-    elif counts["invalid"] or counts["suspect"] or any(roof.caution for fit in fits for roof in fit.roofline.roofs):
+    elif (
+        not run.complete
+        or counts["invalid"]
+        or counts["suspect"]
+        or any(roof.caution for fit in fits for roof in fit.roofline.roofs)
+    ):
         word = "suspect"
     else:
         word = "valid"
@@ -46,6 +51,7 @@ def validity(run: Run, fits: Sequence[Fit]) -> Validity:
 
 def kind(reason: str) -> str:
     """A reason without its numbers, so that like counts with like."""
+    reason = re.sub(r"\b\d+(\.\d+)? % of ", "part of ", reason)
     return re.sub(r"\b\d+(\.\d+)?\b( [µmnkMGT]?i?[sB]\b)?", "…", reason)
 
 
@@ -73,6 +79,9 @@ def verdict(run: Run, fits: Sequence[Fit], theory: Roofline | None) -> str:
     fit = frame.shown(fits)
     if fit is None or not fit.roofs:
         reason = next(iter(fit.missing.values()), "") if fit else ""
+        if fit and not fit.missing and any(case.seconds for case in fit.cases):
+            probes = listed(list(dict.fromkeys(case.probe for case in fit.cases)))
+            return f"This Run measured {probes}, which claim no roof: the points are below, without a ceiling."
         return f"No roof rests on a sound measurement{f': {reason}' if reason else ''}."
     memory, compute = fit.roofline.find("dram"), fit.roofline.find(fit.info.headline)
     parts = []
@@ -98,7 +107,14 @@ def verdict(run: Run, fits: Sequence[Fit], theory: Roofline | None) -> str:
 
 def look_first(run: Run, fits: Sequence[Fit], rows: pd.DataFrame, gaps: Sequence[Gap]) -> list[str]:
     """What deserves attention, gravest first; one reassuring sentence where nothing does."""
-    found = [*_broken(run, fits), *_apart(fits), *_doubts(run, fits), *_above(rows), *_low(gaps, run)]
+    found = [
+        *_broken(run, fits),
+        *_handicaps(fits),
+        *_apart(fits),
+        *_doubts(run, fits),
+        *_above(rows),
+        *_low(gaps, run),
+    ]
     if found:
         return found
     if gaps:
@@ -107,7 +123,7 @@ def look_first(run: Run, fits: Sequence[Fit], rows: pd.DataFrame, gaps: Sequence
             f"Nothing stands out: every measurement is valid and the lowest roof, {names.roof(worst.ours.key)}, reaches"
             f" {units.percent(worst.ratio)} of its {names.claim(worst.theirs.evidence)}."
         ]
-    return ["Nothing stands out: every measurement is valid. No datasheet is known to compare with."]
+    return ["Nothing stands out: every measurement is valid. There is no claim to compare with."]
 
 
 def _broken(run: Run, fits: Sequence[Fit]) -> list[str]:
@@ -125,6 +141,15 @@ def _broken(run: Run, fits: Sequence[Fit]) -> list[str]:
             which = listed([names.quantity(key) for key in lost[:3]] + more)
             found.append(f"No valid measurement supports {which}{who}: {fit.missing[lost[0]]}.")
     return found
+
+
+def _handicaps(fits: Sequence[Fit]) -> list[str]:
+    """What kept a device from showing what it can do."""
+    return [
+        f"{text[0].upper()}{text[1:]}."
+        for text in dict.fromkeys(fit.info.facts.get("caution", "") for fit in fits)
+        if text
+    ]
 
 
 def _apart(fits: Sequence[Fit]) -> list[str]:
@@ -170,8 +195,8 @@ def _above(rows: pd.DataFrame) -> list[str]:
     worst = above.loc[above["share"].idxmax()]
     return [
         f"{many(len(above), 'case lies', 'cases lie')} above the measured roof, {worst['probe']} ({worst['case']})"
-        f" most: {units.percent(worst['share'])}. Its data stayed in a cache, the roof was under-measured, or a formula"
-        " is wrong."
+        f" most: {units.percent(worst['share'])}. The roof was under-measured (taken at a slower moment, say), its data"
+        " stayed in a cache, or a formula is wrong."
     ]
 
 
@@ -209,7 +234,7 @@ def against_theory(gaps: Sequence[Gap], ridge: float | None, fit: Fit, simulated
             + (
                 "that is the seeded noise."
                 if simulated
-                else "the clock ran above the one the datasheet assumes, or the claim is low."
+                else "the clock ran above the one that the claim assumes, or the claim is low."
             )
         )
     if ridge and fit.headline:

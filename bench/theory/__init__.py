@@ -200,8 +200,7 @@ def product(sku: str) -> Product:
     # "h100" is far from "h100-sxm5-80gb" as strings go, but it is what one types
     near = [k for k in known if key and k.startswith(key)] or get_close_matches(key, known, n=3, cutoff=0.0)
     raise UnknownProduct(
-        f"no GPU {sku!r} in the table; nearest: {', '.join(near)}; to list all {len(known)}: "
-        'python -c "from bench.theory import products; print(*(p.sku for p in products()))"'
+        f"no GPU {sku!r} in the table; nearest: {', '.join(near)}; `bench list` names all {len(known)}"
     )
 
 

@@ -105,7 +105,7 @@ def test_a_simulated_run_says_so(h200):
     ("text", "message"),
     [
         ("sim:h201-sxm", "h200-sxm"),
-        ("sim:", "unknown|no product|sku"),
+        ("sim:", "no GPU '' in the table"),
         ("sim:h200-sxm,gpus", "not name=value"),
         ("sim:h200-sxm,gpus=0", "between 1 and"),
         ("sim:h200-sxm,gpus=two", "invalid literal"),

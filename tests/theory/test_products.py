@@ -262,7 +262,7 @@ def test_an_unknown_sku_names_the_nearest(typed, meant):
     with pytest.raises(UnknownProduct, match=re.escape(meant)) as error:
         product(typed)
     assert typed in str(error.value)
-    assert "list all 42" in str(error.value)
+    assert "names all 42" in str(error.value)
 
 
 @given(st.text(string.printable, max_size=20))

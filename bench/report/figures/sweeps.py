@@ -79,8 +79,12 @@ def bandwidth(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figur
             mix=frame.param(seen, "mix"), store=[store or "" for store in frame.param(seen, "store")]
         ).groupby(["cache", "mix", "store"], sort=False)
     ]
-    for index, (name, part) in enumerate(groups):
+    # colour and marker say the mix; crosses, plain stores; dots, a hot set
+    mixes = list(dict.fromkeys(str(mix) for mix in frame.param(seen, "mix")))
+    for name, part in groups:
+        index = mixes.index(str(part["params"].iloc[0]["mix"]))
         colour, marker = style.SERIES[index % len(style.SERIES)], style.MARKERS[index % len(style.MARKERS)]
+        marker = "x" if name.endswith("plain stores") else marker
         symbols = [style.symbol(marker, validity) for validity in part["validity"]]
         fig.add_trace(
             style.line(
