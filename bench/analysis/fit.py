@@ -164,9 +164,9 @@ def _roof(key: str, claims: Sequence[Summary], overhead: float, caution: str) ->
     value = estimate(list(rates.values()))
     cautions = [caution] if caution else []
     if winner.lost:
-        cautions.append(f"{winner.lost} of {winner.lost + len(rates)} rounds invalid: {'; '.join(winner.causes)}")
+        cautions.append(f"{winner.lost} of {winner.lost + len(rates)} rounds invalid: {_said(winner.causes)}")
     elif winner.validity != "valid":
-        cautions.append(f"{winner.validity}: {'; '.join(winner.causes)}")
+        cautions.append(f"{winner.validity}: {_said(winner.causes)}")
     better = [case for case in claims if rate(case, case.seconds.value) > max(value.high, 1.02 * value.value)]
     if better:
         best = max(better, key=lambda case: rate(case, case.seconds.value))
@@ -180,6 +180,10 @@ def _roof(key: str, claims: Sequence[Summary], overhead: float, caution: str) ->
     roof = Roof(key, value.value, value.low, value.high, value.n, _evidence(winner, value), "; ".join(cautions))
     rivals = tuple((case, rate(case, case.seconds.value)) for case in claims if case is not winner)
     return RoofFit(roof, winner, rivals, rates)
+
+
+def _said(causes: Sequence[str]) -> str:
+    return f"{causes[0]} (and {len(causes) - 1} more)" if len(causes) > 1 else "".join(causes)
 
 
 def _surely_faster(case: Summary, other: Summary, rate: Callable[[Summary, float], float]) -> bool:

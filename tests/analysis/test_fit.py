@@ -55,7 +55,7 @@ def test_invalid_repetitions_do_not_count_and_suspect_ones_are_said(h200):
     roof = fit(changed(h200, judged))[0].roofline.roof("dram")
     assert roof.rate == pytest.approx(4.8e12)
     assert roof.n == 2
-    assert roof.caution == "1 of 3 rounds invalid: hot; other processes took 9 %"
+    assert roof.caution == "1 of 3 rounds invalid: hot (and 1 more)"
 
 
 def test_a_suspect_winner_is_said(h200):

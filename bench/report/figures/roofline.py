@@ -323,6 +323,8 @@ def _labels(fit: Fit, theory: Roofline | None, frame: Window) -> Iterator[dict]:
             xanchor="right",
             name="roof label",
             font={"size": 12, "color": style.COMPUTE},
+            bgcolor=style.PAPER,
+            yshift=2,
         )
     for roof in memory or (_roofs(theory)[0] if theory else ()):
         left, right = _extent(roof, memory, compute, frame)
