@@ -15,7 +15,7 @@ from bench.schema import Case, DeviceInfo, Setup
 
 # FMAs per element; a float32 read and written makes the intensity a quarter of it in FLOP/B.
 RUNGS = (0, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
-# Two rungs in a row that gain less than this over the one before lie on the plateau.
+# Two neighbouring rungs in a row that gain less than this over the best before lie on the plateau.
 _PLATEAU = 0.02
 
 KERNEL = Kernel("ladder", "ladder", fma_twin, elements=2, per_thread=16)
@@ -27,7 +27,8 @@ def intensity(info: DeviceInfo, budget) -> Cases:
     elements = dram_bytes(info) // 8 // 1024 * 1024
     before, flat = 0.0, 0
     # a knee needs six rungs, so a thin budget takes every second one and no fewer
-    for fmas in RUNGS[:: min(budget.density, 2)]:
+    stride = min(budget.density, 2)
+    for fmas in RUNGS[::stride]:
         seconds = yield Case(
             params={"fmas": fmas, "elements": elements},
             work=work.ladder(elements, fmas),
@@ -37,7 +38,7 @@ def intensity(info: DeviceInfo, budget) -> Cases:
         reached = work.ladder(elements, fmas).flops / seconds if seconds else 0.0
         flat = flat + 1 if fmas > 16 and reached < before * (1 + _PLATEAU) else 0
         before = max(before, reached)
-        if flat == 2:
+        if flat * stride >= 2:
             return
 
 
