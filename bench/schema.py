@@ -68,12 +68,13 @@ class DeviceInfo:
         return "vector.float32.loop"
 
     def level(self, footprint: int) -> str:
-        """What serves a working set re-read in place: the smallest cache it fits, "dram" beyond four last levels.
+        """The channel whose roof stands over a working set re-read in place: the smallest cache that still serves it.
 
-        Between one and four last levels the cache still serves part of it, so it stays under that cache's roof.
+        A cache goes on serving part of a set larger than itself: twice its size for an inner level, four times for the
+        last one. Only beyond is every byte the next level's.
         """
         for cache in self.caches[:-1]:
-            if footprint <= cache.bytes:
+            if footprint <= 2 * cache.bytes:
                 return cache.name
         return self.caches[-1].name if self.caches and footprint <= 4 * self.last_level else "dram"
 

@@ -4,7 +4,7 @@ from functools import partial
 from bench.device.sim import open_simulated
 from bench.measure import BUDGETS
 from bench.probes import Probe, select
-from bench.schema import Case, Setup
+from bench.schema import Cache, Case, Setup
 from bench.session import plans, session
 from bench.work import Work
 
@@ -107,3 +107,12 @@ def test_a_plan_counts_without_measuring():
     assert found["gemm"].cases > 10
     assert found["allreduce"].skipped == 1
     assert found["peak"].seconds > 0
+
+
+def test_a_working_set_is_under_the_roof_of_the_cache_that_serves_part_of_it():
+    caches = (Cache("l1", 64 << 10), Cache("l2", 2 << 20), Cache("l3", 32 << 20))
+    info = replace(open_simulated("sim:t4")[0].info, caches=caches)
+    found = [
+        info.level(size) for size in (1, 128 << 10, (128 << 10) + 1, 4 << 20, (4 << 20) + 1, 128 << 20, (128 << 20) + 1)
+    ]
+    assert found == ["l1", "l1", "l2", "l2", "l3", "l3", "dram"]

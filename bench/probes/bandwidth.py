@@ -101,10 +101,10 @@ def dram_bytes(info: DeviceInfo) -> int:
 
 
 def _claiming(info: DeviceInfo, index: int) -> int:
-    """Bytes that fill half of a cache level, or half of what it adds to the one below where that is more."""
+    """Bytes that fill half of a cache level; more where the level below would still serve that."""
     below = info.caches[index - 1].bytes if index else 0
-    half = info.caches[index].bytes // 2
-    return max(half, min(2 * below, info.caches[index].bytes * 3 // 4)) // 4096 * 4096
+    half = info.caches[index].bytes // 2 // 4096 * 4096
+    return half if half > 2 * below else 2 * below // 4096 * 4096 + 4096
 
 
 def _hot_sizes(info: DeviceInfo) -> list[int]:

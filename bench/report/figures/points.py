@@ -30,7 +30,7 @@ class Window:
 _LOOKS = {
     "stream": ("circle", style.SERIES[0]),
     "FMA loop": ("square", style.SERIES[1]),
-    "square GEMM": ("diamond", style.SERIES[2]),
+    "GEMM shapes": ("diamond", style.SERIES[2]),
     "FMA ladder": ("triangle-up", style.SERIES[3]),
     "GEMM over batch, lead": ("hexagon", style.SERIES[4]),
     "GEMM over batch, other dtypes": ("hexagon", style.SERIES[6]),
@@ -96,7 +96,7 @@ def _groups(seen: pd.DataFrame, lead: str) -> list[tuple[str, pd.DataFrame]]:
         if row.probe == "attention" and params.get("phase"):
             return f"attention {params['phase']}"
         if row.probe == "peak":
-            return "FMA loop" if params.get("kind") == "loop" else "square GEMM"
+            return "FMA loop" if params.get("kind") == "loop" else "GEMM shapes"
         return {"intensity": "FMA ladder", "bandwidth": "stream"}.get(row.probe, row.probe)
 
     labels = [style.safe(group(row)) for row in seen.itertuples()]
