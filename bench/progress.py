@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from bench import units
+from bench.child import Started
 from bench.measure import Budget
 from bench.probes import Probe
 from bench.schema import FIRST_ROUND, DeviceInfo, Environment, Measurement
 from bench.session import plans
-from bench.workers import Event, Failed, Measured, Opened, Started
+from bench.workers import Event, Failed, Measured, Opened
 
 
 class Listener:
