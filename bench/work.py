@@ -110,11 +110,9 @@ def attention(
     return Work(4.0 * batch * heads * head_dim * pairs, unit, dtype, bytes=float(moved))
 
 
-def all_reduce(size: float, ranks: int, channel: str = "link", *, in_switch: bool = False) -> Work:
-    """Bytes that each rank sends over its link to sum arrays of `size` bytes over `ranks`.
+def all_reduce(size: float, ranks: int, channel: str = "link") -> Work:
+    """Bytes that each rank sends to sum arrays of `size` bytes over `ranks`, as a ring does it: 2 (n-1)/n of the array.
 
-    A ring sends 2 (n-1)/n of the array (NCCL-tests, doc/PERFORMANCE.md); with reduction in the switch (NVLS) the
-    wire carries (n+1)/n of it (NVIDIA/nccl-tests#239).
+    Source: NCCL-tests, doc/PERFORMANCE.md. Over that time it is the bus bandwidth, whatever algorithm ran.
     """
-    factor = (ranks + 1) / ranks if in_switch else 2 * (ranks - 1) / ranks
-    return Work(bytes=size * factor, channel=channel)
+    return Work(bytes=size * 2 * (ranks - 1) / ranks, channel=channel)

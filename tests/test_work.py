@@ -138,7 +138,7 @@ def test_causal_attention_with_a_cached_prefix():
 
 def test_all_reduce_factors():
     assert work.all_reduce(1e9, 8).bytes == 1e9 * 14 / 8
-    assert work.all_reduce(1e9, 8, in_switch=True).bytes == 1e9 * 9 / 8
+    assert work.all_reduce(1e9, 8, channel="fabric").channel == "fabric"
 
 
 def test_intensity_without_bytes_is_infinite():

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, cc
+from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, cc, group
 from bench.device.dtypes import torch_dtype
 from bench.schema import Cache, Case, DeviceInfo
 from bench.theory import cpu as families
@@ -176,16 +176,10 @@ class CpuDevice:
         return time.perf_counter()
 
     def agree(self, value: Any) -> Any:
-        return self.gather(value)[0] if self.world > 1 else value
+        return group.agreed(value, self.world)
 
     def gather(self, value: Any) -> list[Any]:
-        import torch.distributed as dist
-
-        if self.world == 1:
-            return [value]
-        values: list[Any] = [None] * self.world
-        dist.all_gather_object(values, value)
-        return values
+        return group.gathered(value, self.world)
 
     def all_reduce(self, tensor: Any, algorithm: str) -> Callable[[], Any]:
         import torch.distributed as dist

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bench import theory
-from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, nvml, nvrtc
+from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, group, nvml, nvrtc
 from bench.device.dtypes import torch_dtype
 from bench.device.sources import kernel_source
 from bench.device.stopwatch import Stopwatch
@@ -257,22 +257,10 @@ class CudaDevice:
         return time.perf_counter()
 
     def agree(self, value: Any) -> Any:
-        if self.world == 1:
-            return value
-        import torch.distributed as dist
-
-        values = [value]
-        dist.broadcast_object_list(values, src=0)  # over the group's gloo half: no GPU takes part
-        return values[0]
+        return group.agreed(value, self.world)
 
     def gather(self, value: Any) -> list[Any]:
-        if self.world == 1:
-            return [value]
-        import torch.distributed as dist
-
-        values: list[Any] = [None] * self.world
-        dist.all_gather_object(values, value)
-        return values
+        return group.gathered(value, self.world)
 
     def all_reduce(self, tensor: Any, algorithm: str) -> Callable[[], Any]:
         import torch.distributed as dist

@@ -123,7 +123,7 @@ def open_simulated(text: str) -> list["SimDevice"]:
 class SimDevice:
     """One simulated GPU; the Device protocol over a virtual clock."""
 
-    rank = 0
+    rank, world = 0, 1  # one process plays every GPU, so there is nobody to agree with
 
     def __init__(self, chosen: Product, options: Options, index: int = 0):
         self._options = options
@@ -132,7 +132,6 @@ class SimDevice:
         self._random = random.Random(f"{options.seed}:{index}")
         self._clock = 0.0
         self._repetition = 1.0
-        self.world = options.gpus
         self.info = DeviceInfo(
             id=f"sim:{chosen.sku}:{index}",
             name=f"simulated {chosen.sku}",

@@ -33,8 +33,8 @@ FORMULAS = (
     (
         "all-reduce",
         (
-            "bytes on each link = 2 (n−1)/n × size for a ring, (n+1)/n × size where the switch reduces. Bus bandwidth"
-            " is 2 (n−1)/n × size / time for every algorithm (NCCL-tests), so that algorithms compare."
+            "bytes on each link = 2 (n−1)/n × size, as a ring moves them. Bus bandwidth is that over time for every"
+            " algorithm (NCCL-tests), so that algorithms compare; only the ring claims the link's roof."
         ),
     ),
 )
