@@ -31,7 +31,9 @@ class Kernel:
     Every body has the C signature `void function(tensors..., integers as long long, reals as double)` in the order of
     the launch's arguments. twin(*same arguments) computes the same with torch, in place on the outputs.
     elements: index of the argument that counts the elements, from which a GPU's grid follows. per_thread: elements
-    that one thread handles per tile. defines: preprocessor values that specialise the body.
+    that one thread handles per tile. defines: preprocessor values that specialise the body. waves: blocks per SM of a
+    grid that walks over the tiles by itself; 0 for a block per tile. shared: bytes of dynamic shared memory per block.
+    A function with a "<" is a template's instance ("chains<float, 8>").
     """
 
     name: str
@@ -41,6 +43,8 @@ class Kernel:
     per_thread: int = 4
     threads: int = 256
     defines: tuple[tuple[str, Any], ...] = ()
+    waves: int = 0
+    shared: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,121 @@
+"""Machine code of the CUDA kernels as data: compiled by NVRTC, read with cuobjdump; no GPU takes part."""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from bench.device import DeviceError, nvrtc
+
+# Threads that an SM holds (CUDA Programming Guide, compute capabilities).
+THREADS_PER_SM = {
+    "sm_70": 2048,
+    "sm_75": 1024,
+    "sm_80": 2048,
+    "sm_86": 1536,
+    "sm_87": 1536,
+    "sm_89": 1536,
+    "sm_90a": 2048,
+    "sm_100a": 2048,
+    "sm_103a": 2048,
+    "sm_110a": 1536,
+    "sm_120a": 1536,
+    "sm_121a": 1536,
+}
+REGISTERS, THREADS, UNROLL = 65536, 256, 4
+FMA = ("FFMA", "DFMA", "HFMA2", "HFMA2.MMA", "HFMA2.BF16_V2", "HFMA2.MMA.BF16_V2")
+
+
+def cuobjdump() -> Path | None:
+    try:
+        import nvidia
+    except ImportError:
+        return None
+    return next((path for root in nvidia.__path__ if (path := Path(root) / "cu13/bin/cuobjdump").is_file()), None)
+
+
+def arches() -> list[str]:
+    try:
+        supported = nvrtc._nvrtc().getSupportedArchs()
+    except DeviceError:
+        return []
+    return [arch for arch in nvrtc.ARCHES.values() if int(re.sub(r"\D", "", arch)) in supported]
+
+
+WHEELS = bool(arches()) and cuobjdump() is not None
+needs_wheels = pytest.mark.skipif(not WHEELS, reason="needs the CuPy, NVRTC and cuobjdump wheels")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    address: int
+    name: str
+    text: str
+
+    @property
+    def is_fma(self) -> bool:
+        # a multiply of zeros by zeros is how the assembler moves a constant
+        return self.name in FMA and "RZ, RZ" not in self.text
+
+
+@dataclass(frozen=True)
+class Body:
+    """One function's machine code, with the registers and the stack that it takes."""
+
+    code: tuple[Instruction, ...]
+    registers: int
+    stack: int
+
+    def loops(self) -> Iterator[tuple[Instruction, ...]]:
+        """Innermost loops: what lies between a backward branch and its target and holds no other such branch."""
+        spans = []
+        for instruction in self.code:
+            if instruction.name.startswith("BRA"):
+                target = int(re.findall(r"0x([0-9a-f]+)", instruction.text)[-1], 16)
+                if target < instruction.address:
+                    spans.append((target, instruction.address))
+        for first, last in spans:
+            if not any(first <= a and b <= last and (a, b) != (first, last) for a, b in spans):
+                yield tuple(i for i in self.code if first <= i.address <= last)
+
+
+@cache
+def bodies(source: Path, arch: str, defines: tuple = ()) -> dict[str, Body]:
+    shape = (("THREADS", THREADS), ("BLOCKS", THREADS_PER_SM[arch] // THREADS), ("SMS", 132))
+    code = nvrtc.cubin(source, arch, shape + defines)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cubin"
+        path.write_bytes(code)
+        resources, sass = dump("-res-usage", path), dump("-sass", path)
+    usage = {
+        name: (int(registers), int(stack))
+        for name, registers, stack in re.findall(r"Function (\w+):\s+REG:(\d+) STACK:(\d+)", resources)
+    }
+    found = {}
+    for part in sass.split("Function : ")[1:]:
+        name = part.split()[0]
+        lines = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)([^;]*);", part)
+        code = tuple(Instruction(int(address, 16), mnemonic, rest) for address, mnemonic, rest in lines)
+        found[name] = Body(code, *usage[name])
+    return found
+
+
+def dump(option: str, path: Path) -> str:
+    return subprocess.run([cuobjdump(), option, path], check=True, capture_output=True, text=True).stdout
+
+
+def of(code, *prefixes: str) -> list[Instruction]:
+    return [i for i in code if i.name.startswith(prefixes)]
+
+
+def check_frame(body: Body, arch: str) -> None:
+    """Nothing spills, and as many threads fit as an SM has slots for."""
+    assert body.stack == 0
+    assert not of(body.code, "LDL", "STL")
+    granted = -(-body.registers // 8) * 8
+    assert granted * THREADS * (THREADS_PER_SM[arch] // THREADS) <= REGISTERS
