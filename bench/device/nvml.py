@@ -1,19 +1,35 @@
-"""What the driver's management library knows of a GPU, and whether a measurement under it counts.
+"""What the driver's management library knows of a GPU: what it is, what it counts, how it fares while it works.
 
 Everything is optional: a query that a GPU, a driver or a container refuses is left out and its reason kept under
 "absent"; nothing here ends a Run. Field ids and units are those of nvml.h 13; values leave in SI units (W, Hz, J, s)
-and temperature in degrees Celsius. Clocks and limits are read, never set.
+and temperature in degrees Celsius. Clocks and limits are read, never set. No call is used that CUDA 14 removes,
+unless a newer one was asked first.
+
+What makes these numbers wrong: the energy counter steps every 20 to 100 ms, so it says nothing of windows below about
+2 s; an A100's or H100's power sensor looks at about a quarter of the time (arXiv 2312.02741), so a few readings of
+power are an impression and energy over time is the mean; events are bits of a moment, so only the throttle times,
+which count up in the driver, know what happened between two readings. That those times are in ns, as DCGM and
+NVIDIA's own mock have them, is not yet confirmed on hardware.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-# Field id of nvmlDeviceGetFieldValues -> (key, units of the raw value per SI unit). 186 is the power of this moment,
-# 185 its mean over a second, on parts that know no other; times and energy count up since the driver was loaded.
-FIELDS = {
-    186: ("power_w", 1e3),
+from bench.device.events import events
+
+# Field id of nvmlDeviceGetFieldValues -> (key, raw units per SI unit; None for a count). 186 is the power of this
+# moment, 185 its mean over a second, on parts that know no other; times and energy count up since the driver was
+# loaded, ECC errors since it was last reset.
+POWER = {186: ("power_w", 1e3)}
+LIMITS = {188: ("power_limit_max_w", 1e3), 189: ("power_limit_default_w", 1e3), 190: ("power_limit_w", 1e3)}
+FIELDS = POWER | {
     185: ("power_mean_w", 1e3),
     190: ("power_limit_w", 1e3),
     83: ("energy_j", 1e3),
@@ -22,16 +38,13 @@ FIELDS = {
     269: ("throttled_sw_thermal_s", 1e9),
     270: ("throttled_hw_thermal_s", 1e9),
     271: ("throttled_power_brake_s", 1e9),
-    4: ("ecc_double_bit", 1),
+    4: ("ecc_double_bit", None),
+    3: ("ecc_single_bit", None),
+    82: ("memory_temperature_c", 1.0),
 }
 
-# Causes that say something is wrong with the machine. A power cap is how a GPU works at full load: recorded in words.
-INVALIDATING = {
-    "throttled_hw_thermal_s": "hardware thermal slowdown",
-    "throttled_power_brake_s": "hardware power brake",
-    "throttled_sw_thermal_s": "software thermal slowdown",
-}
-SHARE = 0.01
+COMPUTE_MODES = {0: "default", 1: "exclusive thread", 2: "prohibited", 3: "exclusive process"}
+SYSFS = Path("/sys/bus/pci/devices")
 
 # The member of the value's union that nvmlValueType_t names.
 _VALUES = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
@@ -40,10 +53,14 @@ _CORE = 0  # nvmlTemperatureSensors_t
 
 
 class Monitor:
-    """One GPU's counters by its UUID ("GPU-..."), read-only; without pynvml or a driver every answer is a reason."""
+    """One GPU's counters by its UUID ("GPU-...", "MIG-..."); without pynvml or a driver every answer is a reason.
 
-    def __init__(self, uuid: str):
+    A MIG slice has a handle of its own that refuses most questions. clock and sysfs: where time and PCI's facts are.
+    """
+
+    def __init__(self, uuid: str, *, clock: Callable[[], float] = time.monotonic, sysfs: Path = SYSFS):
         self._nvml: Any = None
+        self._uuid, self._clock, self._sysfs = uuid, clock, sysfs
         self.absent = ""
         try:
             import pynvml
@@ -63,32 +80,87 @@ class Monitor:
             self.absent = f"NVML knows no GPU {uuid}: {error}"
 
     def identity(self) -> dict[str, Any]:
-        """name, uuid, driver, and the limits that hold while it runs: power_limit_w, maximum clocks, MIG."""
+        """What the GPU is and what bounds it: names, maximum clocks, power limits, modes, links, remapped rows."""
         nvml = self._nvml
         if not nvml:
             return {"absent": {"nvml": self.absent}}
-        answers = _Answers(nvml.NVMLError)
-        answers.ask("name", lambda: nvml.nvmlDeviceGetName(self._handle))
-        answers.ask("uuid", lambda: nvml.nvmlDeviceGetUUID(self._handle))
+        handle = self._handle
+        answers = _Answers(nvml, handle)
+        answers.ask("name", partial(nvml.nvmlDeviceGetName, handle))
+        answers.ask("uuid", partial(nvml.nvmlDeviceGetUUID, handle))
         answers.ask("driver", nvml.nvmlSystemGetDriverVersion)
-        answers.ask("sm_clock_max_hz", lambda: nvml.nvmlDeviceGetMaxClockInfo(self._handle, _SM) * 1e6)
-        answers.ask("memory_clock_max_hz", lambda: nvml.nvmlDeviceGetMaxClockInfo(self._handle, _MEMORY) * 1e6)
-        answers.ask("mig", lambda: bool(nvml.nvmlDeviceGetMigMode(self._handle)[0]))
-        self._fields(answers, (190,))
+        answers.ask("cuda_driver", lambda: _cuda(nvml.nvmlSystemGetCudaDriverVersion_v2()))
+        answers.ask("sm_clock_max_hz", lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, _SM) * 1e6)
+        answers.ask("memory_clock_max_hz", lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, _MEMORY) * 1e6)
+        answers.ask("memory_bus_bits", partial(nvml.nvmlDeviceGetMemoryBusWidth, handle))
+        answers.ask_fields(LIMITS)
+        answers.ask("mig", lambda: self._uuid.startswith("MIG-") or bool(nvml.nvmlDeviceGetMigMode(handle)[0]))
+        answers.ask("ecc", lambda: bool(nvml.nvmlDeviceGetEccMode(handle)[0]))
+        answers.ask("compute_mode", lambda: COMPUTE_MODES.get(nvml.nvmlDeviceGetComputeMode(handle), "unknown"))
+        answers.ask("persistence", lambda: bool(nvml.nvmlDeviceGetPersistenceMode(handle)))
+        answers.ask("pcie_generation_max", partial(nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle))
+        answers.ask("pcie_width_max", partial(nvml.nvmlDeviceGetMaxPcieLinkWidth, handle))
+        answers.ask_each(("nvlinks", "nvlinks_total"), partial(_links, nvml, handle))
+        rows = ("remapped_rows_correctable", "remapped_rows_uncorrectable", "remap_pending", "remap_failed")
+        answers.ask_each(rows, partial(_remapped, nvml, handle))
+        answers.ask("pci_bus", partial(_pci_bus, nvml, handle))
+        answers.ask("numa_node", lambda: numa_node(_pci_bus(nvml, handle), self._sysfs))
         return answers.found()
 
     def counters(self) -> dict[str, Any]:
-        """What moves, now: clocks, power, temperature, energy, throttle times, ECC errors, other compute processes."""
+        """What moves, now: clocks, power, energy, heat, throttle times, memory errors, links, foreign processes.
+
+        "lost" is there where the GPU no longer answers at all.
+        """
         nvml = self._nvml
         if not nvml:
             return {"absent": {"nvml": self.absent}}
-        answers = _Answers(nvml.NVMLError)
-        answers.ask("sm_clock_hz", lambda: nvml.nvmlDeviceGetClockInfo(self._handle, _SM) * 1e6)
-        answers.ask("memory_clock_hz", lambda: nvml.nvmlDeviceGetClockInfo(self._handle, _MEMORY) * 1e6)
-        answers.ask("temperature_c", self._temperature)
-        answers.ask("other_processes", self._others)
-        self._fields(answers, tuple(FIELDS))
+        handle = self._handle
+        answers = _Answers(nvml, handle)
+        # beside the counters that are divided by it
+        answers.values["at_s"] = self._clock()
+        answers.ask_fields(FIELDS)
+        answers.ask_clocks()
+        answers.ask("other_processes", partial(_others, nvml, handle))
+        answers.ask("pcie_generation", partial(nvml.nvmlDeviceGetCurrPcieLinkGeneration, handle))
+        answers.ask("pcie_width", partial(nvml.nvmlDeviceGetCurrPcieLinkWidth, handle))
+        answers.ask("nvlinks", lambda: _links(nvml, handle)[0])
+        answers.ask_each(("remap_pending", "remap_failed"), lambda: _remapped(nvml, handle)[2:])
         return answers.found()
+
+    @contextmanager
+    def watch(self, interval: float = 0.05) -> Iterator[list[dict[str, Any]]]:
+        """Light readings of clocks, power, heat and events, taken while the block runs; summary() condenses them.
+
+        Timed work is on the GPU, queued before its clock starts, and pynvml's calls let go of Python's lock while the
+        driver answers: polling does not enter the interval that is timed.
+        """
+        readings: list[dict[str, Any]] = []
+        if not self._nvml:
+            yield readings
+            return
+        done = threading.Event()
+        poll = partial(self._poll, self._nvml, readings, done, interval)
+        thread = threading.Thread(target=poll, name="nvml", daemon=True)
+        thread.start()
+        try:
+            yield readings
+        finally:
+            done.set()
+            thread.join()
+
+    def _poll(self, nvml: Any, readings: list[dict[str, Any]], done: threading.Event, interval: float) -> None:
+        while True:
+            answers = _Answers(nvml, self._handle)
+            answers.values["at_s"] = self._clock()
+            answers.ask_fields(POWER)
+            answers.ask_clocks()
+            # calls to a lost GPU may take long: counters() will say that it is
+            if answers.lost:
+                return
+            readings.append(answers.values)
+            if done.wait(interval):
+                return
 
     def close(self) -> None:
         if self._nvml:
@@ -96,81 +168,133 @@ class Monitor:
             with suppress(nvml.NVMLError):
                 nvml.nvmlShutdown()
 
-    def _fields(self, answers: "_Answers", ids: tuple[int, ...]) -> None:
-        # an old driver refuses a single field, not the call, so each answer has its own status
-        try:
-            values = self._nvml.nvmlDeviceGetFieldValues(self._handle, list(ids))
-        except self._nvml.NVMLError as error:
-            for field in ids:
-                answers.absent[FIELDS[field][0]] = str(error)
-            return
-        for field, value in zip(ids, values, strict=True):
-            key, scale = FIELDS[field]
-            if value.nvmlReturn:
-                answers.absent[key] = str(self._nvml.NVMLError(value.nvmlReturn))
-            else:
-                raw = getattr(value.value, _VALUES[value.valueType])
-                answers.values[key] = raw / scale if scale != 1 else raw
 
-    def _temperature(self) -> float:
-        try:
-            return float(self._nvml.nvmlDeviceGetTemperatureV(self._handle, _CORE))
-        except (AttributeError, self._nvml.NVMLError):
-            return float(self._nvml.nvmlDeviceGetTemperature(self._handle, _CORE))  # drivers before 570
+def summary(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What watch() saw: n readings, [least, mean, most] of each quantity, and every event that came up."""
+    found: dict[str, Any] = {"n": len(readings)}
+    for key in ("power_w", "sm_clock_hz", "memory_clock_hz", "temperature_c"):
+        values = [reading[key] for reading in readings if key in reading]
+        if values:
+            found[key] = [min(values), fmean(values), max(values)]
+    seen = [reading["events"] for reading in readings if "events" in reading]
+    if seen:
+        found["events"] = sorted(set().union(*seen))
+    return found
 
-    def _others(self) -> list[int]:
-        """Process ids that compute on this GPU and are not of this run's process group."""
-        pids = [process.pid for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)]
-        if pids and os.getpid() not in pids:
-            # A container may see the host's ids, and MPS one server for all clients: which is ours cannot be told
-            raise LookupError(f"{len(pids)} compute processes are listed, and this one is not among them by its own id")
-        return sorted(pid for pid in pids if not _ours(pid))
+
+def numa_node(bus: str, sysfs: Path = SYSFS) -> int:
+    """The NUMA node that a PCI device hangs on. Raises LookupError where the kernel does not know."""
+    path = sysfs / bus / "numa_node"
+    try:
+        node = int(path.read_text())
+    except (OSError, ValueError) as error:
+        raise LookupError(f"{path}: {getattr(error, 'strerror', error)}") from None
+    if node < 0:
+        raise LookupError(f"the kernel does not know the NUMA node of {bus}")
+    return node
 
 
 class _Answers:
-    """Answers by key, and why the others are missing."""
+    """One round of questions to a GPU: answers by key, and why the others are missing."""
 
-    def __init__(self, refusal: type[Exception]):
-        self._refusal = refusal
+    def __init__(self, nvml: Any, handle: Any):
+        self._nvml, self._handle = nvml, handle
         self.values: dict[str, Any] = {}
         self.absent: dict[str, str] = {}
+        self.lost = ""
 
     def ask(self, key: str, query: Callable[[], Any]) -> None:
+        self.ask_each((key,), lambda: (query(),))
+
+    def ask_each(self, keys: Sequence[str], query: Callable[[], Iterable[Any]]) -> None:
+        """One query that answers several keys. A GPU that is lost is not asked again: each call might hang."""
+        if self.lost:
+            self.absent |= dict.fromkeys(keys, self.lost)
+            return
         try:
-            self.values[key] = query()
-        except (self._refusal, LookupError) as error:
-            self.absent[key] = str(error)
+            self.values |= zip(keys, query(), strict=True)
+        except (self._nvml.NVMLError, LookupError) as error:
+            self.absent |= dict.fromkeys(keys, str(error))
+            if getattr(error, "value", None) == self._nvml.NVML_ERROR_GPU_IS_LOST:
+                self.lost = str(error)
+
+    def ask_fields(self, fields: Mapping[int, tuple[str, float | None]]) -> None:
+        keys = [key for key, _ in fields.values()]
+        self.ask_each(keys, lambda: self._nvml.nvmlDeviceGetFieldValues(self._handle, list(fields)))
+        # an old driver refuses a single field, not the call, so each answer has its own status
+        for key, scale in fields.values():
+            if key in self.values:
+                self.ask(key, partial(self._scaled, self.values.pop(key), scale))
+
+    def ask_clocks(self) -> None:
+        nvml, handle = self._nvml, self._handle
+        self.ask("sm_clock_hz", lambda: nvml.nvmlDeviceGetClockInfo(handle, _SM) * 1e6)
+        self.ask("memory_clock_hz", lambda: nvml.nvmlDeviceGetClockInfo(handle, _MEMORY) * 1e6)
+        self.ask("temperature_c", lambda: float(_newest(nvml, "TemperatureV", "Temperature")(handle, _CORE)))
+        reasons = _newest(nvml, "CurrentClocksEventReasons", "CurrentClocksThrottleReasons")
+        self.ask("events", lambda: events(reasons(handle)))
+
+    def _scaled(self, value: Any, scale: float | None) -> float:
+        if value.nvmlReturn:
+            raise self._nvml.NVMLError(value.nvmlReturn)
+        if value.valueType >= len(_VALUES):
+            raise LookupError(f"field {value.fieldId} is of type {value.valueType}, which this version does not know")
+        raw = getattr(value.value, _VALUES[value.valueType])
+        return raw / scale if scale else raw
 
     def found(self) -> dict[str, Any]:
-        return self.values | ({"absent": self.absent} if self.absent else {})
+        lost = {"lost": self.lost} if self.lost else {}
+        return self.values | lost | ({"absent": self.absent} if self.absent else {})
 
 
-def judge(before: Mapping[str, Any], after: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
-    """Whether what ran for `elapsed` seconds between two readings of counters() counts: (validity, reasons).
+def _newest(nvml: Any, name: str, older: str) -> Callable[..., Any]:
+    """nvmlDeviceGet`name`, and where that fails `older`, the only one that older drivers know."""
 
-    "invalid" when the GPU slowed down for heat or by its power brake for over 1 % of the time, when another process
-    computed on it, or when memory errors that ECC cannot correct came up. A power cap only leaves a reason in words.
-    Counters that either reading lacks judge nothing.
-    """
-    reasons = []
-    for key, cause in INVALIDATING.items():
-        share = _grown(before, after, key) / elapsed if elapsed > 0 else 0.0
-        if share > SHARE:
-            reasons.append(f"{cause} for {min(share, 1):.0%} of the time")
-    others = sorted({*before.get("other_processes", ()), *after.get("other_processes", ())})
-    if others:
-        reasons.append(f"other processes computed on this GPU: {', '.join(map(str, others))}")
-    if (errors := _grown(before, after, "ecc_double_bit")) > 0:
-        reasons.append(f"{errors:.0f} uncorrectable memory errors")
-    validity = "invalid" if reasons else "valid"
-    share = _grown(before, after, "throttled_power_cap_s") / elapsed if elapsed > 0 else 0.0
-    if share > SHARE:
-        reasons.append(f"clocks held by the power limit for {min(share, 1):.0%} of the time")
-    return validity, tuple(reasons)
+    def query(*arguments: Any) -> Any:
+        try:
+            return getattr(nvml, f"nvmlDeviceGet{name}")(*arguments)
+        except nvml.NVMLError:
+            # what the older one says of a GPU that the newer cannot read is no better: keep the first reason
+            with suppress(nvml.NVMLError, AttributeError):
+                return getattr(nvml, f"nvmlDeviceGet{older}")(*arguments)
+            raise
+
+    return query
 
 
-def _grown(before: Mapping[str, Any], after: Mapping[str, Any], key: str) -> float:
-    return after[key] - before[key] if key in before and key in after else 0.0
+def _cuda(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _remapped(nvml: Any, handle: Any) -> tuple[int, int, bool, bool]:
+    correctable, uncorrectable, pending, failed = nvml.nvmlDeviceGetRemappedRows(handle)
+    return correctable, uncorrectable, bool(pending), bool(failed)
+
+
+def _pci_bus(nvml: Any, handle: Any) -> str:
+    """The address as the kernel spells it: NVML's domain has eight digits, sysfs' has four."""
+    domain, _, rest = nvml.nvmlDeviceGetPciInfo_v3(handle).busId.partition(":")
+    return f"{int(domain, 16):04x}:{rest}".lower()
+
+
+def _links(nvml: Any, handle: Any) -> tuple[int, int]:
+    """NVLinks that are up, and that there are."""
+    up = []
+    for link in range(nvml.NVML_NVLINK_MAX_LINKS):
+        try:
+            up.append(bool(nvml.nvmlDeviceGetNvLinkState(handle, link)))
+        except (nvml.NVMLError_NotSupported, nvml.NVMLError_InvalidArgument):
+            break
+    return sum(up), len(up)
+
+
+def _others(nvml: Any, handle: Any) -> list[int]:
+    """Process ids that compute on this GPU and are not of this run's process group."""
+    pids = [process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)]
+    if pids and os.getpid() not in pids:
+        # A container may see the host's ids, and MPS one server for all clients: which is ours cannot be told
+        raise LookupError(f"{len(pids)} compute processes are listed, and this one is not among them by its own id")
+    return sorted(pid for pid in pids if not _ours(pid))
 
 
 def _ours(pid: int) -> bool:

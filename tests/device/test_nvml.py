@@ -1,119 +1,96 @@
-"""Telemetry read from a driver that is faked at its C symbols, and the verdicts drawn from it."""
+"""Telemetry read through pynvml from a driver that is faked at its C symbols."""
 
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+import threading
+import time
+from contextlib import ExitStack, contextmanager
 
+import pynvml
 import pytest
 
 from bench.device import nvml
+from bench.device.events import EVENTS, events
+from tests.device.fake_nvml import (
+    HW_THERMAL,
+    MEAN_POWER,
+    MIG_UUID,
+    NO_PERMISSION,
+    NOT_SUPPORTED,
+    OK,
+    PROFILES,
+    UUID,
+    FakeNvml,
+    healthy,
+    installed,
+    lost,
+)
 
-pynvml = pytest.importorskip("pynvml")
-
-UUID = "GPU-00000000-1111-2222-3333-444444444444"
-OK, NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND, TOO_SMALL = 0, 3, 4, 6, 7
-ULONGLONG, UINT = 3, 1
-
-
-class FakeNvml:
-    """libnvidia-ml.so as far as it is asked: symbols are attributes, results go through ctypes' byref."""
-
-    def __init__(self, fields=None, processes=(), refuse=(), driver=b"580.159.03"):
-        healthy = {186: 412_000, 185: 400_000, 190: 700_000, 83: 5_000_000, 4: 0}
-        healthy |= {74: 0, 76: 0, 269: 0, 270: 0, 271: 0}
-        self.fields = healthy | (fields or {})
-        self.processes, self.driver = processes, driver
-        for name in refuse:
-            setattr(self, name, lambda *_: NO_PERMISSION)
-
-    def nvmlInitWithFlags(self, flags):
-        return OK
-
-    def nvmlShutdown(self):
-        return OK
-
-    def nvmlDeviceGetHandleByUUID(self, uuid, device):
-        return OK if uuid.value == UUID.encode() else NOT_FOUND
-
-    def nvmlDeviceGetName(self, device, buffer, size):
-        buffer.value = b"NVIDIA H200"
-        return OK
-
-    def nvmlDeviceGetUUID(self, device, buffer, size):
-        buffer.value = UUID.encode()
-        return OK
-
-    def nvmlSystemGetDriverVersion(self, buffer, size):
-        buffer.value = self.driver
-        return OK
-
-    def nvmlDeviceGetClockInfo(self, device, kind, clock):
-        clock._obj.value = 1755 if getattr(kind, "value", kind) == 1 else 3201
-        return OK
-
-    def nvmlDeviceGetMaxClockInfo(self, device, kind, clock):
-        clock._obj.value = 1980 if getattr(kind, "value", kind) == 1 else 3201
-        return OK
-
-    def nvmlDeviceGetMigMode(self, device, current, pending):
-        current._obj.value = pending._obj.value = 0
-        return OK
-
-    def nvmlDeviceGetTemperatureV(self, device, temperature):
-        temperature._obj.temperature = 61
-        return OK
-
-    def nvmlDeviceGetComputeRunningProcesses_v3(self, device, count, infos):
-        if infos is None:
-            count._obj.value = len(self.processes)
-            return TOO_SMALL if self.processes else OK
-        count._obj.value = len(self.processes)
-        for info, pid in zip(infos, self.processes, strict=False):
-            info.pid = pid
-        return OK
-
-    def nvmlDeviceGetFieldValues(self, device, count, values):
-        for value in values._obj:
-            raw = self.fields.get(value.fieldId)
-            value.nvmlReturn = NOT_SUPPORTED if raw is None else OK
-            if raw is not None and value.fieldId in (185, 186, 190):
-                value.valueType, value.value.uiVal = UINT, raw
-            elif raw is not None:
-                value.valueType, value.value.ullVal = ULONGLONG, raw
-        return OK
+IDENTITY = {
+    *("name", "uuid", "driver", "cuda_driver", "sm_clock_max_hz", "memory_clock_max_hz", "memory_bus_bits"),
+    *("power_limit_w", "power_limit_default_w", "power_limit_max_w", "mig", "ecc", "compute_mode", "persistence"),
+    *("pcie_generation_max", "pcie_width_max", "nvlinks", "nvlinks_total", "remapped_rows_correctable"),
+    *("remapped_rows_uncorrectable", "remap_pending", "remap_failed", "pci_bus", "numa_node"),
+}
+COUNTERS = {
+    *("at_s", "sm_clock_hz", "memory_clock_hz", "temperature_c", "memory_temperature_c", "other_processes"),
+    *("power_w", "power_mean_w", "power_limit_w", "energy_j", "throttled_power_cap_s", "throttled_sync_boost_s"),
+    *("throttled_sw_thermal_s", "throttled_hw_thermal_s", "throttled_power_brake_s", "ecc_double_bit"),
+    *("ecc_single_bit", "events", "pcie_generation", "pcie_width", "nvlinks", "remap_pending", "remap_failed"),
+}
 
 
 @pytest.fixture
-def driver(monkeypatch):
-    """Puts a fake library under pynvml, which fetches its symbols by name and remembers them."""
+def driver():
+    """Installs a fake driver until the test ends and returns the Monitor of its GPU."""
+    with ExitStack() as stack:
 
-    def install(**how):
-        fake = FakeNvml(**how)
-        monkeypatch.setattr(pynvml, "nvmlLib", fake)
-        pynvml._nvmlGetFunctionPointer_cache.clear()
-        return fake
+        def monitor(fake, **how):
+            stack.enter_context(installed(fake))
+            return nvml.Monitor(fake.uuid, clock=fake.monotonic, **how)
 
-    yield install
-    pynvml._nvmlGetFunctionPointer_cache.clear()
+        yield monitor
 
 
-def test_a_healthy_gpu_is_read_in_si_units(driver):
-    driver(processes=(os.getpid(),))
-    monitor = nvml.Monitor(UUID)
-    assert monitor.identity() == {
+def test_a_healthy_gpu_is_known_in_si_units(driver, tmp_path):
+    (tmp_path / "0000:19:00.0").mkdir()
+    (tmp_path / "0000:19:00.0/numa_node").write_text("1\n")
+    assert driver(healthy(), sysfs=tmp_path).identity() == {
         "name": "NVIDIA H200",
         "uuid": UUID,
         "driver": "580.159.03",
+        "cuda_driver": "13.0",
         "sm_clock_max_hz": 1.98e9,
         "memory_clock_max_hz": 3.201e9,
-        "mig": False,
+        "memory_bus_bits": 6144,
         "power_limit_w": 700.0,
+        "power_limit_default_w": 700.0,
+        "power_limit_max_w": 700.0,
+        "mig": False,
+        "ecc": True,
+        "compute_mode": "default",
+        "persistence": True,
+        "pcie_generation_max": 5,
+        "pcie_width_max": 16,
+        "nvlinks": 18,
+        "nvlinks_total": 18,
+        "remapped_rows_correctable": 0,
+        "remapped_rows_uncorrectable": 0,
+        "remap_pending": False,
+        "remap_failed": False,
+        "pci_bus": "0000:19:00.0",
+        "numa_node": 1,
     }
-    assert monitor.counters() == {
+
+
+def test_a_healthy_gpu_is_read_in_si_units(driver):
+    assert driver(healthy()).counters() == {
+        "at_s": 0.0,
         "sm_clock_hz": 1.755e9,
         "memory_clock_hz": 3.201e9,
         "temperature_c": 61.0,
+        "memory_temperature_c": 70.0,
         "other_processes": [],
         "power_w": 412.0,
         "power_mean_w": 400.0,
@@ -125,38 +102,130 @@ def test_a_healthy_gpu_is_read_in_si_units(driver):
         "throttled_hw_thermal_s": 0.0,
         "throttled_power_brake_s": 0.0,
         "ecc_double_bit": 0,
+        "ecc_single_bit": 0,
+        "events": [],
+        "pcie_generation": 5,
+        "pcie_width": 16,
+        "nvlinks": 18,
+        "remap_pending": False,
+        "remap_failed": False,
     }
 
 
-def read_twice(fake, changes, **before):
-    monitor = nvml.Monitor(UUID)
-    first = monitor.counters()
-    fake.fields |= changes
-    for name, value in before.items():
-        setattr(fake, name, value)
-    return first, monitor.counters()
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_key_is_an_answer_or_a_reason(driver, profile):
+    monitor = driver(PROFILES[profile]())
+    for reading, keys in ((monitor.identity(), IDENTITY), (monitor.counters(), COUNTERS)):
+        absent = reading.pop("absent", {})
+        reading.pop("lost", None)
+        assert reading.keys() | absent.keys() == keys
+        assert not reading.keys() & absent.keys()
+        assert all(absent.values())
+
+
+def test_energy_and_throttling_move_with_time(driver):
+    fake = PROFILES["throttled"]()
+    monitor = driver(fake)
+    before = monitor.counters()
+    fake.advance(2.0, power_w=650.0)
+    after = monitor.counters()
+    assert (after["energy_j"] - before["energy_j"]) / (after["at_s"] - before["at_s"]) == 650.0
+    assert after["throttled_hw_thermal_s"] - before["throttled_hw_thermal_s"] == 0.5
+    assert after["power_w"] == 650.0
+    assert after["events"] == ["hardware slowdown", "hardware thermal slowdown"]
+
+
+def test_events_are_the_bits_of_the_header():
+    named = {
+        "GpuIdle": "idle",
+        "ApplicationsClocksSetting": "application clocks",
+        "SwPowerCap": "software power cap",
+        "HwSlowdown": "hardware slowdown",
+        "SyncBoost": "sync boost",
+        "SwThermalSlowdown": "software thermal slowdown",
+        "HwThermalSlowdown": "hardware thermal slowdown",
+        "HwPowerBrakeSlowdown": "hardware power brake",
+        "DisplayClockSetting": "display clocks",
+    }
+    bits = {getattr(pynvml, f"nvmlClocksEventReason{name}"): word for name, word in named.items()}
+    assert bits | {0x200: "board limit", 0x400: "reliability"} == EVENTS
+
+
+def test_events_are_told_together():
+    assert events(0x8 | 0x4 | 1 << 40) == ["hardware slowdown", "software power cap"]
+    assert events(0) == []
+
+
+def test_a_mig_slice_is_known_by_its_own_handle(driver):
+    monitor = driver(PROFILES["mig"]())
+    identity = monitor.identity()
+    assert (identity["name"], identity["uuid"], identity["mig"]) == ("NVIDIA H200 MIG 1g.18gb", MIG_UUID, True)
+    assert identity["absent"]["power_limit_w"] == "Not Supported"
+    assert monitor.counters()["absent"]["throttled_hw_thermal_s"] == "Not Supported"
+
+
+def test_what_is_forbidden_has_its_reason(driver):
+    monitor = driver(PROFILES["no_permission"]())
+    reasons = {**monitor.identity()["absent"], **monitor.counters()["absent"]}
+    assert set(reasons.values()) == {"Insufficient Permissions"}
+    assert reasons.keys() == (IDENTITY | COUNTERS) - {"driver", "cuda_driver", "at_s"}
+
+
+def test_a_gpu_that_is_lost_is_not_asked_again(driver):
+    fake = healthy()
+    monitor = driver(fake)
+    assert "lost" not in monitor.counters()
+    fake.calls_left = 3
+    counters = monitor.counters()
+    assert counters["lost"] == "GPU is lost"
+    assert counters["power_w"] == 412.0, "what was read before it fell"
+    assert counters["absent"]["other_processes"] == "GPU is lost"
+    # the call that found out, and one that asked the older way
+    assert fake.calls_left >= -2
+
+
+def test_a_field_alone_can_say_that_the_gpu_is_lost(driver):
+    fake = healthy()
+    monitor = driver(fake)
+
+    def values(device, count, values):
+        for value in values._obj:
+            value.nvmlReturn = pynvml.NVML_ERROR_GPU_IS_LOST
+        return OK
+
+    fake.nvmlDeviceGetFieldValues = values
+    assert monitor.counters()["lost"] == "GPU is lost"
+
+
+def test_compute_mode_in_words(driver):
+    assert driver(PROFILES["exclusive"]()).identity()["compute_mode"] == "exclusive process"
+
+
+@pytest.mark.parametrize(("links", "found"), [((), (0, 0)), ((1, 0, 1, 0), (2, 4)), ((1,) * 18, (18, 18))])
+def test_nvlinks_are_counted_until_there_are_no_more(driver, links, found):
+    monitor = driver(FakeNvml(links=links))
+    identity, counters = monitor.identity(), monitor.counters()
+    assert (identity["nvlinks"], identity["nvlinks_total"], counters["nvlinks"]) == (*found, found[0])
+    assert "nvlinks" not in identity["absent"]
 
 
 @pytest.mark.parametrize(
-    ("field", "words"),
-    [(270, "hardware thermal slowdown"), (271, "hardware power brake"), (269, "software thermal slowdown")],
+    ("text", "reason"), [("-1\n", "does not know"), ("none", "invalid literal"), (None, "No such")]
 )
-def test_a_throttled_gpu_is_invalid(driver, field, words):
-    before, after = read_twice(driver(), {field: 500_000_000})
-    assert nvml.judge(before, after, 2.0) == ("invalid", (f"{words} for 25% of the time",))
-    # up to a hundredth of the time is noise
-    assert nvml.judge(before, after, 50.0) == ("valid", ())
+def test_an_unknown_numa_node_is_a_reason(driver, tmp_path, text, reason):
+    (tmp_path / "0000:19:00.0").mkdir()
+    if text:
+        (tmp_path / "0000:19:00.0/numa_node").write_text(text)
+    identity = driver(healthy(), sysfs=tmp_path).identity()
+    assert reason in identity["absent"]["numa_node"]
+    assert "numa_node" not in identity
 
 
-def test_a_power_cap_is_words_only(driver):
-    before, after = read_twice(driver(), {74: 1_800_000_000})
-    assert nvml.judge(before, after, 2.0) == ("valid", ("clocks held by the power limit for 90% of the time",))
-
-
-def test_memory_errors_are_invalid(driver):
-    before, after = read_twice(driver(fields={4: 1}), {4: 3})
-    assert nvml.judge(before, before, 1.0) == ("valid", ())
-    assert nvml.judge(before, after, 1.0) == ("invalid", ("2 uncorrectable memory errors",))
+@pytest.mark.parametrize(
+    ("bus", "address"), [("00000000:C1:00.0", "0000:c1:00.0"), ("00010001:0A:00.0", "10001:0a:00.0")]
+)
+def test_a_pci_address_is_spelled_as_the_kernel_does(driver, bus, address):
+    assert driver(FakeNvml(bus=bus)).identity()["pci_bus"] == address
 
 
 @contextmanager
@@ -169,71 +238,84 @@ def process(**how):
         child.communicate(b"\n")
 
 
-def test_another_compute_process_is_invalid(driver):
+def test_another_compute_process_is_foreign(driver):
     with process(start_new_session=True) as pid:
-        before, after = read_twice(driver(processes=(os.getpid(),)), {}, processes=(os.getpid(), pid))
-    assert nvml.judge(before, after, 1.0) == ("invalid", (f"other processes computed on this GPU: {pid}",))
+        assert driver(FakeNvml(processes=(os.getpid(), pid))).counters()["other_processes"] == [pid]
 
 
 def test_a_process_of_this_run_is_not_foreign(driver):
     with process() as pid:
-        driver(processes=(os.getpid(), pid))
-        assert nvml.Monitor(UUID).counters()["other_processes"] == []
+        assert driver(FakeNvml(processes=(os.getpid(), pid))).counters()["other_processes"] == []
 
 
 def test_ids_of_another_namespace_accuse_nobody(driver):
-    driver(processes=(4_000_000,))
-    counters = nvml.Monitor(UUID).counters()
+    counters = driver(FakeNvml(processes=(4_000_000,))).counters()
     assert "other_processes" not in counters
     assert "1 compute processes" in counters["absent"]["other_processes"]
 
 
 def test_a_refusal_is_a_reason_and_the_rest_is_read(driver):
-    refused = ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetTemperatureV", "nvmlDeviceGetMigMode")
-    driver(refuse=refused, fields={270: None, 185: None})
-    monitor = nvml.Monitor(UUID)
+    fake = healthy()
+    fake.refused = dict.fromkeys(("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetMigMode"), NO_PERMISSION)
+    fake.refused["nvmlDeviceGetTemperatureV"] = NOT_SUPPORTED
+    fake.fields |= {HW_THERMAL: None, MEAN_POWER: None}
+    monitor = driver(fake)
     counters = monitor.counters()
     assert counters["power_w"] == 412.0
     assert counters["absent"] == {
-        "temperature_c": "Function Not Found",  # the older call, which this driver lacks
+        "temperature_c": "Not Supported",
         "other_processes": "Insufficient Permissions",
         "power_mean_w": "Not Supported",
         "throttled_hw_thermal_s": "Not Supported",
     }
-    assert monitor.identity()["absent"] == {"mig": "Insufficient Permissions"}
-    assert nvml.judge(counters, counters, 1.0) == ("valid", ())
+    assert monitor.identity()["absent"]["mig"] == "Insufficient Permissions"
 
 
 def test_an_older_driver_is_asked_the_older_way(driver):
-    fake = driver(refuse=("nvmlDeviceGetTemperatureV",))
+    fake = healthy()
+    missing = pynvml.NVML_ERROR_FUNCTION_NOT_FOUND
+    fake.refused = {"nvmlDeviceGetTemperatureV": missing, "nvmlDeviceGetCurrentClocksEventReasons": missing}
 
-    def temperature(device, sensor, value):
-        value._obj.value = 48
-        return OK
+    def answer(number):
+        def write(*arguments):
+            arguments[-1]._obj.value = number
+            return OK
 
-    fake.nvmlDeviceGetTemperature = temperature
-    assert nvml.Monitor(UUID).counters()["temperature_c"] == 48.0
+        return write
+
+    fake.nvmlDeviceGetTemperature = answer(48)
+    fake.nvmlDeviceGetCurrentClocksThrottleReasons = answer(0x20)
+    counters = driver(fake).counters()
+    assert counters["temperature_c"] == 48.0
+    assert counters["events"] == ["software thermal slowdown"]
 
 
 def test_a_call_that_fails_as_a_whole_leaves_every_field_absent(driver):
-    driver(refuse=("nvmlDeviceGetFieldValues",))
-    counters = nvml.Monitor(UUID).counters()
+    fake = healthy()
+    fake.refused = {"nvmlDeviceGetFieldValues": NO_PERMISSION}
+    counters = driver(fake).counters()
     assert set(counters["absent"]) == {key for key, _ in nvml.FIELDS.values()}
     assert counters["sm_clock_hz"] == 1.755e9
 
 
-def test_an_unknown_gpu_and_a_missing_driver_are_reasons(driver, monkeypatch):
-    driver()
-    monitor = nvml.Monitor("GPU-other")
-    assert "GPU-other" in monitor.counters()["absent"]["nvml"]
+def test_a_value_of_an_unknown_type_is_a_reason(driver):
+    fake = healthy()
 
-    def refuse(flags):
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+    def values(device, count, values):
+        for value in values._obj:
+            value.nvmlReturn, value.valueType = OK, 9
+        return OK
 
-    monkeypatch.setattr(pynvml, "nvmlInitWithFlags", refuse)
-    for reading in (nvml.Monitor(UUID).counters(), nvml.Monitor(UUID).identity()):
-        assert "no NVIDIA driver answers" in reading["absent"]["nvml"]
-        assert nvml.judge(reading, reading, 1.0) == ("valid", ())
+    fake.nvmlDeviceGetFieldValues = values
+    assert "type 9" in driver(fake).counters()["absent"]["energy_j"]
+
+
+def test_an_unknown_gpu_and_a_missing_driver_are_reasons():
+    with installed(healthy()):
+        assert "GPU-other" in nvml.Monitor("GPU-other").counters()["absent"]["nvml"]
+    with installed(FakeNvml(refused={"nvmlInitWithFlags": pynvml.NVML_ERROR_DRIVER_NOT_LOADED})):
+        for reading in (nvml.Monitor(UUID).counters(), nvml.Monitor(UUID).identity()):
+            assert reading == {"absent": {"nvml": "no NVIDIA driver answers: Driver Not Loaded"}}
 
 
 def test_a_missing_pynvml_is_a_reason(monkeypatch):
@@ -242,7 +324,104 @@ def test_a_missing_pynvml_is_a_reason(monkeypatch):
 
 
 def test_a_closed_monitor_says_so(driver):
-    driver()
-    monitor = nvml.Monitor(UUID)
+    monitor = driver(healthy())
     monitor.close()
     assert monitor.counters() == {"absent": {"nvml": "closed"}}
+
+
+def test_a_fake_leaves_no_trace():
+    library, symbols = pynvml.nvmlLib, dict(pynvml._nvmlGetFunctionPointer_cache)
+    with installed(healthy()):
+        assert nvml.Monitor(UUID).identity()["name"] == "NVIDIA H200"
+        assert pynvml._nvmlGetFunctionPointer_cache != symbols
+    assert pynvml.nvmlLib is library
+    assert pynvml._nvmlGetFunctionPointer_cache == symbols
+
+
+def polling():
+    return [thread for thread in threading.enumerate() if thread.name == "nvml"]
+
+
+def wait(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_what_happens_meanwhile_is_watched(driver):
+    fake = healthy()
+    monitor = driver(fake)
+    with monitor.watch(interval=0.001) as readings:
+        wait(lambda: readings)
+        fake.sm_clock_mhz, fake.events = 1410, 0x4
+        fake.advance(1.0, power_w=700.0)
+        # one reading may have begun before the change
+        seen = len(readings)
+        wait(lambda: len(readings) > seen + 1)
+    assert not polling()
+    assert readings[0] == {
+        "at_s": 0.0,
+        "sm_clock_hz": 1.755e9,
+        "memory_clock_hz": 3.201e9,
+        "power_w": 412.0,
+        "temperature_c": 61.0,
+        "events": [],
+    }
+    condensed = nvml.summary(readings)
+    assert condensed["n"] == len(readings)
+    assert condensed["sm_clock_hz"][::2] == [1.41e9, 1.755e9]
+    assert condensed["power_w"][0] == 412.0 < condensed["power_w"][1] < condensed["power_w"][2] == 700.0
+    assert condensed["memory_clock_hz"] == [3.201e9] * 3
+    assert condensed["events"] == ["software power cap"]
+
+
+def test_a_short_block_has_one_reading(driver):
+    monitor = driver(healthy())
+    with monitor.watch(interval=60) as readings:
+        begun = time.monotonic()
+    assert len(readings) == 1
+    assert time.monotonic() - begun < 10
+
+
+def test_watching_ends_with_a_failing_block(driver):
+    def fail():
+        with monitor.watch(interval=0.001):
+            assert polling()
+            raise ZeroDivisionError
+
+    monitor = driver(healthy())
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not polling()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_refusals_stay_inside_the_watching_thread(driver):
+    with driver(PROFILES["no_permission"]()).watch(interval=0.001) as readings:
+        wait(lambda: len(readings) > 2)
+    assert nvml.summary(readings) == {"n": len(readings)}
+
+
+def test_watching_ends_when_the_gpu_is_lost(driver):
+    with driver(lost(calls=12)).watch(interval=0.001) as readings:
+        wait(lambda: not polling())
+    # a reading takes five calls, and one of the twelve found the GPU
+    assert len(readings) == 2
+
+
+def test_without_a_driver_nothing_is_watched():
+    with nvml.Monitor("GPU-none").watch() as readings:
+        assert not polling()
+    assert readings == []
+    assert nvml.summary(readings) == {"n": 0}
+
+
+def test_a_summary_leaves_out_what_no_reading_has():
+    readings = [{"power_w": 100.0, "events": ["idle"]}, {"power_w": 400.0, "events": []}, {"temperature_c": 60.0}]
+    assert nvml.summary(readings) == {
+        "n": 3,
+        "power_w": [100.0, 250.0, 400.0],
+        "temperature_c": [60.0, 60.0, 60.0],
+        "events": ["idle"],
+    }
