@@ -21,6 +21,7 @@ OK, REGRESSED, USAGE, INCONCLUSIVE, CRASHED, NOTHING, INTERRUPTED = 0, 1, 2, 3, 
 _EPILOG = """\
 exit codes: 0 ok, 1 confirmed regression or hardware defect, 2 usage, 3 inconclusive or invalid, 4 crashed,
 5 nothing to run, 130 interrupted. Examples:
+  python -m bench doctor                                 is this machine fit to be measured?
   python -m bench all                                    measure this machine, write Run and report
   python -m bench run --probes bandwidth,peak --budget quick
   python -m bench all --device sim:h200-sxm,gpus=8,dram@3=0.9
@@ -138,6 +139,15 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("run", type=Path, metavar="RUN")
     fit.add_argument("--json", action="store_true", help="as JSON on stdout")
     fit.set_defaults(function=_fit)
+
+    doctor = verbs.add_parser("doctor", help="what is here, what would be measured, what to fix first")
+    doctor.add_argument("--device", default="auto", help="as in all")
+    doctor.add_argument("--budget", default="standard", choices=("quick", "standard", "soak"), help="as in all")
+    doctor.add_argument(
+        "--out", type=Path, default=Path("results"), metavar="DIR", help="folder of Run files (results)"
+    )
+    doctor.add_argument("--json", action="store_true", help="as JSON on stdout")
+    doctor.set_defaults(function=_doctor)
 
     listing = verbs.add_parser("list", help="probes, devices of this machine, simulated products")
     listing.set_defaults(function=_list)
@@ -276,20 +286,26 @@ def _facts(fit: Any) -> dict[str, Any]:
 def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget: Any, people: Any) -> int:
     from bench import units
     from bench.session import plans
-    from bench.workers import opened
+    from bench.workers import compiled, opened
 
-    infos = opened(devices)
+    answers = opened(devices)
+    infos, costs = [answer.info for answer in answers], dict(answers[0].costs)
+    if made := compiled(devices[0], probes, budget):
+        costs[f"compiling {made.kernels} kernels"] = made.seconds
     rows = plans(infos[0], probes, budget)
     if options.json:
         found = [{"probe": r.probe.name, "cases": r.cases, "skipped": r.skipped, "estimate_s": r.seconds} for r in rows]
-        print(json.dumps({"devices": [info.id for info in infos], "budget": budget.name, "probes": found}, indent=2))
+        plan = {"devices": [info.id for info in infos], "budget": budget.name, "costs_s": costs, "probes": found}
+        print(json.dumps(plan, indent=2))
         return OK
     people.print(f"{', '.join(info.id for info in infos)}: {infos[0].name}, budget {budget.name}", markup=False)
     for row in rows:
         skipped = f", {row.skipped} skipped" if row.skipped else ""
-        people.print(
-            f"  {row.probe.name:<10} {row.cases} cases{skipped}, about {units.seconds(row.seconds)}", markup=False
-        )
+        about = f", about {units.seconds(row.seconds)}" if row.seconds else ""
+        people.print(f"  {row.probe.name:<10} {row.cases} cases{skipped}{about}", markup=False)
+    if costs:
+        spent = ", ".join(f"{name} {units.seconds(seconds, 2)}" for name, seconds in costs.items())
+        people.print(f"  before the first case: {spent} (just now; what is compiled is kept)", markup=False)
     people.print(f"about {units.seconds(sum(row.seconds for row in rows))} in all; nothing was measured", markup=False)
     return OK
 
@@ -322,6 +338,12 @@ def _fit(options: argparse.Namespace) -> int:
     else:
         console(stderr=False).print(run_table(run, fits))
     return _verdict("complete", fits)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from bench import doctor
+
+    return doctor.run(options.device, options.budget, options.json, options.out)
 
 
 def _list(options: argparse.Namespace) -> int:
