@@ -2,19 +2,23 @@
 
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
 from bench.device import (
+    Device,
     DeviceError,
+    Unsupported,
     cpu,  # noqa: F401 - asks which cores there are, before torch loads and binds this thread to one of them
     open_device,
 )
 from bench.measure import Budget
-from bench.probes import probes
+from bench.probes import Probe, probes
 from bench.schema import Measurement
-from bench.session import Task, lost, session
+from bench.session import Task, kernels, lost, session
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,14 @@ class Started:
 
     record: Measurement
     patience: float
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """How many kernels a Run needs and how long they took to be there (seconds); kept ones take next to none."""
+
+    kernels: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -43,18 +55,26 @@ class Place:
 def live(pipe: Connection | None, place: Place, budget: Budget, seed: int) -> None:
     """The whole life of a measuring process. Only rank 0 has a pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    begun = time.perf_counter()
     try:
+        with suppress(ImportError):  # who opens the device says what is missing
+            import torch  # noqa: F401
+        imported = time.perf_counter()
         if place.meeting:
             _join(place)
         device = open_device(place.name, seed + place.rank, place.rank, place.world, place.ranks)
         if place.algorithms:
             device.info = replace(device.info, algorithms=place.algorithms)
         if pipe:
-            pipe.send(("opened", device.info))
+            costs = {"importing torch": imported - begun, "opening the device": time.perf_counter() - imported}
+            pipe.send(("opened", (device.info, costs)))
         while True:
             # every rank runs the same generators over the same info, or their searches would diverge
             names, history = device.agree(pipe.recv() if pipe else None)
             mine = [probes()[name] for name in names]
+            if history is None:
+                pipe.send(("compiled", _compiled(device, mine, budget)))
+                continue
             for measurement in session(device, mine, budget, seed, history, _announcer(pipe, device.info.id)):
                 if pipe:
                     pipe.send(("measured", measurement))
@@ -75,6 +95,16 @@ def live(pipe: Connection | None, place: Place, budget: Budget, seed: int) -> No
                 )
             )
         os._exit(70)  # a poisoned context may hang in its own clean-up
+
+
+def _compiled(device: Device, chosen: Sequence[Probe], budget: Budget) -> Compiled:
+    """Makes everything ready that a Run of these probes would compile."""
+    needed = kernels(device.info, chosen, budget)
+    begun = time.perf_counter()
+    for kernel in needed:
+        with suppress(Unsupported, DeviceError):  # the Run says so against the case
+            device.load(kernel)
+    return Compiled(len(needed), time.perf_counter() - begun)
 
 
 def _announcer(pipe: Connection | None, device: str) -> Callable[[Task], None]:

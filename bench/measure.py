@@ -6,10 +6,11 @@ One call is one repetition of one case. Raw seconds are kept in order; nothing i
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, TypeVar
 
-from bench.device import CheckFailed, Device, DeviceError, OutOfMemory, Unsupported
-from bench.schema import Case, Measurement, Setup
+from bench.device import CheckFailed, Device, DeviceError, OutOfMemory, Sample, Unsupported
+from bench.schema import SUSTAINED, Case, Measurement, Setup
 from bench.stats import median_half_width
 from bench.store import utc_now
 
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 # The median's 95 % interval that ends sampling early, as a share of the median (nvbench stops at 0.5 % too).
 PRECISION = 0.005
+# Two neighbouring quarters of a settling time whose clocks differ by less count as settled.
+SETTLED = 0.01
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class Budget:
     launch: a single launch predicted to take longer is skipped. rounds: repetitions of headline cases; the first
     one chooses winners, so an interval over five needs six. density: every how many-th point of a sweep is kept.
     memory: share of the device's memory that one ordinary case may take. total: no ordinary case starts after it.
+
+    Where the clock falls under lasting load, every roof is also stated in the sustained regime: settle seconds of the
+    case before it counts (preheat before the first of all), sustained seconds that count, in sustained_rounds rounds.
     """
 
     name: str
@@ -40,6 +46,10 @@ class Budget:
     sample: float = 1e-3
     min_samples: int = 20
     max_samples: int = 50
+    preheat: float = 0.0
+    settle: float = 0.0
+    sustained: float = 0.0
+    sustained_rounds: int = 0
 
     def thin(self, points: Sequence[T]) -> list[T]:
         """Every density-th point of a sweep, counted from its last, which is always kept; and the first."""
@@ -49,13 +59,50 @@ class Budget:
 
 BUDGETS = {
     "quick": Budget("quick", case=0.03, headline=0.06, launch=0.15, rounds=4, density=3, memory=1 / 64, total=25),
-    "standard": Budget("standard", case=0.08, headline=0.12, launch=0.5, rounds=6, density=1, memory=1 / 16, total=100),
-    "soak": Budget("soak", case=0.5, headline=2.0, launch=5.0, rounds=11, density=1, memory=1 / 2, total=3600),
+    "standard": Budget(
+        "standard",
+        case=0.08,
+        headline=0.12,
+        launch=0.5,
+        rounds=6,
+        density=1,
+        memory=1 / 16,
+        total=100,
+        preheat=8,
+        settle=0.6,
+        sustained=1.0,
+        sustained_rounds=3,
+    ),
+    "soak": Budget(
+        "soak",
+        case=0.5,
+        headline=2.0,
+        launch=5.0,
+        rounds=11,
+        density=1,
+        memory=1 / 2,
+        total=3600,
+        preheat=30,
+        settle=3.0,
+        sustained=5.0,
+        sustained_rounds=6,
+    ),
 }
 
 
-def measure(device: Device, probe: str, version: int, case: Case, budget: Budget, repetition: int = 0) -> Measurement:
-    """One repetition. What cannot be measured comes back as a skip or as invalid, with its reason."""
+def measure(
+    device: Device,
+    probe: str,
+    version: int,
+    case: Case,
+    budget: Budget,
+    repetition: int = 0,
+    settle: float = 0.0,
+) -> Measurement:
+    """One repetition. What cannot be measured comes back as a skip or as invalid, with its reason.
+
+    settle: seconds of load before a case of the sustained regime counts.
+    """
     frame: dict[str, Any] = {
         "probe": probe,
         "version": version,
@@ -89,7 +136,7 @@ def measure(device: Device, probe: str, version: int, case: Case, budget: Budget
             return Measurement(**frame | problem, elapsed=time.perf_counter() - started)
     frame["notes"] = dict(ready[0].notes)
     sampled: dict[str, Any] = {}
-    problem = _problem(device, lambda: sampled.update(_sampled(device, case, ready[0].launches, budget)))
+    problem = _problem(device, lambda: sampled.update(_sampled(device, case, ready[0].launches, budget, settle)))
     return Measurement(**frame | (problem or sampled), elapsed=time.perf_counter() - started)
 
 
@@ -127,30 +174,50 @@ def _first(device: Device, problem: dict[str, Any] | None) -> dict[str, Any] | N
     return None
 
 
-def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget) -> dict[str, Any]:
+def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget, settle: float) -> dict[str, Any]:
     """The samples of a prepared case and their judgement, as fields of its record."""
-    share = budget.headline if case.repeated else budget.case
+    lasting = case.regime == SUSTAINED
+    share = budget.sustained if lasting else budget.headline if case.repeated else budget.case
     once = _warm(device, case, launches, share)
-    count = device.agree(1 if case.samples else max(1, min(round(budget.sample / once), 100_000)))
+    # under lasting load the gaps between samples would cool it: longer ones have fewer
+    length = 20 * budget.sample if lasting else budget.sample
+    count = device.agree(1 if case.samples else max(1, min(round(length / once), 100_000)))
     least = max(case.samples, budget.min_samples)
     most = max(case.samples, budget.max_samples)
-    before = device.telemetry()
     seconds: list[float] = []
     clocks: list[float | None] = []
-    made, doubts = 0, set()
-    begun, wall = device.now(), time.perf_counter()
+    doubts: set[str] = set()
+    made = launched = 0
     # ranks agree on each decision, which costs more than a small collective: they decide once in a block
     block = max(1, least // 10) if device.world > 1 else 1
-    while not (reason := device.agree(_stop(seconds, least, most, device.now() - begun, share, bool(case.samples)))):
-        for _ in range(block):
-            sample = device.time(case, launches, count)
-            seconds.append(sample.seconds)
-            clocks.append(sample.clock_hz)
-            made = max(made, sample.count or count)
-            doubts |= {sample.doubt} - {""}
-    spent = time.perf_counter() - wall
-    after = device.telemetry()
-    validity, reasons = device.judge(before, after, spent)
+
+    def timed() -> Sample:
+        nonlocal launched
+        sample = device.time(case, launches, count)
+        launched += sample.count or count
+        return sample
+
+    def stop(spent: float) -> str:
+        if lasting:
+            return f"{budget.sustained:g} s of lasting load" if seconds and spent >= share else ""
+        return _stop(seconds, least, most, spent, share, bool(case.samples))
+
+    begun = device.now()
+    with device.watch() as during:
+        before = device.telemetry()
+        if lasting:
+            doubts |= {_settled(device, timed, settle)} - {""}
+        counted = device.now()
+        while not (reason := device.agree(stop(device.now() - counted))):
+            for _ in range(block):
+                sample = timed()
+                seconds.append(sample.seconds)
+                clocks.append(sample.clock_hz)
+                made = max(made, sample.count or count)
+                doubts |= {sample.doubt} - {""}
+        after = device.telemetry()
+    telemetry = {"before": before, "after": after, "during": during}
+    validity, reasons = device.judge(telemetry, device.now() - begun)
     if doubts and validity == "valid":
         validity = "suspect"
     reasons = (*reasons, *sorted(doubts))
@@ -160,6 +227,7 @@ def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget) -> 
         judged = device.gather((validity, reasons))
         validity = next(word for word in ("invalid", "suspect", "valid") if any(word == each for each, _ in judged))
         reasons = tuple(f"rank {rank}: {reason}" for rank, (_, found) in enumerate(judged) for reason in found)
+    found = {name: counters for name, counters in telemetry.items() if counters}
     return {
         "seconds": tuple(seconds),
         "launches": made,
@@ -167,8 +235,27 @@ def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget) -> 
         "stop_reason": reason,
         "validity": validity,
         "reasons": reasons,
-        "telemetry": {name: counters for name, counters in (("before", before), ("after", after)) if counters},
+        "telemetry": found | ({"launched": launched} if found else {}),
     }
+
+
+def _settled(device: Device, timed: Callable[[], Sample], least: float) -> str:
+    """Keeps the load up until the clock stands still, at least so long and at most four times; "" or that it moved.
+
+    Judged by the SM clock, by the rate of the launches where there is none.
+    """
+    begun, before = device.now(), 0.0
+    while True:
+        opened, levels = device.now(), []
+        while not levels or device.now() - opened < least / 4:
+            sample = timed()
+            levels.append(sample.clock_hz or 1 / sample.seconds)
+        level, spent = median(levels), device.now() - begun
+        if spent >= least and before and abs(level / before - 1) < SETTLED:
+            return ""
+        if spent >= 4 * least:
+            return f"the clock had not settled after {spent:.1f} s of load"
+        before = level
 
 
 def _warm(device: Device, case: Case, launches: Sequence, share: float) -> float:

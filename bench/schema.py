@@ -11,13 +11,16 @@ from typing import Any
 from bench.work import Work
 
 SCHEMA = "ridgepoint.run"
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 
 # Repetition 0 belongs to the first pass over the probes, 1 to a search's winner within that pass; from here on rounds.
 FIRST_ROUND = 2
 
 # A case is (probe, version, params); the params are plain values, in the order the probe gave them.
 Key = tuple[str, int, tuple[tuple[str, Any], ...]]
+# The regime after the clock has settled under load; a repetition is numbered within its regime.
+SUSTAINED = "sustained"
+Turn = tuple[Key, bool, int]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,28 @@ class Cache:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TensorLoop:
+    """A loop of one tensor instruction on tiles that stay in registers or shared memory: C[m, n] += A[m, k] B[k, n].
+
+    source, function: its body in kernels/SOURCE.cu. instruction: as its vendor writes it. A tile is `threads` threads'
+    own, and the device holds `tiles` of them at once; out is the dtype of C; shared: bytes of shared memory per block.
+    saturates: whether it is the full rate path of its chip, so that it may claim the roof.
+    """
+
+    source: str
+    function: str
+    instruction: str
+    m: int
+    n: int
+    k: int
+    threads: int
+    tiles: int
+    out: str = "float32"
+    shared: int = 0
+    saturates: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
     """What probes may know of a device. They never ask which backend it is.
 
@@ -37,6 +62,12 @@ class DeviceInfo:
     can multiply. loops: vector dtype -> accumulators that saturate its FMA pipes. stores: kinds of store that differ
     on this device, the roof's own first. algorithms: all-reduce algorithms to run, of which "ring" saturates `link`.
     ranks: processes that can talk to one another. facts: anything worth printing (driver, compiler, assumptions).
+
+    What only some devices have, empty elsewhere. sms: multiprocessors. tensor_loops: dtype -> loops of a tensor
+    instruction, the roof's own first; lacking: why a dtype that it multiplies has none. tuning: kernel -> preprocessor
+    name -> values to search over, the default first. ladders: dtypes of the FMA ladder. onchip: channel -> bytes
+    per multiprocessor of memory that only it can reach. host_memory: kinds of host memory to copy from and to.
+    launches: ways to launch. attention: backends of SDPA. regime: "steady" where no other follows, else "burst".
     """
 
     id: str
@@ -54,6 +85,15 @@ class DeviceInfo:
     regime: str = "burst"
     simulated: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
+    sms: int = 0
+    tensor_loops: Mapping[str, tuple[TensorLoop, ...]] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    tuning: Mapping[str, Mapping[str, tuple[int | str, ...]]] = field(default_factory=dict)
+    ladders: tuple[str, ...] = ("float32",)
+    onchip: Mapping[str, int] = field(default_factory=dict)
+    host_memory: tuple[str, ...] = ()
+    launches: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ()
 
     @property
     def last_level(self) -> int:
@@ -101,6 +141,8 @@ class Case:
     never left out for lack of time: what is left would claim the roof. cache: "cold" (the launches rotate
     through more than four last-level caches) or "hot". samples: at least so many, one launch each (the tail of small
     collectives). family: cases that predict each other's time, by default those of one probe. skip: why it is left out.
+    timing: "" keeps the host out of the time; where the host is the question, "synchronous" waits for each launch by
+    the host's clock, "back to back" queues them freely, "graph" replays them as one.
     """
 
     params: Mapping[str, Any]
@@ -114,6 +156,7 @@ class Case:
     skip: str = ""
     samples: int = 0
     family: str = ""
+    timing: str = ""
 
     @property
     def repeated(self) -> bool:
@@ -156,6 +199,11 @@ class Measurement:
     @property
     def key(self) -> Key:
         return case_key(self.probe, self.version, self.params)
+
+    @property
+    def turn(self) -> Turn:
+        """Which of the case's repetitions this is, within a Run."""
+        return self.key, self.regime == SUSTAINED, self.repetition
 
     @property
     def median(self) -> float:

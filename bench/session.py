@@ -1,19 +1,23 @@
 """Probes x device -> a stream of measurements: first every probe in order, then the headline cases again in rounds.
 
 The first round chooses winners (a search's best shape, an envelope's best mix); later rounds repeat every case that
-claims a roof, shuffled, with fresh buffers, and state what the winners are worth.
+claims a roof, shuffled, with fresh buffers, and state what the winners are worth. Last, on a device whose clock falls
+under lasting load, the winners once more in the sustained regime, in a fixed order.
 """
 
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bench import units
-from bench.device import Device
+from bench.device import Device, Kernel, Unsupported
+from bench.device.blank import Blank
 from bench.measure import Budget, measure
 from bench.probes import Probe, describe
-from bench.schema import FIRST_ROUND, Case, DeviceInfo, Key, Measurement, case_key
+from bench.roofline import METHODS
+from bench.schema import FIRST_ROUND, SUSTAINED, Case, DeviceInfo, Key, Measurement, Turn, case_key
 from bench.store import utc_now
 
 
@@ -35,7 +39,7 @@ class Task:
 PATIENCE = 60.0
 
 # What is known of a case before it runs: done (its seconds) or lost (a crash took the process that ran it).
-History = Mapping[tuple[Key, int], float | None]
+History = Mapping[Turn, float | None]
 
 
 def session(
@@ -53,6 +57,7 @@ def session(
     """
     history = history or {}
     repeated: dict[Key, tuple[Probe, Case]] = {}
+    best: dict[str, tuple[float, Probe, Case]] = {}
     deadline = time.perf_counter() + budget.total
     guide = _Guide(budget)
     for index, probe in enumerate(probes):
@@ -74,8 +79,8 @@ def session(
                 if ordinary and device.agree(time.perf_counter() > until):
                     case = replace(case, skip=f"the probe's share of the {budget.name} budget was spent before it")
                 task = Task(probe, case, repetition, guide.patience(probe, case))
-                if (key, repetition) in history:
-                    seconds = history[key, repetition]
+                if (key, False, repetition) in history:
+                    seconds = history[key, False, repetition]
                 else:
                     announce(task)
                     measurement = measure(device, probe.name, probe.version, case, budget, repetition)
@@ -86,6 +91,9 @@ def session(
                     guide.learn(probe, case, seconds)
                     if case.repeated:
                         repeated[key] = (probe, case)
+                    rate = (case.work.flops if "." in case.saturates else case.work.bytes) / seconds
+                    if case.saturates and rate > best.get(case.saturates, (0.0,))[0]:
+                        best[case.saturates] = (rate, probe, case)
                 case = cases.send(seconds)
         except StopIteration:
             pass
@@ -96,10 +104,38 @@ def session(
         for key, (probe, case) in order:
             # round numbers are shared by all cases, so that ratios pair what was measured together
             repetition = FIRST_ROUND + index - 1
-            if (key, repetition) in history:
+            if (key, False, repetition) in history:
                 continue
             announce(Task(probe, case, repetition, guide.patience(probe, case)))
             yield measure(device, probe.name, probe.version, case, budget, repetition)
+    if device.info.regime == "steady" or not budget.sustained_rounds:
+        return
+    lasting = [(probe, replace(case, regime=SUSTAINED)) for probe, case in _lasting(device.info, best)]
+    settle = budget.preheat
+    for index in range(budget.sustained_rounds):
+        for probe, case in lasting:
+            repetition = FIRST_ROUND + index
+            if (case_key(probe.name, probe.version, case.params), True, repetition) in history:
+                continue
+            patience = guide.patience(probe, case) + 10 * (settle + budget.sustained)
+            announce(Task(probe, case, repetition, patience))
+            yield measure(device, probe.name, probe.version, case, budget, repetition, settle)
+            settle = budget.settle
+
+
+def _lasting(info: DeviceInfo, best: Mapping[str, tuple[float, Probe, Case]]) -> list[tuple[Probe, Case]]:
+    """What is measured again under lasting load: the winner of each roof of this device, the headline's first.
+
+    One method per quantity, the one that states it, and no links: no power limit slows them.
+    """
+    own = {"dram", *info.onchip, *(cache.name for cache in info.caches)}
+    stated = [key for key in best if key in own or ("." in key and key == _stating(key, best))]
+    return [best[key][1:] for key in sorted(stated, key=lambda key: key != info.headline)]
+
+
+def _stating(key: str, best: Mapping[str, tuple[float, Probe, Case]]) -> str:
+    quantity, unit = key.rsplit(".", 1)[0], key.split(".", 1)[0]
+    return next(found for method in METHODS[unit] if (found := f"{quantity}.{method}") in best)
 
 
 class _Guide:
@@ -151,6 +187,17 @@ def _kind(probe: Probe, case: Case) -> tuple[str, str]:
     return case.family or probe.name, case.work.compute or case.work.channel
 
 
+def kernels(info: DeviceInfo, probes: Sequence[Probe], budget: Budget) -> list[Kernel]:
+    """The device code that a Run would compile, found by preparing its cases where nothing has memory."""
+    blank = Blank(replace(info, simulated=True))
+    for probe in probes:
+        for case in describe(info, probe, budget):
+            if not case.skip:
+                with suppress(Unsupported):
+                    case.prepare(blank)
+    return blank.kernels
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a probe is about to do on a device: its cases, how many are skipped at once, and an estimate in seconds."""
@@ -176,6 +223,9 @@ def plans(info: DeviceInfo, probes: Sequence[Probe], budget: Budget) -> list[Pla
         seconds = sum(budget.case + _CASE_COST for case in kept if not case.repeated)
         seconds += sum((budget.headline + _CASE_COST) * budget.rounds for case in kept if case.repeated)
         seconds += sum(_TAIL_COST for case in kept if case.samples) + (_GROUP_COST if probe.together and kept else 0.0)
+        if info.regime != "steady":
+            roofs = {case.saturates.rsplit(".", 1)[0] for case in kept if case.saturates}
+            seconds += len(roofs) * budget.sustained_rounds * (1.5 * budget.settle + budget.sustained + _CASE_COST)
         found.append(Plan(probe, len(cases), len(cases) - len(kept), seconds))
     return found
 

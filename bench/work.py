@@ -72,6 +72,12 @@ def fma_loop(accumulators: int, steps: int, dtype: str) -> Work:
     return Work(2.0 * accumulators * steps, "vector", dtype, bytes=2.0 * accumulators * ITEMSIZE[dtype])
 
 
+def tile_loop(m: int, n: int, k: int, tiles: int, steps: int, dtype: str, out: str) -> Work:
+    """`tiles` tiles C[m, n] += A[m, k] B[k, n], `steps` times each; A and B are read and C is written once."""
+    moved = tiles * ((m * k + k * n) * ITEMSIZE[dtype] + m * n * ITEMSIZE[out])
+    return Work(2.0 * m * n * k * tiles * steps, "tensor", dtype, bytes=float(moved))
+
+
 def ladder(elements: int, fmas: int, dtype: str = "float32") -> Work:
     """Read an element, do `fmas` FMAs on it, write it: intensity = fmas / itemsize FLOP/B."""
     return Work(2.0 * elements * fmas, "vector", dtype, bytes=2.0 * elements * ITEMSIZE[dtype])

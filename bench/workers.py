@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from bench import units
-from bench.child import Place, Started, live
+from bench.child import Compiled, Place, Started, live
 from bench.device import DeviceError, cpu
 from bench.measure import BUDGETS, Budget
 from bench.probes import Probe
@@ -31,9 +31,10 @@ _MAX_CRASHES = 8
 
 @dataclass(frozen=True)
 class Opened:
-    """A device answered."""
+    """A device answered. costs: seconds that this took, by what took them."""
 
     info: DeviceInfo
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,30 @@ def _names(chosen: Sequence[Probe], info: DeviceInfo, alone: bool) -> list[str]:
     return [p.name for p in chosen if p.alone == alone and (not p.together or info.ranks < 2)]
 
 
-def opened(devices: Sequence[str]) -> list[DeviceInfo]:
+def opened(devices: Sequence[str]) -> list[Opened]:
     """What a Run on these devices would see, without measuring. Raises DeviceError where one does not answer."""
     found = []
     for event in run(devices, [], BUDGETS["quick"], 0):
         if isinstance(event, Failed):
             raise DeviceError(f"{event.device}: {event.reason}")
         if isinstance(event, Opened):
-            found.append(event.info)
+            found.append(event)
     return found
+
+
+def compiled(device: str, chosen: Sequence[Probe], budget: Budget) -> Compiled | None:
+    """Compiles what a Run on a device would need, and keeps it; None where nothing is compiled or none can be."""
+    if device.startswith("sim:"):
+        return None
+    group = _alone(device, 1, budget, 0)
+    with _ended([group]):
+        if any(isinstance(event, Failed) for event in _opened([group])):
+            return None
+        with suppress(OSError, EOFError):
+            group.pipe.send(([p.name for p in chosen if not p.together], None))
+            kind, value = group.pipe.recv() if group.pipe.poll(_OPENING) else ("", None)
+            return value if kind == "compiled" else None
+    return None
 
 
 def _simulated(text: str, chosen: Sequence[Probe], budget: Budget, seed: int) -> Iterator[Event]:
@@ -219,6 +235,7 @@ def _pinning(name: str) -> dict[str, str]:
 
 def _opened(groups: Sequence[_Group]) -> Iterator[Event]:
     """Starts the groups and waits for each to answer."""
+    begun = time.monotonic()
     for group in groups:
         group.start()
     for group in groups:
@@ -227,8 +244,9 @@ def _opened(groups: Sequence[_Group]) -> Iterator[Event]:
         except EOFError:
             kind, value = "failed", group.cause()
         if kind == "opened":
-            group.info = value
-            yield Opened(value)
+            group.info, costs = value
+            started = time.monotonic() - begun - sum(costs.values())
+            yield Opened(group.info, {"starting its process": max(started, 0.0)} | costs)
         else:
             group.end()
             yield Failed(group.device, value)
@@ -256,7 +274,7 @@ def _watch(groups: Sequence[_Group], choose: Callable[[DeviceInfo], list[str]]) 
             elif kind == "measured":
                 group.task = None
                 value = replace(value, devices=group.peers)
-                group.history[value.key, value.repetition] = value.median if value.seconds else None
+                group.history[value.turn] = value.median if value.seconds else None
                 yield Measured(value)
             elif kind == "broken":
                 yield from _crashed(group, value, choose, active)
@@ -281,7 +299,7 @@ def _crashed(group: _Group, cause: str, choose: Callable, active: list[_Group]) 
     group.end()
     if task:
         record = replace(task.record, reasons=(cause,), devices=group.peers)
-        group.history[record.key, record.repetition] = None
+        group.history[record.turn] = None
         yield Measured(record)
     if group.crashes >= _MAX_CRASHES or not task:
         active.remove(group)

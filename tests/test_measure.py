@@ -36,8 +36,11 @@ class Planted:
     def now(self):
         return self._clock
 
-    def judge(self, before, after, elapsed):
+    def judge(self, telemetry, elapsed):
         return "suspect", ("planted",)
+
+    def telemetry(self):
+        return {"at_s": self._clock}
 
     def __getattr__(self, name):
         return getattr(self._device, name)
@@ -155,6 +158,52 @@ def test_three_samples_outvote_a_stall():
 def test_a_sample_in_doubt_makes_the_case_suspect():
     device = Planted([1e-4])
     device.time = lambda case, launches, count: Sample(1e-4, None, 7, "the stream ran dry")
-    device.judge = lambda before, after, elapsed: ("valid", ())
+    device.judge = lambda telemetry, elapsed: ("valid", ())
     found = measure(device, "p", 1, case(), replace(QUICK, max_samples=20))
     assert (found.validity, found.reasons, found.launches) == ("suspect", ("the stream ran dry",), 7)
+
+
+LASTING = replace(QUICK, settle=0.4, sustained=0.5)
+
+
+def sustained(times, settle=0.4):
+    device = Planted(times)
+    return device, measure(device, "p", 1, case(regime="sustained"), LASTING, 2, settle)
+
+
+def test_a_sustained_case_settles_before_it_counts():
+    """Half a second of counted load in samples of 20 ms, behind at least the settling time."""
+    device, found = sustained([1e-4])
+    assert found.regime == "sustained"
+    assert len(found.seconds) == 25
+    assert found.launches == 200
+    assert found.stop_reason == "0.5 s of lasting load"
+    assert device.now() >= 0.9
+    # the energy counter is read around all of it
+    launched = found.telemetry["launched"]
+    assert launched * 1e-4 == pytest.approx(found.telemetry["after"]["at_s"] - found.telemetry["before"]["at_s"])
+
+
+def test_what_comes_before_the_clock_has_settled_does_not_count():
+    """A clock that falls for 0.8 s: no sample of that time is kept."""
+
+    class Falling(Planted):
+        def time(self, case, launches, count):
+            self._times = [1e-4 * (1 + min(self._clock, 0.8))]
+            sample = super().time(case, launches, count)
+            return Sample(sample.seconds, 2e9 / (1 + min(self._clock, 0.8)))
+
+    found = measure(Falling([1e-4]), "p", 1, case(regime="sustained"), LASTING, 2, 0.4)
+    assert min(found.seconds) == pytest.approx(1.8e-4)
+    assert found.validity == "suspect"  # as Planted judges everything; no word about the clock
+    assert not any("settled" in reason for reason in found.reasons)
+
+
+def test_a_clock_that_never_settles_is_a_doubt():
+    class Wandering(Planted):
+        def time(self, case, launches, count):
+            sample = super().time(case, launches, count)
+            return Sample(sample.seconds, 1e9 * (1 + self._clock))
+
+    found = measure(Wandering([1e-4]), "p", 1, case(regime="sustained"), LASTING, 2, 0.4)
+    assert any("the clock had not settled after 1.6 s" in reason for reason in found.reasons)

@@ -80,7 +80,7 @@ def test_history_replays_what_an_earlier_process_did():
 
     whole = run()
     for cut in (0, 1, 40, len(whole) - 5):
-        done = {(m.key, m.repetition): m.median if m.seconds else None for m in whole[:cut]}
+        done = {m.turn: m.median if m.seconds else None for m in whole[:cut]}
         assert [(m.key, m.repetition) for m in run(done)] == [(m.key, m.repetition) for m in whole[cut:]]
 
 
@@ -116,3 +116,32 @@ def test_a_working_set_is_under_the_roof_of_the_cache_that_serves_part_of_it():
         info.level(size) for size in (1, 128 << 10, (128 << 10) + 1, 4 << 20, (4 << 20) + 1, 128 << 20, (128 << 20) + 1)
     ]
     assert found == ["l1", "l1", "l2", "l2", "l3", "l3", "dram"]
+
+
+def test_the_sustained_regime_comes_last_the_headline_first_and_unshuffled():
+    device = open_simulated("sim:h200-sxm")[0]
+    found = list(session(device, select(["bandwidth", "onchip", "peak"]), BUDGETS["standard"]))
+    regimes = [m.regime for m in found]
+    assert regimes == sorted(regimes)  # "burst" before "sustained"
+    lasting = [m for m in found if m.regime == "sustained"]
+    rounds = [[m.saturates for m in lasting if m.repetition == r] for r in sorted({m.repetition for m in lasting})]
+    assert len(rounds) == BUDGETS["standard"].sustained_rounds
+    assert all(each == rounds[0] for each in rounds)
+    assert rounds[0][0] == "tensor.bfloat16.library"
+    assert {"dram", "shared", "vector.float32.loop", "tensor.float8_e4m3.fast_accum.library"} <= set(rounds[0])
+    assert not {"tensor.bfloat16.loop", "vector.float32.library"} & set(rounds[0])
+
+
+def test_a_restart_within_the_sustained_regime_goes_on_there():
+    device = open_simulated("sim:h200-sxm")[0]
+    whole = list(session(device, select(["peak"]), BUDGETS["standard"]))
+    done = {m.turn: m.median for m in whole[:-3]}
+    again = list(session(open_simulated("sim:h200-sxm")[0], select(["peak"]), BUDGETS["standard"], history=done))
+    assert [m.turn for m in again] == [m.turn for m in whole[-3:]]
+
+
+def test_a_steady_device_has_no_sustained_regime():
+    device = open_simulated("sim:h200-sxm")[0]
+    device.info = replace(device.info, regime="steady")
+    found = session(device, select(["peak"]), BUDGETS["standard"])
+    assert not [m for m in found if m.regime == "sustained"]

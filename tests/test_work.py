@@ -27,6 +27,12 @@ EXCEPTIONS = {
         lambda p: 2 * (p["ranks"] - 1) / p["ranks"],
         "a ring sends 2 (n-1)/n of the array over the link, whatever its buffer's size",
     ),
+    ("hostcopy", "bytes"): (
+        lambda p: 0.5 if p["bytes"] > 8 else 0.0,
+        "the link carries the payload once, though it is read on one side and written on the other; a waited copy of"
+        " a few bytes claims no rate",
+    ),
+    ("latency", "bytes"): (lambda p: 0.0, "a chase touches one line at a time: a latency, no rate"),
 }
 # Scalars (a sum, a scale factor) are too small to be declared.
 SLACK = 64
@@ -64,6 +70,8 @@ class Elementwise(TorchDispatchMode):
 def tensors(value) -> list[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         return [value]
+    if isinstance(value, functools.partial):
+        return tensors(value.args)
     if isinstance(value, (tuple, list)):
         return [t for item in value for t in tensors(item)]
     return [t for item in value.values() for t in tensors(item)] if isinstance(value, dict) else []
@@ -112,7 +120,15 @@ def _twin_flops(kernel: Kernel, arguments: tuple, params) -> tuple[float, int]:
             kernel.twin(*given)
         return counter.flops
 
+    if kernel.name in ("chase", "empty"):
+        return 0, 1  # they do no arithmetic
     repeats = arguments[kernel.elements + 1]
+    if kernel.name in ("mma", "wgmma"):
+        with FlopCounterMode(display=False) as counter:
+            kernel.twin(*arguments)
+        return counter.get_total_flops() * repeats, 1
+    if kernel.name == "onchip":
+        return tensors(arguments)[0].numel() * repeats, repeats
     if kernel.name == "stream":
         # a twin makes one pass; the sum of `read` is scaled by the passes, which is no flop per element
         elements = tensors(arguments)[0].numel()

@@ -40,3 +40,15 @@ def datasheet(info: DeviceInfo) -> Roofline | None:
     if family is None or "clock_hz" not in info.facts:
         return None
     return family.roofline(int(info.facts["cores"]), float(info.facts["clock_hz"]))
+
+
+def at_clock(info: DeviceInfo, key: str, clock_hz: float | None) -> float | None:
+    """FLOP/s or B/s that the datasheet's machine would reach at the SM clock that was seen; None for what no SM clock
+    drives (DRAM, links), or where clock or datasheet is unknown.
+    """
+    if not (info.sku and clock_hz):
+        return None
+    try:
+        return theory.product(info.sku).at_clock(key, clock_hz)
+    except theory.UnknownProduct:
+        return None

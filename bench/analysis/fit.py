@@ -15,11 +15,11 @@ from scipy.special import stdtrit
 
 from bench.analysis.summary import Summary, counting, summaries
 from bench.roofline import Roof, Roofline
-from bench.schema import FIRST_ROUND, DeviceInfo, Run
+from bench.schema import FIRST_ROUND, SUSTAINED, DeviceInfo, Run
 from bench.stats import Estimate, estimate
 
 # A fitted Roofline that is cached beside its Run belongs to this version of the fit.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,55 @@ class Knee:
 
 
 @dataclass(frozen=True)
+class Energy:
+    """What a roof costs under lasting load, the GPU's idle power included: J per flop of a compute roof, J per byte.
+
+    watts: the mean power that the driver's energy counter gives over the same time.
+    """
+
+    key: str
+    joules: Estimate
+    watts: float
+
+
+@dataclass(frozen=True)
+class Sustained:
+    """The same roofs after the clock has settled under load, fitted for themselves, and what they cost."""
+
+    roofline: Roofline
+    roofs: Mapping[str, RoofFit]
+    ridges: tuple[Ridge, ...]
+    energy: Mapping[str, Energy]
+
+    @property
+    def headline(self) -> Ridge | None:
+        return next((ridge for ridge in self.ridges if ridge.headline), None)
+
+
+@dataclass(frozen=True)
 class Fit:
-    """One device of a Run, understood. missing: roof key -> why no valid measurement supports it."""
+    """One device of a Run, understood. missing: roof key -> why no valid measurement supports it.
+
+    knees: by the ladder's dtype. sustained: None where every regime is the same, or none was measured.
+    """
 
     info: DeviceInfo
     roofline: Roofline
     roofs: Mapping[str, RoofFit]
     missing: Mapping[str, str]
     ridges: tuple[Ridge, ...]
-    knee: Knee | None
+    knees: Mapping[str, Knee]
     cases: tuple[Summary, ...]
+    sustained: "Sustained | None" = None
 
     @property
     def headline(self) -> Ridge | None:
         return next((ridge for ridge in self.ridges if ridge.headline), None)
+
+    @property
+    def knee(self) -> Knee | None:
+        """The float32 ladder's, which every device climbs."""
+        return self.knees.get("float32")
 
     def above(self, case: Summary) -> bool:
         """Whether a case beats its roofs beyond their intervals: a formula, a warm cache or an under-measured roof.
@@ -101,8 +136,21 @@ def fit(run: Run) -> tuple[Fit, ...]:
     return tuple(_fit(info, tuple(row for row in rows if row.device == info.id)) for info in run.environment.devices)
 
 
-def _fit(info: DeviceInfo, cases: tuple[Summary, ...]) -> Fit:
+def _fit(info: DeviceInfo, rows: tuple[Summary, ...]) -> Fit:
+    cases = tuple(row for row in rows if row.regime != SUSTAINED)
     overhead = _overhead(cases)
+    roofs, missing = _roofs(info, cases, overhead)
+    roofline = Roofline(info.id, tuple(fitted.roof for fitted in roofs.values()), overhead)
+    knees = {}
+    for dtype in dict.fromkeys(_ladder(case) for case in cases if case.probe == "intensity"):
+        if knee := _knee([case for case in cases if case.probe == "intensity" and _ladder(case) == dtype], overhead):
+            knees[dtype] = knee
+    lasting = tuple(row for row in rows if row.regime == SUSTAINED)
+    return Fit(info, roofline, roofs, missing, _ridges(info, roofs), knees, rows, _sustained(info, lasting, overhead))
+
+
+def _roofs(info: DeviceInfo, cases: Sequence[Summary], overhead: float) -> tuple[dict[str, RoofFit], dict[str, str]]:
+    """(roofs by key, why others are missing)."""
     roofs, missing = {}, {}
     for key in dict.fromkeys(case.saturates for case in cases if case.saturates):
         claims = [case for case in cases if case.saturates == key]
@@ -111,8 +159,30 @@ def _fit(info: DeviceInfo, cases: tuple[Summary, ...]) -> Fit:
             roofs[key] = _roof(key, sound, overhead, info.facts.get("caution", ""))
         else:
             missing[key] = next((c for case in claims for c in (case.skip, *case.causes) if c), "not measured")
-    roofline = Roofline(info.id, tuple(fitted.roof for fitted in roofs.values()), overhead)
-    return Fit(info, roofline, roofs, missing, _ridges(info, roofs), _knee(cases, overhead), cases)
+    return roofs, missing
+
+
+def _sustained(info: DeviceInfo, cases: Sequence[Summary], overhead: float) -> Sustained | None:
+    roofs, _ = _roofs(info, cases, overhead)
+    if not roofs:
+        return None
+    energy = {key: cost for key, fitted in roofs.items() if (cost := _energy(fitted))}
+    roofline = Roofline(f"{info.id} sustained", tuple(fitted.roof for fitted in roofs.values()), overhead)
+    return Sustained(roofline, roofs, _ridges(info, roofs), energy)
+
+
+def _energy(fitted: RoofFit) -> Energy | None:
+    case, joules = fitted.winner, fitted.winner.joules
+    amount = case.work.flops if fitted.roof.is_compute else case.work.bytes
+    if joules is None or not amount:
+        return None
+    each = Estimate(joules.value / amount, joules.low / amount, joules.high / amount, joules.n)
+    return Energy(fitted.roof.key, each, joules.value / case.seconds.value)
+
+
+def _ladder(case: Summary) -> str:
+    # its first version climbed float32 only, and did not say so
+    return case.params.get("dtype", "float32")
 
 
 def _overhead(cases: Sequence[Summary]) -> float:
@@ -216,8 +286,8 @@ def _ridges(info: DeviceInfo, roofs: Mapping[str, RoofFit]) -> tuple[Ridge, ...]
 
 
 def _knee(cases: Sequence[Summary], overhead: float) -> Knee | None:
-    """A smooth minimum fitted to each repetition of the ladder; the interval is over the repetitions."""
-    rungs = [case for case in cases if case.probe == "intensity" and case.seconds]
+    """A smooth minimum fitted to each repetition of one ladder; the interval is over the repetitions."""
+    rungs = [case for case in cases if case.seconds]
     repetitions = set.intersection(*(set(counting(case.medians)) for case in rungs)) if rungs else set()
     fits = []
     for repetition in sorted(repetitions):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.schema import FIRST_ROUND, Measurement
+from bench.schema import FIRST_ROUND, SUSTAINED, Measurement
 from bench.stats import Estimate, estimate
 from bench.work import Work
 
@@ -15,6 +15,8 @@ class Summary:
 
     medians: repetition -> median seconds of the sound ones. samples: all seconds of the last repetition (the tail of a
     collective). validity: the worst of what counts; causes: why, or why there is nothing. lost: unsound rounds.
+    joules: energy per launch over the repetitions that count, where the device counts it and the load lasted.
+    telemetry: of each repetition that counts, in order.
     """
 
     device: str
@@ -34,6 +36,8 @@ class Summary:
     skip: str
     notes: Mapping[str, str]
     lost: int = 0
+    joules: Estimate | None = None
+    telemetry: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def flop_rate(self) -> float | None:
@@ -47,10 +51,10 @@ class Summary:
 
 
 def summaries(measurements: Iterable[Measurement]) -> tuple[Summary, ...]:
-    """One Summary per (device, case), in the order of first appearance."""
+    """One Summary per (device, case, regime), in the order of first appearance; burst and steady are one."""
     grouped: dict[Any, list[Measurement]] = {}
     for m in measurements:
-        grouped.setdefault((m.device, m.key), []).append(m)
+        grouped.setdefault((m.device, m.key, m.regime == SUSTAINED), []).append(m)
     return tuple(_summary(group) for group in grouped.values())
 
 
@@ -89,7 +93,25 @@ def _summary(group: list[Measurement]) -> Summary:
         skip=next((m.skip for m in group if m.skip), "") if not sound else "",
         notes=last.notes,
         lost=lost if sound else 0,
+        joules=_joules(counted),
+        telemetry=tuple(m.telemetry for m in counted or group if m.telemetry),
     )
+
+
+def _joules(group: list[Measurement]) -> Estimate | None:
+    """Energy per launch by the driver's counter, whose steps of up to 100 ms need seconds of load between two readings.
+
+    Burst cases are over too soon for it.
+    """
+    found = []
+    for m in group:
+        before, after = m.telemetry.get("before", {}), m.telemetry.get("after", {})
+        launched = m.telemetry.get("launched", 0)
+        if m.regime == SUSTAINED and launched and "energy_j" in before and "energy_j" in after:
+            spent = after["energy_j"] - before["energy_j"]
+            if spent > 0:
+                found.append(spent / launched)
+    return estimate(found) if found else None
 
 
 def _worst(group: list[Measurement]) -> str:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,6 +71,12 @@ class Device(Protocol):
     def empty(self, *shape: int, dtype: str) -> Any:
         """An uninitialised tensor (poisoned where the caller checks it). Raises OutOfMemory."""
 
+    def host(self, *shape: int, dtype: str, memory: str) -> Any:
+        """A tensor in `memory` ("pinned", "pageable") of the host, near the device. Raises OutOfMemory, Unsupported."""
+
+    def duplex(self, one: Callable[[], Any], other: Callable[[], Any]) -> Callable[[], Any]:
+        """A launch that runs two at once and ends with the later. Raises Unsupported."""
+
     def random(self, *shape: int, dtype: str) -> Any:
         """Uniform in [-1, 1] (integers: -128..127) from the Run's seed. Raises OutOfMemory."""
 
@@ -102,8 +109,11 @@ class Device(Protocol):
     def telemetry(self) -> Mapping[str, Any]:
         """Counters now; judge() decides from two of them."""
 
-    def judge(self, before: Mapping[str, Any], after: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
-        """("valid" | "suspect" | "invalid", reasons) for what ran between two telemetries."""
+    def watch(self) -> AbstractContextManager[dict[str, Any]]:
+        """Looks at clock, power and temperature while the block runs; the summary is in the dict when it has ended."""
+
+    def judge(self, telemetry: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
+        """("valid" | "suspect" | "invalid", reasons) for what ran between telemetry["before"] and ["after"]."""
 
     def close(self) -> None: ...
 

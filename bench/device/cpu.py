@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ class CpuDevice:
             ranks=min(4, max(2, threads // 2)),
             regime="steady",
             facts=facts,
+            attention=("flash", "math"),
         )
 
     def _clock(self, family: Any) -> float:
@@ -149,11 +151,19 @@ class CpuDevice:
             return 1
         return min(_MAX_RING, math.ceil(beyond / launch_bytes) + 1)
 
+    def host(self, *shape: int, dtype: str, memory: str) -> Any:
+        raise Unsupported("the host has no link to itself")
+
+    def duplex(self, one: Callable[[], Any], other: Callable[[], Any]) -> Callable[[], Any]:
+        raise Unsupported("the host does one thing at a time")
+
     def load(self, kernel: Kernel) -> Callable[..., None]:
         if self._compiler:
             return cc.function(kernel)
         if kernel.function != kernel.function.removesuffix("_plain"):
             raise Unsupported("torch has one kind of store")
+        if kernel.name == "chase":
+            raise Unsupported("a pointer chase needs a C compiler: torch's own loop would be slower than any memory")
         return _twin(kernel)
 
     def begin(self, case: Case) -> None:
@@ -203,7 +213,11 @@ class CpuDevice:
         counters["steal_s"] = sum(row[7] for row in rows) / _TICK
         return counters
 
-    def judge(self, before: Mapping[str, Any], after: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
+    def watch(self) -> AbstractContextManager[dict[str, Any]]:
+        return nullcontext({})  # a thread that looked would take the time that it looks at
+
+    def judge(self, telemetry: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
+        before, after = telemetry["before"], telemetry["after"]
         if "busy_s" not in before or "busy_s" not in after:
             return "valid", ()
         cores = len(CORES)

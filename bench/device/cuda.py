@@ -10,24 +10,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import theory
-from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, group, nvml, nvrtc
+from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, chips, group, nvml, nvrtc, stack, tensor
 from bench.device.dtypes import torch_dtype
 from bench.device.sources import kernel_source
 from bench.device.stopwatch import Stopwatch
+from bench.device.verdict import judge
 from bench.schema import Cache, Case, DeviceInfo
 
-# Elements per thread of fma.cu's loops: 8 chains, 16-bit types in pairs.
-LOOPS = {"float64": 8, "float32": 8, "float16": 16, "bfloat16": 16}
-# Matmul dtype -> first compute capability with tensor cores for it.
-TENSOR = {"float16": (7, 0), "int8": (7, 5), "bfloat16": (8, 0), "tf32": (8, 0), "float8_e4m3": (8, 9)}
-# Chips whose tensor cores multiply float64 faster than their vector units; elsewhere it runs at a token rate.
-TENSOR_FLOAT64 = ((8, 0), (9, 0), (10, 0))
 # Share of the free memory that a ring of buffers may take, and elements that are converted at a time.
 ROOM = 0.9
 CHUNK = 1 << 26
+# Bytes of shared memory that a block may have without asking (CUDA Programming Guide, compute capabilities).
+_STATIC_SHARED = 48 << 10
+# What of the driver's knowledge stands among the device's facts.
+IDENTITY = ("driver", "cuda_driver", "power_limit_w", "power_limit_default_w", "sm_clock_max_hz", "memory_clock_max_hz")
+IDENTITY += ("ecc", "mig", "compute_mode", "pcie_generation_max", "pcie_width_max", "nvlinks", "numa_node")
 
 
 @dataclass(frozen=True)
@@ -65,28 +66,16 @@ def missing() -> str:
     return "" if torch.cuda.device_count() else "no NVIDIA GPU is visible (see CUDA_VISIBLE_DEVICES)"
 
 
-def units(capability: tuple[int, int]) -> dict[str, str]:
-    """Matmul dtype -> the unit that multiplies it, for the dtypes that a compute capability has hardware for."""
-    float64 = "tensor" if capability in TENSOR_FLOAT64 else "vector"
-    tensor = {dtype: "tensor" for dtype, first in TENSOR.items() if capability >= first}
-    return {"float64": float64, "float32": "vector"} | tensor
-
-
-def loops(capability: tuple[int, int], sms: int, threads_per_sm: int) -> dict[str, int]:
-    """Vector dtype -> accumulators that fill every thread slot of the GPU with fma.cu's chains."""
-    known = [dtype for dtype in LOOPS if dtype != "bfloat16" or capability >= (8, 0)]
-    return {dtype: sms * threads_per_sm * LOOPS[dtype] for dtype in known}
-
-
 def ring(launch_bytes: float, last_level: int, free: float) -> int:
     """Sets of buffers so that four last-level caches of others pass between two uses of one, as memory permits."""
     wanted = math.ceil(4 * last_level / max(launch_bytes, 1)) + 1
     return max(1, min(wanted, int(ROOM * free / max(launch_bytes, 1))))
 
 
-def blocks(kernel: Kernel, elements: int) -> int:
-    """Thread blocks of a launch: one tile of per_thread x threads elements each."""
-    return max(1, min(math.ceil(elements / (kernel.per_thread * kernel.threads)), 2**31 - 1))
+def blocks(kernel: Kernel, elements: int, sms: int) -> int:
+    """Thread blocks of a launch: one tile of per_thread x threads elements each, or so many per SM that walk."""
+    tiles = math.ceil(elements / (kernel.per_thread * kernel.threads))
+    return max(1, min(tiles, kernel.waves * sms or 2**31 - 1, 2**31 - 1))
 
 
 def argument(value: Any) -> Any:
@@ -113,19 +102,24 @@ class CudaDevice:
 
         if index >= torch.cuda.device_count():
             raise DeviceError(f"no GPU cuda:{index}; there are {torch.cuda.device_count()}, numbered from 0")
-        torch.cuda.set_device(index)
         self._torch, self._index, self.rank, self.world = torch, index, rank, world
         self._properties = torch.cuda.get_device_properties(index)
         self._capability = torch.cuda.get_device_capability(index)
-        self._arch = nvrtc.arch(self._capability)
         self._functions: dict[tuple, Any] = {}
         self._watch: Stopwatch | None = None
         gpu = _gpu(index, self._properties)
         self._monitor = nvml.Monitor(gpu.uuid)
         identity = self._monitor.identity()
+        near(identity.get("numa_node"))
+        # libraries are measured even where no kernel can be compiled
+        self._arch, self._uncompiled = _target(self._capability)
         self.info = self._describe(gpu, identity, ranks)
-        self._generator = torch.Generator(device=self._device).manual_seed(seed)
-        self._watch = self._stopwatch(identity.get("sm_clock_max_hz", 2e9))
+        try:
+            torch.cuda.set_device(index)
+            self._generator = torch.Generator(device=self._device).manual_seed(seed)
+            self._watch = self._stopwatch(identity.get("sm_clock_max_hz", 2e9))
+        except RuntimeError as error:
+            raise DeviceError(_refused(self._device, error, identity, self._monitor.counters())) from None
 
     @property
     def _device(self) -> str:
@@ -135,6 +129,8 @@ class CudaDevice:
         from bench.device.cpu import slug
 
         product = theory.match(identity.get("name", gpu.name)) or theory.match(gpu.name)
+        if identity.get("mig") or " MIG " in f"{gpu.name} {identity.get('name', '')}":
+            product = None  # a slice: no datasheet states its share of caches, links and power
         sms, threads = self._properties.multi_processor_count, self._properties.max_threads_per_multi_processor
         return DeviceInfo(
             id=self._device,
@@ -144,11 +140,20 @@ class CudaDevice:
             uuid=gpu.uuid,
             memory_bytes=self._properties.total_memory,
             caches=(Cache("l2", self._properties.L2_cache_size),),
-            units=units(self._capability),
-            loops=loops(self._capability, sms, threads),
+            units=chips.units(self._capability),
+            loops=chips.loops(self._capability, sms, threads),
             algorithms=("ring", "default") if ranks > 1 else (),
             ranks=ranks,
             facts=self._facts(identity),
+            sms=sms,
+            tensor_loops=tensor.loops(self._capability, sms),
+            lacking=tensor.lacking(self._capability),
+            tuning=chips.tuning(self._capability),
+            ladders=chips.LADDERS,
+            onchip=chips.onchip(self._capability),
+            host_memory=chips.HOST_MEMORY,
+            launches=chips.LAUNCHES,
+            attention=chips.BACKENDS,
         )
 
     def _facts(self, identity: Mapping[str, Any]) -> dict[str, str]:
@@ -160,14 +165,17 @@ class CudaDevice:
             "arch": self._arch,
             "sms": str(self._properties.multi_processor_count),
             "cuda": str(torch.version.cuda),
-            "nvrtc": nvrtc.version(),
         }
+        if self._uncompiled:
+            facts["caution"] = f"no kernel of the suite's own can run, only libraries are measured: {self._uncompiled}"
+        else:
+            facts["nvrtc"] = nvrtc.version()
         for package in ("nvidia-cublas", "nvidia-cublas-cu12"):
             try:
                 facts["cublas"] = metadata.version(package)
             except metadata.PackageNotFoundError:
                 continue
-        for key in ("driver", "power_limit_w", "sm_clock_max_hz", "memory_clock_max_hz", "mig"):
+        for key in IDENTITY:
             if key in identity:
                 value = identity[key]
                 facts[key] = f"{value:.0f}" if isinstance(value, float) else str(value)
@@ -176,16 +184,19 @@ class CudaDevice:
         return facts
 
     def _stopwatch(self, cycles: float) -> Stopwatch:
-        sms = self._properties.multi_processor_count
-        # one block for each SM, of which the one on SM 0 answers
-        stamp = self._function(Kernel("clock", "stamp", None, elements=0, threads=32))
+        sms, stamp = self._properties.multi_processor_count, None
+        if not self._uncompiled:
+            # one block for each SM, of which the one on SM 0 answers
+            stamp = partial(
+                self._launch, self._function(Kernel("clock", "stamp", None, elements=0, threads=32)), sms, 32, 0
+            )
         counters = self._torch.zeros(4, dtype=self._torch.int64, device=self._device)
         barrier = None
         if self.world > 1:
             import torch.distributed as dist
 
             barrier = partial(dist.all_reduce, self._torch.zeros(1, device=self._device))
-        return Stopwatch(counters, partial(self._launch, stamp, sms, 32), cycles, self.world, barrier)
+        return Stopwatch(counters, stamp, cycles, self.world, barrier)
 
     def empty(self, *shape: int, dtype: str) -> Any:
         self._forget()
@@ -196,6 +207,9 @@ class CudaDevice:
         tensor, torch = self.empty(*shape, dtype=dtype), self._torch
         if dtype == "int8":
             return tensor.random_(-128, 128, generator=self._generator)
+        if dtype == "float4":  # every code is a number
+            tensor.view(torch.uint8).random_(0, 256, generator=self._generator)
+            return tensor
         if dtype != "float8_e4m3":
             return tensor.uniform_(-1, 1, generator=self._generator)
         # torch draws no 8-bit floats, and random bytes would hold NaN and saturated codes: convert bounded ones
@@ -213,15 +227,40 @@ class CudaDevice:
         self._forget()
         return ring(launch_bytes, self.info.last_level, self._free())
 
+    def host(self, *shape: int, dtype: str, memory: str) -> Any:
+        pinned = memory == "pinned"
+        try:
+            return self._torch.empty(shape, dtype=torch_dtype(dtype), pin_memory=pinned)
+        except RuntimeError as error:
+            raise OutOfMemory(f"no {memory} host memory: {str(error).splitlines()[0]}") from None
+
+    def duplex(self, one: Callable[[], Any], other: Callable[[], Any]) -> Callable[[], Any]:
+        cuda = self._torch.cuda
+        side, fork, join = cuda.Stream(), cuda.Event(), cuda.Event()
+
+        def launch() -> None:
+            fork.record()
+            side.wait_event(fork)
+            with cuda.stream(side):
+                other()
+                join.record()
+            one()
+            cuda.current_stream().wait_event(join)
+
+        return launch
+
     def load(self, kernel: Kernel) -> Callable[..., None]:
-        function = self._function(kernel)
+        function, sms = self._function(kernel), self._properties.multi_processor_count
 
         def launch(*arguments: Any) -> None:
-            self._launch(function, blocks(kernel, arguments[kernel.elements]), kernel.threads, *arguments)
+            grid = blocks(kernel, arguments[kernel.elements], sms)
+            self._launch(function, grid, kernel.threads, kernel.shared, *arguments)
 
         return launch
 
     def _function(self, kernel: Kernel) -> Any:
+        if self._uncompiled:
+            raise Unsupported(self._uncompiled)
         key = (kernel.name, kernel.function, kernel.threads, kernel.defines)
         if key not in self._functions:
             from cupy.cuda.function import Module
@@ -229,26 +268,30 @@ class CudaDevice:
             # what a body must know of its launch and of this GPU: it bounds its registers and its waves by them
             fits = self._properties.max_threads_per_multi_processor // kernel.threads
             shape = (("THREADS", kernel.threads), ("BLOCKS", fits), ("SMS", self._properties.multi_processor_count))
-            code = nvrtc.cubin(kernel_source(kernel.name, ".cu"), self._arch, shape + kernel.defines)
+            source = kernel_source(kernel.name, ".cu")
+            code = nvrtc.cubin(source, self._arch, shape + kernel.defines, nvrtc.expressions(kernel.function))
             module = Module()
-            module.load(code)
+            module.load(code.code)
             try:
-                self._functions[key] = module.get_function(kernel.function)
+                function = module.get_function(code.names.get(kernel.function, kernel.function))
             except RuntimeError as error:
                 raise Unsupported(f"{kernel.name}.cu has no {kernel.function} for {self._arch} ({error})") from None
+            if kernel.shared > _STATIC_SHARED:
+                _allow(function, kernel.shared)
+            self._functions[key] = function
         return self._functions[key]
 
-    def _launch(self, function: Any, grid: int, threads: int, *arguments: Any) -> None:
+    def _launch(self, function: Any, grid: int, threads: int, shared: int, *arguments: Any) -> None:
         # asked at every launch: during a capture the current stream is another one
         stream = _Stream(self._torch.cuda.current_stream().cuda_stream)
-        function((grid,), (threads,), tuple(map(argument, arguments)), stream=stream)
+        function((grid,), (threads,), tuple(map(argument, arguments)), shared_mem=shared, stream=stream)
 
     def begin(self, case: Case) -> None:
         self._forget()
 
     def time(self, case: Case, launches: Sequence[Callable[[], Any]], count: int) -> Sample:
         with _memory():
-            return self._watch.time(launches, count)
+            return self._watch.time(launches, count, case.timing)
 
     def synchronize(self) -> None:
         self._torch.cuda.synchronize()
@@ -275,8 +318,15 @@ class CudaDevice:
     def telemetry(self) -> Mapping[str, Any]:
         return self._monitor.counters()
 
-    def judge(self, before: Mapping[str, Any], after: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
-        return nvml.judge(before, after, elapsed)
+    @contextmanager
+    def watch(self) -> Iterator[dict[str, Any]]:
+        during: dict[str, Any] = {}
+        with self._monitor.watch() as readings:
+            yield during
+        during.update(nvml.summary(readings))
+
+    def judge(self, telemetry: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
+        return judge(telemetry, elapsed)
 
     def close(self) -> None:
         self._forget()
@@ -316,3 +366,48 @@ def _memory() -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError as error:
         raise OutOfMemory(f"out of GPU memory: {str(error).splitlines()[0]}") from None
+
+
+def near(numa_node: int | None) -> None:
+    """Moves this process to the cores of a GPU's NUMA node: host memory is then taken from there, and copies are local.
+
+    Stays where it is if the node is unknown or none of its cores may be used.
+    """
+    try:
+        text = Path(f"/sys/devices/system/node/node{numa_node}/cpulist").read_text()
+    except OSError:
+        return
+    cores = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        cores |= set(range(int(first), int(last or first) + 1))
+    if allowed := cores & os.sched_getaffinity(0):
+        os.sched_setaffinity(0, allowed)
+
+
+def _target(capability: tuple[int, int]) -> tuple[str, str]:
+    """(architecture to compile for, "") or ("", why nothing can be compiled here)."""
+    try:
+        return nvrtc.arch(capability), ""
+    except DeviceError as error:
+        return "", stack.remedy(stack.found()) or str(error)
+
+
+def _allow(function: Any, size: int) -> None:
+    """Lets a kernel have more shared memory than a block gets unasked."""
+    from cupy_backends.cuda.api import driver
+
+    driver.funcSetAttribute(function.ptr, driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, size)
+
+
+def _refused(device: str, error: Exception, identity: Mapping[str, Any], counters: Mapping[str, Any]) -> str:
+    """Why a GPU that is there cannot be used, as far as the driver tells."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    others = ", ".join(map(str, counters.get("other_processes", ()))) or "unknown"
+    if identity.get("compute_mode") == "exclusive process":
+        return f"{device} is in exclusive-process mode and taken (process {others}): end that process ({reason})"
+    if identity.get("compute_mode") == "prohibited":
+        return f"{device} is in prohibited mode: `nvidia-smi -c DEFAULT` as root lets processes use it ({reason})"
+    if "memory" in reason.lower():
+        return f"{device} has no memory left for this process (other processes: {others}): end them ({reason})"
+    return f"{device} cannot be used: {reason}"

@@ -13,6 +13,8 @@ _TORCH = {
     "float8_e4m3": "float8_e4m3fn",
     "int8": "int8",
     "int32": "int32",
+    "int64": "int64",
+    "float4": "float4_e2m1fn_x2",
 }
 
 

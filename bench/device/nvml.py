@@ -52,6 +52,10 @@ _SM, _MEMORY = 1, 2  # nvmlClockType_t
 _CORE = 0  # nvmlTemperatureSensors_t
 
 
+# Seconds to wait for the driver's last answer when polling ends: a call to a GPU that hangs may never come back.
+_PATIENCE = 5.0
+
+
 class Monitor:
     """One GPU's counters by its UUID ("GPU-...", "MIG-..."); without pynvml or a driver every answer is a reason.
 
@@ -73,11 +77,16 @@ class Monitor:
             self.absent = f"no NVIDIA driver answers: {error}"
             return
         self._nvml = pynvml
-        try:
-            self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        except pynvml.NVMLError as error:
-            self.close()
-            self.absent = f"NVML knows no GPU {uuid}: {error}"
+        # CUDA hands out a UUID without saying whether it is a GPU's or a MIG slice's
+        for name in dict.fromkeys((uuid, uuid.replace("GPU-", "MIG-", 1))):
+            try:
+                self._handle, self._uuid, self.absent = pynvml.nvmlDeviceGetHandleByUUID(name), name, ""
+                return
+            except pynvml.NVMLError as error:
+                self.absent = self.absent or f"NVML knows no GPU {uuid}: {error}"
+        reason = self.absent
+        self.close()
+        self.absent = reason
 
     def identity(self) -> dict[str, Any]:
         """What the GPU is and what bounds it: names, maximum clocks, power limits, modes, links, remapped rows."""
@@ -147,7 +156,7 @@ class Monitor:
             yield readings
         finally:
             done.set()
-            thread.join()
+            thread.join(_PATIENCE)
 
     def _poll(self, nvml: Any, readings: list[dict[str, Any]], done: threading.Event, interval: float) -> None:
         while True:

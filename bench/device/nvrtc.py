@@ -5,9 +5,12 @@ adds -ftz=true, which makes other instructions (cupy/cuda/compiler.py). A cubin,
 NVRTC; one for an architecture with suffix "a" runs on exactly that compute capability.
 """
 
+import json
 import os
 import re
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from importlib import metadata
@@ -69,24 +72,39 @@ def version() -> str:
     return release
 
 
-def cubin(source: Path, arch: str, defines: tuple[tuple[str, Any], ...] = ()) -> bytes:
+@dataclass(frozen=True)
+class Cubin:
+    """Machine code, and the mangled name of each template instance that was asked for ("chains<float, 8>")."""
+
+    code: bytes
+    names: Mapping[str, str]
+
+
+def expressions(function: str) -> tuple[str, ...]:
+    """A kernel's function as NVRTC wants to be told of it: template instances have to be named."""
+    return (function,) if "<" in function else ()
+
+
+def cubin(source: Path, arch: str, defines: tuple[tuple[str, Any], ...] = (), instances: tuple[str, ...] = ()) -> Cubin:
     """The machine code of one .cu file for one architecture, from the cache if it was compiled before.
 
-    Raises DeviceError: with the compiler's message, which names the file and the line, where it does not compile; with
-    what to install where NVRTC is missing.
+    instances: templates to instantiate. Raises DeviceError: with the compiler's message, which names the file and the
+    line, where it does not compile; with what to install where NVRTC is missing.
     """
     text = source.read_text(encoding="utf-8")
     options = (f"-arch={arch}", *OPTIONS, *(f"-D{name}={value}" for name, value in defines))
-    key = sha256("\0".join((text, *options, version())).encode()).hexdigest()[:32]
+    key = sha256("\0".join((text, *options, *instances, version())).encode()).hexdigest()[:32]
     path = _cache() / f"{source.stem}-{arch}-{key}.cubin"
-    return _cached(path) or _kept(path, _compiled(source, text, options))
+    return _cached(path) or _kept(path, _compiled(source, text, options, instances))
 
 
-def _compiled(source: Path, text: str, options: tuple[str, ...]) -> bytes:
+def _compiled(source: Path, text: str, options: tuple[str, ...], instances: tuple[str, ...]) -> Cubin:
     nvrtc = _nvrtc()
     # the file's own path is the program's name, so that messages point at the real file and line
     program = nvrtc.createProgram(text, str(source), (), ())
     try:
+        for instance in instances:
+            nvrtc.addNameExpression(program, instance)
         try:
             nvrtc.compileProgram(program, (*options, *(f"-I{folder}" for folder in _includes())))
         except nvrtc.NVRTCError as error:
@@ -97,7 +115,8 @@ def _compiled(source: Path, text: str, options: tuple[str, ...]) -> bytes:
         if _SERIALISED in log:
             raise DeviceError(f"{source}: ptxas serialised the tensor instructions ({_SERIALISED}):\n{log.strip()}")
         # CuPy drops the last byte, as if a cubin were a string that ends in zero
-        return nvrtc.getCUBIN(program) + b"\0"
+        names = {instance: nvrtc.getLoweredName(program, instance) for instance in instances}
+        return Cubin(nvrtc.getCUBIN(program) + b"\0", names)
     finally:
         nvrtc.destroyProgram(program)
 
@@ -135,27 +154,34 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ridgepoint"
 
 
-def _cached(path: Path) -> bytes:
-    """A cubin that was kept; empty if there is none or its digest says that it is damaged."""
+def _cached(path: Path) -> Cubin | None:
+    """A cubin that was kept; None if there is none or its digest says that it is damaged.
+
+    The file: one line of JSON with the names, the code, the digest of both.
+    """
     try:
         data = path.read_bytes()
     except OSError:
-        return b""
-    code, digest = data[:-_DIGEST], data[-_DIGEST:]
-    return code if sha256(code).digest() == digest else b""
+        return None
+    content, digest = data[:-_DIGEST], data[-_DIGEST:]
+    if sha256(content).digest() != digest:
+        return None
+    names, _, code = content.partition(b"\n")
+    return Cubin(code, json.loads(names))
 
 
-def _kept(path: Path, code: bytes) -> bytes:
+def _kept(path: Path, cubin: Cubin) -> Cubin:
     """Keeps a cubin, whole or not at all; a cache that cannot be written only costs the next run a compilation."""
+    content = json.dumps(dict(cubin.names)).encode() + b"\n" + cubin.code
     scratch = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=".tmp")
         scratch = Path(name)
         with os.fdopen(handle, "wb") as file:
-            file.write(code + sha256(code).digest())
+            file.write(content + sha256(content).digest())
         scratch.replace(path)
     except OSError:
         if scratch:
             scratch.unlink(missing_ok=True)
-    return code
+    return cubin

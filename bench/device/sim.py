@@ -8,6 +8,7 @@
     overhead=SECONDS      fixed cost per launch (2us)
     soft=P                a rounded knee: compute and memory time joined as a P-norm
     drift=SHARE           slower by this share per minute of virtual time
+    sustained=FACTOR      what is left of the compute roofs in the sustained regime (0.9)
     ROOF[@GPU]=FACTOR     a planted fault: dram@3=0.9 makes GPU 3's memory 10 % slow
     throttle=CAUSE[@GPU]  thermal, power_brake (both invalidate) or power_cap (slower, valid)
 
@@ -16,20 +17,27 @@ What comes out proves the plumbing, never a machine: a Run of it is marked as si
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from bench import units
-from bench.device import DeviceError, Kernel, Sample, Unsupported
+from bench.device import DeviceError, Sample, Unsupported, chips, tensor
+from bench.device.blank import Blank
+from bench.device.verdict import judge
 from bench.roofline import MissingRoof, Roofline
-from bench.schema import Cache, Case, DeviceInfo
+from bench.schema import SUSTAINED, Cache, Case, DeviceInfo
 from bench.theory import Product, UnknownProduct, product
 
 # Share of the tensor and vector rates that is left under a throttle.
 _THROTTLES = {"thermal": 0.7, "power_brake": 0.5, "power_cap": 0.85}
-_REASONS = {"thermal": "thermal slowdown (planted)", "power_brake": "hardware power brake (planted)"}
+# The counter that stands for each.
+_COUNTERS = {
+    "thermal": "throttled_hw_thermal_s",
+    "power_brake": "throttled_power_brake_s",
+    "power_cap": "throttled_power_cap_s",
+}
 # A GPU's FMA loops are described by accumulators; 2048 threads x 8 chains on every SM.
 _CHAINS = 2048 * 8
 
@@ -45,6 +53,7 @@ class Options:
     overhead: float = 0.0
     soft: float = math.inf
     drift: float = 0.0
+    sustained: float = 1.0
     faults: tuple[tuple[str, int | None, float], ...] = ()
     throttles: tuple[tuple[str, int | None], ...] = field(default=())
 
@@ -85,6 +94,8 @@ def _with(options: Options, name: str, value: str, roofline: Roofline) -> Option
         return replace(options, soft=_number(value, float, 1, 1e6))
     if name == "drift":
         return replace(options, drift=_number(value, float, -1, 1))
+    if name == "sustained":
+        return replace(options, sustained=_number(value, float, 1e-6, 1))
     if name == "throttle":
         cause, _, gpu = value.partition("@")
         if cause not in _THROTTLES:
@@ -94,7 +105,8 @@ def _with(options: Options, name: str, value: str, roofline: Roofline) -> Option
     if not any(_matches(r.key, roof) for r in roofline.roofs):
         keys = ", ".join(sorted({r.quantity for r in roofline.roofs}))
         raise ValueError(
-            f"neither an option (gpus, seed, noise, overhead, soft, drift, throttle) nor one of its roofs ({keys})"
+            "neither an option (gpus, seed, noise, overhead, soft, drift, sustained, throttle) nor one of its roofs"
+            f" ({keys})"
         )
     return replace(options, faults=(*options.faults, (roof, _gpu(gpu), _number(value, float, 1e-6, 1e6))))
 
@@ -120,10 +132,8 @@ def open_simulated(text: str) -> list["SimDevice"]:
     return [SimDevice(chosen, options, index) for index in range(options.gpus)]
 
 
-class SimDevice:
-    """One simulated GPU; the Device protocol over a virtual clock."""
-
-    rank, world = 0, 1  # one process plays every GPU, so there is nobody to agree with
+class SimDevice(Blank):
+    """One simulated GPU; the Device protocol over a virtual clock. One process plays every GPU of a node."""
 
     def __init__(self, chosen: Product, options: Options, index: int = 0):
         self._options = options
@@ -132,7 +142,7 @@ class SimDevice:
         self._random = random.Random(f"{options.seed}:{index}")
         self._clock = 0.0
         self._repetition = 1.0
-        self.info = DeviceInfo(
+        info = DeviceInfo(
             id=f"sim:{chosen.sku}:{index}",
             name=f"simulated {chosen.sku}",
             product=f"sim-{chosen.sku}",
@@ -150,22 +160,18 @@ class SimDevice:
             ranks=options.gpus,
             simulated=True,
             facts={"simulated": "virtual clock over the datasheet; not a measurement", "options": text_of(options)},
+            sms=chosen.sms,
+            tensor_loops=tensor.loops(chosen.capability, chosen.sms),
+            lacking=tensor.lacking(chosen.capability),
+            tuning=chips.tuning(chosen.capability),
+            ladders=chips.LADDERS,
+            onchip=chips.onchip(chosen.capability),
+            host_memory=chips.HOST_MEMORY,
+            launches=chips.LAUNCHES,
+            attention=chips.BACKENDS,
         )
-
-    def empty(self, *shape: int, dtype: str) -> Any:
-        import torch
-
-        from bench.device.dtypes import torch_dtype
-
-        return torch.empty(shape, dtype=torch_dtype(dtype), device="meta")
-
-    random = empty
-
-    def rotation(self, launch_bytes: float, cache: str) -> int:
-        return 1  # a virtual clock has no cache to go around
-
-    def load(self, kernel: Kernel) -> Callable[..., None]:
-        return partial(_touch, kernel)
+        super().__init__(info)
+        self._product = chosen
 
     def begin(self, case: Case) -> None:
         try:
@@ -178,6 +184,8 @@ class SimDevice:
                 if amount and key not in self._roofline
             ]
             raise Unsupported(f"the datasheet states no {' and no '.join(lacking)}") from None
+        if not (case.work.flops or case.work.bytes or (case.timing and self._options.overhead)):
+            raise Unsupported("a datasheet states no latency")
         self._repetition = math.exp(self._random.gauss(0, self._options.between)) if self._options.between else 1.0
 
     def time(self, case: Case, launches: Sequence[Callable[[], Any]], count: int) -> Sample:
@@ -186,33 +194,28 @@ class SimDevice:
             # a batch of n launches averages nothing away: samples of one repetition share their disturbances
             seconds *= math.exp(self._random.gauss(0, self._options.within))
         seconds *= (1 + self._options.drift) ** (self._clock / 60)
+        if case.regime == SUSTAINED and self._roofline.limit(case.work).count("."):
+            seconds /= self._options.sustained
         self._clock += seconds * count
         return Sample(seconds)
-
-    def synchronize(self) -> None:
-        pass
 
     def now(self) -> float:
         return self._clock
 
-    def agree(self, value: Any) -> Any:
-        return value
-
-    def gather(self, value: Any) -> list[Any]:
-        return [value]
-
-    def all_reduce(self, tensor: Any, algorithm: str) -> Callable[[], Any]:
-        return partial(_touch, None, tensor)
-
     def telemetry(self) -> Mapping[str, Any]:
-        return {"throttle": list(self._throttles)} if self._throttles else {}
+        """What its driver would count if it drew its rated power all the time, and were throttled all the time."""
+        counters = dict.fromkeys(_COUNTERS.values(), 0.0)
+        counters |= {_COUNTERS[cause]: self._clock for cause in self._throttles}
+        return counters | {"at_s": self._clock, "energy_j": self._product.tdp_watts * self._clock}
 
-    def judge(self, before: Mapping[str, Any], after: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
-        causes = tuple(_REASONS[cause] for cause in self._throttles if cause in _REASONS)
-        return ("invalid", causes) if causes else ("valid", ())
+    @contextmanager
+    def watch(self) -> Iterator[dict[str, Any]]:
+        during: dict[str, Any] = {}
+        yield during
+        during.update({"n": 1, "power_w": [self._product.tdp_watts] * 3})
 
-    def close(self) -> None:
-        pass
+    def judge(self, telemetry: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
+        return judge(telemetry, elapsed)
 
 
 def _planted(roofline: Roofline, options: Options, index: int, throttles: Sequence[str]) -> Roofline:
@@ -232,7 +235,3 @@ def text_of(options: Options) -> str:
     default = Options()
     changed = {name: value for name, value in vars(options).items() if value != getattr(default, name)}
     return ", ".join(f"{name}={value}" for name, value in changed.items()) or "none"
-
-
-def _touch(kernel: Kernel | None, *arguments: Any) -> None:
-    """A launch on meta tensors computes nothing; an audit reads its arguments."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.device import Sample
+from bench.device import Sample, Unsupported
 
 # Below this a launch is over before the host has made the next one.
 SHORT = 50e-6
@@ -51,22 +51,27 @@ def clock(counters: Sequence[int]) -> float | None:
 class Stopwatch:
     """Times batches on torch's current stream.
 
-    stamp(counters, slot): a launch of clock.cu's kernel. cycles: the highest SM clock in Hz, by which seconds to hold
-    become cycles. barrier: what lines several ranks up, queued behind the hold.
+    stamp(counters, slot): a launch of clock.cu's kernel, None where it could not be compiled. cycles: the highest SM
+    clock in Hz, by which seconds to hold become cycles. barrier: what lines several ranks up, queued behind the hold.
     """
 
     def __init__(
-        self, counters: Any, stamp: Callable[..., None], cycles: float, world: int = 1, barrier: Callable | None = None
+        self,
+        counters: Any,
+        stamp: Callable[..., None] | None,
+        cycles: float,
+        world: int = 1,
+        barrier: Callable | None = None,
     ):
         import torch
 
         self._torch = torch
-        self._counters, self._stamp, self._cycles = counters, stamp, cycles
+        self._counters, self._stamp, self._cycles = counters, stamp or _no_stamp, cycles
         self._world, self._barrier = world, barrier
         self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         self.forget()
         # CUDA loads a kernel, and NCCL connects its ranks, at the first use: not under a hold
-        stamp(counters, 0)
+        self._stamp(counters, 0)
         torch.cuda._sleep(1)
         if barrier:
             barrier()
@@ -80,10 +85,20 @@ class Stopwatch:
         self._seconds = self._host = 0.0
         self._slack = 2.0
 
-    def time(self, launches: Sequence[Callable[[], Any]], count: int) -> Sample:
-        """Mean seconds of about `count` launches, going on around the ring where the last batch stopped."""
+    def time(self, launches: Sequence[Callable[[], Any]], count: int, timing: str = "") -> Sample:
+        """Mean seconds of about `count` launches, going on around the ring where the last batch stopped.
+
+        timing: as a Case has it; anything but "" lets the host into the time, or insists on a graph. Raises
+        Unsupported where these launches go into no graph.
+        """
         if self._launches is not launches:
             self._meet(launches)
+        if timing == "synchronous":
+            return self._waited(launches, count)
+        if timing == "back to back":
+            return self._free(launches, count)
+        if timing == "graph" and not self._capture():
+            raise Unsupported("these launches cannot be captured into a graph")
         if count > 1 and captured(self._seconds, self._host, self._world) and self._capture():
             replays = max(1, round(count / self._nodes))
             seconds, hertz, _ = self._queued([self._graph.replay] * replays)
@@ -96,6 +111,30 @@ class Stopwatch:
         self._next = (self._next + count) % ring
         seconds, hertz, held = self._queued(calls)
         return Sample(seconds / count, hertz, count, "" if held else "host time may be in it: the stream ran dry")
+
+    def _waited(self, launches: Sequence[Callable[[], Any]], count: int) -> Sample:
+        """By the host's clock, from each call to the end of its wait: what a caller who needs the result pays."""
+        synchronize, ring = self._torch.cuda.synchronize, len(launches)
+        synchronize()
+        begun = time.perf_counter()
+        for i in range(count):
+            launches[i % ring]()
+            synchronize()
+        return Sample((time.perf_counter() - begun) / count, None, count)
+
+    def _free(self, launches: Sequence[Callable[[], Any]], count: int) -> Sample:
+        """Events around launches that nothing holds: the slower of the host that makes them and the GPU."""
+        ring = len(launches)
+        self._counters.zero_()
+        self._torch.cuda.synchronize()
+        self._stamp(self._counters, 0)
+        self._start.record()
+        for i in range(count):
+            launches[i % ring]()
+        self._end.record()
+        self._stamp(self._counters, 1)
+        self._torch.cuda.synchronize()
+        return Sample(self._start.elapsed_time(self._end) / 1e3 / count, clock(self._counters.tolist()), count)
 
     def _meet(self, launches: Sequence[Callable[[], Any]]) -> None:
         """Learns how long new launches take, once what the first one loads lazily is there."""
@@ -160,3 +199,7 @@ class Stopwatch:
             if held or hold >= LONGEST_HOLD or self._world > 1:
                 return self._start.elapsed_time(self._end) / 1e3, clock(self._counters.tolist()), held
             self._slack *= 2
+
+
+def _no_stamp(counters: Any, slot: int) -> None:
+    """Leaves the counters at zero, which says that the clock is unknown."""

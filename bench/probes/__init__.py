@@ -67,7 +67,7 @@ def probes() -> dict[str, Probe]:
         for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
             if isinstance(value, Probe):
                 found[value.name] = value
-    order = ("bandwidth", "peak", "intensity", "gemm", "attention")
+    order = ("bandwidth", "onchip", "latency", "peak", "intensity", "launch", "gemm", "attention", "hostcopy")
     return dict(
         sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0]))
     )

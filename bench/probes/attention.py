@@ -1,13 +1,15 @@
 """Attention as serving meets it: decode reads a long cache for one new token, prefill multiplies a whole prompt.
 
 Decode is a bandwidth question (percent of the memory roof), prefill a compute question (percent of the compute roof).
+The backend that torch chooses by itself is swept over everything; each backend by name over one layout; and attention
+without fusion once, whose scores go through memory: the same demand, so that its rate shows what fusion buys.
 """
 
 from functools import partial
 from typing import Any
 
 from bench import work
-from bench.device import CheckFailed, Device
+from bench.device import CheckFailed, Device, Unsupported
 from bench.probes import Cases, probe
 from bench.schema import Case, DeviceInfo, Setup
 
@@ -16,11 +18,13 @@ LAYOUTS = {"mha": 32, "gqa": 8}  # key and value heads
 BATCHES = (1, 8, 32)
 KV = tuple(2**p for p in range(7, 18))
 PROMPTS = tuple(2**p for p in range(7, 15))
+UNFUSED = 4096  # the prompt length of the unfused case
+_CHOSEN = "default"
 
 
-@probe(version=1)
+@probe(version=2)
 def attention(info: DeviceInfo, budget) -> Cases:
-    """Decode attention over KV length (batch, MHA, GQA) and prefill over prompt length (causal, full), by SDPA."""
+    """Decode attention over KV length (batch, MHA, GQA), prefill over prompt length (causal, full), by backend."""
     dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")
     if not dtype:
         return
@@ -31,10 +35,25 @@ def attention(info: DeviceInfo, budget) -> Cases:
     for causal in (True, False):
         for length in budget.thin(PROMPTS):
             yield _case(info, budget, "prefill", "mha", 1, length, length, causal, dtype)
+    for backend in info.attention:
+        for keys in budget.thin(KV[3:]):
+            yield _case(info, budget, "decode", "gqa", 8, 1, keys, False, dtype, backend)
+        for length in budget.thin(PROMPTS[3:]):
+            yield _case(info, budget, "prefill", "mha", 1, length, length, True, dtype, backend)
+    yield _case(info, budget, "prefill", "mha", 1, UNFUSED, UNFUSED, False, dtype, "unfused")
 
 
 def _case(
-    info: DeviceInfo, budget, phase: str, layout: str, batch: int, queries: int, keys: int, causal: bool, dtype: str
+    info: DeviceInfo,
+    budget,
+    phase: str,
+    layout: str,
+    batch: int,
+    queries: int,
+    keys: int,
+    causal: bool,
+    dtype: str,
+    backend: str = _CHOSEN,
 ) -> Case:
     kv_heads = LAYOUTS[layout]
     demand = work.attention(batch, HEADS, kv_heads, queries, keys, HEAD_DIM, dtype, info.units[dtype], causal=causal)
@@ -46,16 +65,20 @@ def _case(
         "queries": queries,
         "keys": keys,
         "causal": causal,
+        "backend": backend,
     }
     room = budget.memory * info.memory_bytes
     skip = ""
     if demand.bytes > room:
         skip = f"needs {demand.bytes / 2**30:.1f} GiB; this budget allows a case {room / 2**30:.1f} GiB"
-    prepare = partial(_prepare, batch, kv_heads, queries, keys, causal, dtype)
-    return Case(params=params, work=demand, prepare=prepare, family=phase, skip=skip)
+    prepare = partial(_prepare, batch, kv_heads, queries, keys, causal, dtype, backend)
+    # a slow backend must not predict a fast one's time
+    return Case(params=params, work=demand, prepare=prepare, family=f"{phase} {backend}", skip=skip)
 
 
-def _prepare(batch: int, kv_heads: int, queries: int, keys: int, causal: bool, dtype: str, device: Device) -> Setup:
+def _prepare(
+    batch: int, kv_heads: int, queries: int, keys: int, causal: bool, dtype: str, backend: str, device: Device
+) -> Setup:
     import torch
     from torch.nn.functional import scaled_dot_product_attention as sdpa
 
@@ -65,21 +88,82 @@ def _prepare(batch: int, kv_heads: int, queries: int, keys: int, causal: bool, d
         query = device.random(batch, HEADS, queries, HEAD_DIM, dtype=dtype)
         key = device.random(batch, kv_heads, keys, HEAD_DIM, dtype=dtype)
         value = device.random(batch, kv_heads, keys, HEAD_DIM, dtype=dtype)
-        launches.append(partial(sdpa, query, key, value, is_causal=causal, enable_gqa=kv_heads != HEADS))
+        call = _unfused if backend == "unfused" else sdpa if backend == _CHOSEN else partial(_by, _member(backend))
+        more = {} if backend == "unfused" else {"is_causal": causal, "enable_gqa": kv_heads != HEADS}
+        launches.append(partial(call, query, key, value, **more))
     first = launches[0]
-    chosen = torch._fused_sdp_choice(*first.args, **first.keywords)
-    backend = next(
-        (name for name, member in torch.nn.attention.SDPBackend.__members__.items() if member.value == chosen),
-        str(chosen),
-    )
-    return Setup(launches, partial(_check, launches[-1]), notes={"backend": backend.lower()})
+    notes = {"backend": backend}
+    if backend == _CHOSEN:
+        notes = {"backend": _name(torch._fused_sdp_choice(*first.args, **first.keywords))}
+    elif not device.info.simulated:
+        _attempt(first, backend)
+    return Setup(launches, partial(_check, launches[-1]), notes=notes)
+
+
+def _attempt(launch: Any, backend: str) -> None:
+    """A backend that cannot run a shape is no failure but a skip, in torch's own words: they come as warnings."""
+    import warnings
+
+    import torch
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            launch()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reasons = [str(each.message).split(" (Triggered")[0] for each in said]
+            why = next((reason for reason in reasons if "because" in reason or "not" in reason), str(error))
+            raise Unsupported(f"SDPA's {backend} backend refuses: {why.strip().splitlines()[0]}") from None
+
+
+def _name(number: int) -> str:
+    """torch's choice in the words of `info.attention`."""
+    from torch.nn.attention import SDPBackend
+
+    known = SDPBackend.__members__.items()
+    return next((_SHORT.get(name, name.lower()) for name, member in known if member.value == number), str(number))
+
+
+# torch's names of its backends, in one word each.
+_SHORT = {
+    "FLASH_ATTENTION": "flash",
+    "CUDNN_ATTENTION": "cudnn",
+    "EFFICIENT_ATTENTION": "efficient",
+    "MATH": "math",
+    "OVERRIDEABLE": "overrideable",
+}
+
+
+def _member(backend: str) -> Any:
+    from torch.nn.attention import SDPBackend
+
+    return SDPBackend.__members__[next(name for name, short in _SHORT.items() if short == backend)]
+
+
+def _by(member: Any, query: Any, key: Any, value: Any, **more: Any) -> Any:
+    """SDPA by one backend alone; torch raises where it cannot, with the reasons as warnings."""
+    from torch.nn.attention import sdpa_kernel
+    from torch.nn.functional import scaled_dot_product_attention as sdpa
+
+    with sdpa_kernel(member):
+        return sdpa(query, key, value, **more)
+
+
+def _unfused(query: Any, key: Any, value: Any) -> Any:
+    """Scores, softmax and mix as three calls, each through memory; no mask, equal heads."""
+    import torch
+
+    scores = torch.matmul(query * HEAD_DIM**-0.5, key.transpose(-1, -2))
+    return torch.matmul(torch.softmax(scores, -1), value)
 
 
 def _check(launch: Any) -> None:
     """The last head's last query against a float64 softmax; it sees every key, causal or not."""
     import torch
 
-    query, key, value = (tensor[-1, -1].double() for tensor in launch.args)
+    query, key, value = (tensor[-1, -1].double() for tensor in launch.args[-3:])
     found = launch()[-1, -1, -1].double()
     expected = torch.softmax(key @ query[-1] / HEAD_DIM**0.5, -1) @ value
     error = float(torch.linalg.norm(found - expected) / torch.linalg.norm(expected))

@@ -2,9 +2,12 @@
 
 Counting is STREAM's: read n, write n, copy and scale 2n, add and triad 3n bytes; what a write-allocate policy fetches
 on top is not counted, so plain stores on a CPU read about two thirds of the bus. The largest size, more than four
-last-level caches per launch, claims `dram`; every roof is the envelope over the mixes.
+last-level caches per launch, claims `dram`; every roof is the envelope over the mixes. Where a kernel has settings
+worth a search (width, loads in flight, cache hints, grid), each mix tries one after the other and keeps the fastest;
+the winner's settings stand among its params.
 """
 
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -54,14 +57,33 @@ _INPUTS = {"read": 1, "write": 0, "copy": 1, "scale": 1, "add": 2, "triad": 2}
 _SCALARS = {"write": (0.5,), "scale": (0.75,), "triad": (0.75,)}
 
 
-def kernel(mix: str, store: str = "default") -> Kernel:
+# Settings of stream.cu that a mix does not have: nothing to load, nothing to store.
+_FOREIGN = {"read": ("STORE",), "write": ("HINT",)}
+# Not a define but the grid: blocks per multiprocessor that walk over the tiles, 0 for a block per tile.
+WAVES = "WAVES"
+
+Tuning = Mapping[str, int | str]
+
+
+def kernel(mix: str, store: str = "default", tuning: Tuning | None = None) -> Kernel:
     """The device code of one mix; "plain" stores are a body of their own where the host has streaming ones."""
     function = f"{mix}_plain" if store == "plain" and mix != "read" else mix
     arrays = 2 if mix == "read" else _INPUTS[mix] + 1
-    return Kernel("stream", function, _TWINS[mix], elements=arrays, per_thread=16)
+    tuning = tuning or {}
+    defines = tuple((name, value) for name, value in tuning.items() if name not in (WAVES, "THREADS"))
+    return Kernel(
+        "stream",
+        function,
+        _TWINS[mix],
+        elements=arrays,
+        per_thread=tuning.get("UNROLL", 4) * tuning.get("WIDTH", 16) // 4,
+        threads=tuning.get("THREADS", 256),
+        defines=defines,
+        waves=tuning.get(WAVES, 0),
+    )
 
 
-@probe(version=1)
+@probe(version=2)
 def bandwidth(info: DeviceInfo, budget) -> Cases:
     """Memory bandwidth by mix and working set: each cache level as a plateau, and the DRAM roof.
 
@@ -70,8 +92,9 @@ def bandwidth(info: DeviceInfo, budget) -> Cases:
     # Sizes are powers of two of bytes per launch; the one that claims the roof depends on no budget.
     largest = dram_bytes(info)
     # each mix is looked at twice, some seconds apart, before one of them wins the roof
+    tuned = {}
     for mix in work.MIXES:
-        yield replace(_cold(info, mix, largest, info.stores[0]), search=True)
+        tuned[mix] = yield from _tuned(info, mix, largest)
     for store in info.stores[1:]:
         for mix in work.MIXES:
             if mix != "read":  # nothing is stored
@@ -82,7 +105,7 @@ def bandwidth(info: DeviceInfo, budget) -> Cases:
         yield _cold(info, "copy", footprint, info.stores[0])
 
     for mix in work.MIXES:
-        yield _cold(info, mix, largest, info.stores[0], saturates="dram")
+        yield _cold(info, mix, largest, info.stores[0], saturates="dram", tuning=tuned[mix])
 
     # Streaming stores leave the cache by design, so inside the caches the last kind of store counts.
     store = info.stores[-1]
@@ -92,6 +115,20 @@ def bandwidth(info: DeviceInfo, budget) -> Cases:
         for footprint in sweep:
             if footprint in claims or mix == "read":
                 yield _hot(info, mix, footprint, store, claims.get(footprint, ""))
+
+
+def _tuned(info: DeviceInfo, mix: str, footprint: int) -> Generator[Case, float | None, Tuning]:
+    """The settings that a mix runs fastest with, one after the other: all combinations would take minutes."""
+    axes = {name: values for name, values in info.tuning.get("stream", {}).items() if name not in _FOREIGN.get(mix, ())}
+    best: Tuning = {}
+    fastest = yield replace(_cold(info, mix, footprint, info.stores[0]), search=True)
+    for name, values in axes.items():
+        for value in values[1:]:
+            tried = best | {name: value}
+            seconds = yield replace(_cold(info, mix, footprint, info.stores[0], tuning=tried), search=True)
+            if seconds and (fastest is None or seconds < fastest):
+                fastest, best = seconds, tried
+    return best
 
 
 def dram_bytes(info: DeviceInfo) -> int:
@@ -118,12 +155,16 @@ def _hot_sizes(info: DeviceInfo) -> list[int]:
     return sizes
 
 
-def _cold(info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str = "") -> Case:
-    elements = _elements(mix, footprint)
-    params = {"mix": mix, "bytes": footprint, "cache": "cold", "store": store}
-    demand = work.stream(mix, elements)
+def _cold(
+    info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str = "", tuning: Tuning | None = None
+) -> Case:
+    elements, tuning = _elements(mix, footprint), tuning or {}
     return Case(
-        params=params, work=demand, prepare=partial(_prepare, mix, store, elements, 1, "cold"), saturates=saturates
+        params={"mix": mix, "bytes": footprint, "cache": "cold", "store": store}
+        | {name.lower(): value or "default" if isinstance(value, str) else value for name, value in tuning.items()},
+        work=work.stream(mix, elements),
+        prepare=partial(_prepare, kernel(mix, store, tuning), mix, elements, 1, "cold"),
+        saturates=saturates,
     )
 
 
@@ -133,7 +174,7 @@ def _hot(info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str)
     passes = max(1, 16 * info.last_level // footprint)
     params = {"mix": mix, "bytes": footprint, "cache": "hot", "store": store}
     demand = work.stream(mix, elements, channel=info.level(footprint), passes=passes)
-    prepare = partial(_prepare, mix, store, elements, passes, "hot")
+    prepare = partial(_prepare, kernel(mix, store), mix, elements, passes, "hot")
     return Case(params=params, work=demand, prepare=prepare, saturates=saturates, cache="hot")
 
 
@@ -142,9 +183,9 @@ def _elements(mix: str, footprint: int) -> int:
     return max(_GRAIN, footprint // (4 * words) // _GRAIN * _GRAIN)
 
 
-def _prepare(mix: str, store: str, elements: int, passes: int, cache: str, device: Device) -> Setup:
+def _prepare(body: Kernel, mix: str, elements: int, passes: int, cache: str, device: Device) -> Setup:
     words, _ = work.MIXES[mix]
-    run = device.load(kernel(mix, store))
+    run = device.load(body)
     launches = []
     for _ in range(device.rotation(4 * words * elements, cache)):
         arrays = [device.random(elements, dtype="float32") for _ in range(_INPUTS[mix])]

@@ -13,7 +13,7 @@ from bench.schema import Case, DeviceInfo, Setup
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 # (n, k) of a weight matrix: the attention projection and the gated MLP of an 8B-class transformer.
 WEIGHTS = ((4096, 4096), (14336, 4096))
-DTYPES = ("bfloat16", "float16", "float32", "tf32", "float8_e4m3", "int8")
+DTYPES = ("bfloat16", "float16", "float32", "tf32", "float8_e4m3", "int8", "float4")
 # Products of a batched case: heads of 128 against one another, as unfused attention does.
 _STRIDED = (32, 512, 512, 128)
 
@@ -40,13 +40,13 @@ def gemm(info: DeviceInfo, budget) -> Cases:
 def _case(info: DeviceInfo, batch: int, n: int, k: int, dtype: str) -> Case:
     # float8 as serving runs it; the roof beside it is then the fast one too
     variant = "fast_accum" if dtype == "float8_e4m3" else ""
-    demand = work.gemm(batch, n, k, dtype, info.units[dtype], out=matmul.OUT.get(dtype, ""), variant=variant)
+    demand = matmul.work_of(batch, n, k, dtype, info.units[dtype], variant)
     params = {"dtype": dtype, "batch": batch, "n": n, "k": k, "strided": 0} | ({"variant": variant} if variant else {})
     return Case(params=params, work=demand, prepare=partial(_prepare, batch, n, k, dtype, variant))
 
 
 def _prepare(batch: int, n: int, k: int, dtype: str, variant: str, device: Device) -> Setup:
-    size = work.gemm(batch, n, k, dtype, "", out=matmul.OUT.get(dtype, "")).bytes
+    size = matmul.work_of(batch, n, k, dtype, "").bytes
     sets = [matmul.operands(device, batch, n, k, dtype) for _ in range(device.rotation(size, "cold"))]
     launches = [matmul.launch(device, *each, dtype, variant) for each in sets]
     return Setup(launches, partial(matmul.check, launches[-1], *sets[-1], dtype))

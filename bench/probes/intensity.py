@@ -13,41 +13,49 @@ from bench.probes.bandwidth import dram_bytes
 from bench.probes.peak import FACTOR, OFFSET, fma_twin
 from bench.schema import Case, DeviceInfo, Setup
 
-# FMAs per element; a float32 read and written makes the intensity a quarter of it in FLOP/B.
+# FMAs per element; an element read and written makes the intensity one over its size of it in FLOP/B.
 RUNGS = (0, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
 # Two neighbouring rungs in a row that gain less than this over the best before lie on the plateau.
 _PLATEAU = 0.02
 
-KERNEL = Kernel("ladder", "ladder", fma_twin, elements=2, per_thread=16)
+
+def kernel(dtype: str) -> Kernel:
+    # four 16-byte loads lead the arithmetic of every thread
+    return Kernel("ladder", f"ladder_{dtype}", fma_twin, elements=2, per_thread=64 // work.ITEMSIZE[dtype])
 
 
-@probe(version=1)
+@probe(version=2)
 def intensity(info: DeviceInfo, budget) -> Cases:
-    """The FMA ladder: performance over arithmetic intensity, from a copy up to the compute plateau."""
-    elements = dram_bytes(info) // 8 // 1024 * 1024
+    """The FMA ladder: performance over arithmetic intensity per dtype, from a copy up to the compute plateau."""
+    for dtype in info.ladders:
+        yield from _ladder(info, budget, dtype)
+
+
+def _ladder(info: DeviceInfo, budget, dtype: str) -> Cases:
+    elements = dram_bytes(info) // (2 * work.ITEMSIZE[dtype]) // 4096 * 4096
     before, flat = 0.0, 0
-    # a knee needs six rungs, so a thin budget takes every second one and no fewer
-    stride = min(budget.density, 2)
+    # a knee needs six rungs, so a thin budget takes every second one and no fewer; as do the later dtypes
+    stride = min(budget.density, 2) if dtype == info.ladders[0] else 2
     for fmas in RUNGS[::stride]:
         seconds = yield Case(
-            params={"fmas": fmas, "elements": elements},
-            work=work.ladder(elements, fmas),
-            prepare=partial(_prepare, elements, fmas),
+            params={"dtype": dtype, "fmas": fmas, "elements": elements},
+            work=work.ladder(elements, fmas, dtype),
+            prepare=partial(_prepare, dtype, elements, fmas),
             repeat=True,
         )
-        reached = work.ladder(elements, fmas).flops / seconds if seconds else 0.0
+        reached = work.ladder(elements, fmas, dtype).flops / seconds if seconds else 0.0
         flat = flat + 1 if fmas > 16 and reached < before * (1 + _PLATEAU) else 0
         before = max(before, reached)
         if flat * stride >= 2:
             return
 
 
-def _prepare(elements: int, fmas: int, device: Device) -> Setup:
-    run = device.load(KERNEL)
+def _prepare(dtype: str, elements: int, fmas: int, device: Device) -> Setup:
+    run = device.load(kernel(dtype))
     launches = []
-    for _ in range(device.rotation(8 * elements, "cold")):
-        x, y = device.random(elements, dtype="float32"), device.empty(elements, dtype="float32")
-        launches.append(partial(run, x, y, elements, fmas, FACTOR["float32"], OFFSET))
+    for _ in range(device.rotation(work.ladder(elements, fmas, dtype).bytes, "cold")):
+        x, y = device.random(elements, dtype=dtype), device.empty(elements, dtype=dtype)
+        launches.append(partial(run, x, y, elements, fmas, FACTOR[dtype], OFFSET))
     return Setup(launches, partial(_check, launches[-1]))
 
 
@@ -60,7 +68,7 @@ def _check(launch: Any) -> None:
     part = slice(-4096, None)
     wide = torch.empty_like(x[part], dtype=torch.float64)
     fma_twin(x[part].double(), wide, n, fmas, a, b)
-    error, allowed = float((y[part].double() - wide).abs().max()), (fmas + 1) * 1.2e-7
+    error, allowed = float((y[part].double() - wide).abs().max()), (fmas + 1) * float(torch.finfo(x.dtype).eps)
     if not error <= allowed:
         raise CheckFailed(f"{fmas} FMAs per element are off by {error:.2g} (allowed {allowed:.2g})")
     if bool(torch.isnan(y.sum())):

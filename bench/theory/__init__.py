@@ -23,6 +23,17 @@ from bench.roofline import Roof, Roofline
 # Two figures for one thing that differ by more than this contradict each other; less is a datasheet's rounding.
 TOLERANCE = 0.015
 
+# The link to the host as the table names it -> B/s one way and why. Up to 5.0, 128 of 130 bits are data; 6.0 sends
+# FLITs of 256 bytes that carry 236 (PCI-SIG, "PCI Express 6.0 Specification").
+HOST_LINKS = {
+    "3x16": (8e9 * 16 / 8 * 128 / 130, "PCIe 3.0 x16: 8 GT/s, 128b/130b"),
+    "4x16": (16e9 * 16 / 8 * 128 / 130, "PCIe 4.0 x16: 16 GT/s, 128b/130b"),
+    "5x16": (32e9 * 16 / 8 * 128 / 130, "PCIe 5.0 x16: 32 GT/s, 128b/130b"),
+    "6x16": (64e9 * 16 / 8 * 236 / 256, "PCIe 6.0 x16: 64 GT/s, 236 of 256 bytes"),
+    "C2C": (450e9, "NVLink-C2C: 900 GB/s both directions added (NVIDIA, Grace Hopper Superchip datasheet)"),
+}
+# Channels that run at the SM's clock.
+ON_CHIP = ("shared", "l1")
 _SCALE = {"full": 1.0, "half": 0.5, "quarter": 0.25}
 _CONFIDENCE = ("low", "medium", "high")
 
@@ -95,6 +106,12 @@ class Product:
     cautions: Mapping[str, str] = field(hash=False)
 
     @property
+    def capability(self) -> tuple[int, int]:
+        """Compute capability: (9, 0) for Hopper."""
+        major, minor = self.arch.cc.split(".")
+        return int(major), int(minor)
+
+    @property
     def memory_bytes(self) -> int:
         """Memory as NVML reports it, else the nominal capacity read as decimal GB (the smaller reading)."""
         return self.nvml_memory_bytes or self.nominal_memory_bytes
@@ -124,30 +141,32 @@ class Product:
         return None if rate is None else self.sms * rate * (clock_hz or self.clock(quantity))
 
     def at_clock(self, roof_key: str, clock_hz: float) -> float | None:
-        """FLOP/s of a compute roof at another SM clock; None for a channel or a roof that this product lacks."""
-        roof = self.roofline.find(roof_key)
-        if roof is None or not roof.is_compute:
+        """A roof's rate at another SM clock; None for a roof that it does not drive or that this product lacks."""
+        roof = self.roofline.find(roof_key) or self.roofline.find(roof_key.rsplit(".", 1)[0])
+        if roof is None or not (roof.is_compute or roof.key in ON_CHIP):
             return None
-        return roof.rate * clock_hz / self.clock(roof.quantity)
+        return roof.rate * clock_hz / (self.clock(roof.quantity) if roof.is_compute else self.boost_hz)
 
     def units(self) -> dict[str, str]:
         """Matmul dtype -> the unit that runs it, "tensor" or "vector", for the dtypes that this product multiplies."""
         float64 = "tensor" if "tensor.float64" in self.peaks else "vector"
-        narrow = ("tf32", "float16", "bfloat16", "float8_e4m3", "int8")
+        narrow = ("tf32", "float16", "bfloat16", "float8_e4m3", "int8", "float4")
         return {"float64": float64, "float32": "vector"} | {d: "tensor" for d in narrow if f"tensor.{d}" in self.peaks}
 
     @cached_property
     def roofline(self) -> Roofline:
-        """The datasheet as a Roofline: compute roofs of method "datasheet", `dram`, and `link` (one way) if present."""
-        return Roofline(self.sku, (*self._compute_roofs(), *self._bandwidth_roofs()))
+        """The datasheet as a Roofline: compute roofs of method "datasheet", `dram`, `shared` and `l1`, the host link
+        (`h2d`, `d2h`, `duplex`), and `link` (NVLink, one way) if present.
+        """
+        return Roofline(self.sku, (*self._compute_roofs(), *self._bandwidth_roofs(), *self._host_roofs()))
 
     def _compute_roofs(self) -> Iterator[Roof]:
         for quantity, rate in self.peaks.items():
             solved = ", a clock not stated by the vendor" if self._solved(quantity) else ""
             evidence = f"{self.source}; at {_hertz(self.clock(quantity))}{solved}; confidence {self.confidence}"
             yield Roof(f"{quantity}.datasheet", rate, evidence=evidence, caution=self._caution(quantity))
-        # datasheets rarely print the packed ALU rates, so these two are computed
-        for quantity in ("vector.float16", "vector.bfloat16"):
+        # datasheets rarely print the packed and the integer ALU rates, so these are computed
+        for quantity in ("vector.float16", "vector.bfloat16", "vector.int32"):
             if rate := self.peak_by_clock(quantity):
                 confidence = min(self.confidence, self.arch.confidence, key=_CONFIDENCE.index)
                 evidence = (
@@ -163,6 +182,20 @@ class Product:
         if self.nvlink:
             evidence = f"{self.source}; NVLink {self.nvlink_generation}, one direction; confidence {self.confidence}"
             yield Roof("link", self.nvlink / 2, evidence=evidence, caution=self._caution("link"))
+
+        rate = self.sms * self.arch.shared_bytes_per_clock * self.boost_hz
+        evidence = (
+            f"{self.sms} SMs x {self.arch.shared_bytes_per_clock} B per clock at {_hertz(self.boost_hz)} "
+            f"({self.arch.source}); confidence {self.arch.confidence}"
+        )
+        # one data path serves both (CUDA Programming Guide: unified data cache)
+        yield from (Roof(channel, rate, evidence=evidence) for channel in ON_CHIP)
+
+    def _host_roofs(self) -> Iterator[Roof]:
+        if self.pcie in HOST_LINKS:
+            rate, evidence = HOST_LINKS[self.pcie]
+            yield from (Roof(channel, rate, evidence=evidence) for channel in ("h2d", "d2h"))
+            yield Roof("duplex", 2 * rate, evidence=f"both directions of: {evidence}")
 
     def _solved(self, quantity: str) -> bool:
         return self.tensor_clock_back_solved and self.clock(quantity) == self.tensor_hz

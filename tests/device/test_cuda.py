@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 
-from bench.device import DeviceError, Kernel, OutOfMemory, Unsupported, cuda, nvml, nvrtc
+from bench.device import DeviceError, Kernel, OutOfMemory, Unsupported, chips, cuda, nvml, nvrtc
 from bench.schema import Case
 from bench.work import Work
 
@@ -61,23 +61,24 @@ def test_a_missing_torch_is_a_reason(monkeypatch):
         ((8, 6), {"float16", "int8", "bfloat16", "tf32"}),
         ((8, 9), {"float16", "int8", "bfloat16", "tf32", "float8_e4m3"}),
         ((9, 0), {"float64", "float16", "int8", "bfloat16", "tf32", "float8_e4m3"}),
-        ((10, 3), {"float16", "int8", "bfloat16", "tf32", "float8_e4m3"}),
+        ((10, 3), {"float16", "int8", "bfloat16", "tf32", "float8_e4m3", "float4"}),
     ],
 )
 def test_units_follow_the_compute_capability(capability, tensor):
-    units = cuda.units(capability)
+    units = chips.units(capability)
     assert {dtype for dtype, unit in units.items() if unit == "tensor"} == tensor
     assert units["float32"] == "vector"
 
 
 def test_loops_fill_every_thread_slot():
-    assert cuda.loops((9, 0), 132, 2048) == {
+    assert chips.loops((9, 0), 132, 2048) == {
         "float64": 132 * 2048 * 8,
         "float32": 132 * 2048 * 8,
         "float16": 132 * 2048 * 16,
         "bfloat16": 132 * 2048 * 16,
+        "int32": 132 * 2048 * 8,
     }
-    assert "bfloat16" not in cuda.loops((7, 5), 40, 1024)
+    assert "bfloat16" not in chips.loops((7, 5), 40, 1024)
 
 
 def test_a_ring_passes_four_caches_between_two_uses():
@@ -90,7 +91,13 @@ def test_a_ring_passes_four_caches_between_two_uses():
 
 @pytest.mark.parametrize(("elements", "grid"), [(1, 1), (4096, 1), (4097, 2), (1 << 20, 256), (1 << 60, 2**31 - 1)])
 def test_blocks_are_tiles(elements, grid):
-    assert cuda.blocks(Kernel("k", "k", None, elements=0, per_thread=16), elements) == grid
+    assert cuda.blocks(Kernel("k", "k", None, elements=0, per_thread=16), elements, sms=132) == grid
+
+
+def test_a_walking_grid_has_so_many_blocks_per_multiprocessor():
+    kernel = Kernel("k", "k", None, elements=0, per_thread=16, waves=8)
+    assert cuda.blocks(kernel, 1 << 30, sms=132) == 8 * 132
+    assert cuda.blocks(kernel, 4096, sms=132) == 1
 
 
 def test_arguments_have_the_types_of_the_signature():
@@ -193,6 +200,7 @@ def test_a_launch_has_its_grid_its_stream_and_converted_arguments(device, monkey
     assert (grid, block) == ((2,), (256,))
     assert arguments == (x.data_ptr(), 8192, 3, 0.75)
     assert how["stream"].ptr == 7
+    assert how["shared_mem"] == 0
 
 
 def test_a_kernel_is_compiled_for_its_launch_and_loaded_once(device, monkeypatch):
@@ -208,9 +216,9 @@ def test_a_kernel_is_compiled_for_its_launch_and_loaded_once(device, monkeypatch
                 raise RuntimeError("CUDA_ERROR_NOT_FOUND: named symbol not found")
             return name
 
-    def cubin(source, arch, defines):
+    def cubin(source, arch, defines, instances):
         compiled.append((source.name, arch, defines))
-        return b"code"
+        return nvrtc.Cubin(b"code", {instance: f"mangled {instance}" for instance in instances})
 
     monkeypatch.setattr(function, "Module", Module)
     monkeypatch.setattr(nvrtc, "cubin", cubin)
@@ -252,5 +260,103 @@ def test_a_case_lets_go_of_the_last_one(device, monkeypatch):
 def test_telemetry_without_a_driver_says_so(device, monkeypatch):
     device._monitor = nvml.Monitor("GPU-none")
     reading = device.telemetry()
-    assert device.judge(reading, reading, 1.0) == ("valid", ())
+    assert device.judge({"before": reading, "after": reading}, 1.0) == ("valid", ())
+    with device.watch() as during:
+        pass
+    assert not during.get("n")
     device.close()
+
+
+def test_without_a_compiler_libraries_are_still_measured(device, monkeypatch):
+    """No NVRTC, no CuPy or an unknown chip costs the suite's own kernels, each with the reason, and nothing else."""
+
+    def missing(capability):
+        raise DeviceError("CUDA kernels need CuPy and NVRTC: pip install 'ridgepoint[cuda13]' (no cupy)")
+
+    monkeypatch.setattr(nvrtc, "arch", missing)
+    monkeypatch.setattr(cuda.stack, "remedy", lambda found: "")
+    bare = cuda.CudaDevice(0)
+    assert "only libraries" in bare.info.facts["caution"]
+    assert "nvrtc" not in bare.info.facts
+    with pytest.raises(Unsupported, match=r"ridgepoint\[cuda13\]"):
+        bare.load(Kernel("stream", "copy", None, elements=2))
+    assert bare.info.units == device.info.units
+
+
+@pytest.mark.parametrize(
+    ("identity", "error", "words"),
+    [
+        (
+            {"compute_mode": "exclusive process"},
+            "CUDA-capable device(s) is/are busy or unavailable",
+            "exclusive-process",
+        ),
+        ({"compute_mode": "prohibited"}, "no CUDA-capable device is detected", "nvidia-smi -c DEFAULT"),
+        ({}, "CUDA error: out of memory\nmore", "has no memory left for this process (other processes: 77)"),
+        ({}, "CUDA error: unknown error", "cannot be used: CUDA error: unknown error"),
+    ],
+)
+def test_a_gpu_that_another_process_holds_says_so(device, monkeypatch, identity, error, words):
+    def refuse(index):
+        raise RuntimeError(error)
+
+    monkeypatch.setattr(torch.cuda, "set_device", refuse)
+    monkeypatch.setattr(nvml.Monitor, "identity", lambda self: identity)
+    monkeypatch.setattr(nvml.Monitor, "counters", lambda self: {"other_processes": [77]})
+    with pytest.raises(DeviceError) as caught:
+        cuda.CudaDevice(0)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("identity", [{"mig": True, "name": "NVIDIA H200"}, {"name": "NVIDIA H200 MIG 1g.18gb"}])
+def test_a_slice_has_no_datasheet(device, monkeypatch, identity):
+    monkeypatch.setattr(nvml.Monitor, "identity", lambda self: identity)
+    assert cuda.CudaDevice(0).info.sku == ""
+
+
+def test_float4_is_bytes_of_any_code(device):
+    drawn = device.random(64, 100, dtype="float4")
+    assert drawn.dtype == torch.float4_e2m1fn_x2
+    assert len(drawn.view(torch.uint8).unique()) == 256
+
+
+def test_a_process_moves_near_its_gpu_and_stays_where_nothing_is_known():
+    import os
+
+    before = os.sched_getaffinity(0)
+    try:
+        cuda.near(None)
+        cuda.near(4000)
+        assert os.sched_getaffinity(0) == before
+        cuda.near(0)
+        assert os.sched_getaffinity(0) <= before
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_host_memory_is_allocated_as_asked(device):
+    assert not device.host(16, dtype="float32", memory="pageable").is_pinned()
+    with pytest.raises(OutOfMemory, match="no pinned host memory"):
+        device.host(16, dtype="float32", memory="pinned")
+
+
+def test_two_copies_run_at_once_and_end_together(device, monkeypatch):
+    from contextlib import nullcontext
+
+    order = []
+
+    class Event:
+        def record(self):
+            order.append("record")
+
+    class Stream:
+        def wait_event(self, event):
+            order.append("wait")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    device.duplex(lambda: order.append("one"), lambda: order.append("other"))()
+    assert order == ["record", "wait", "other", "record", "one", "wait"]

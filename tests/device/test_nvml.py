@@ -156,6 +156,13 @@ def test_events_are_told_together():
     assert events(0) == []
 
 
+def test_a_slice_that_cuda_calls_a_gpu_is_found(driver):
+    fake = PROFILES["mig"]()
+    with installed(fake):
+        identity = nvml.Monitor(fake.uuid.replace("MIG-", "GPU-")).identity()
+    assert (identity["uuid"], identity["mig"]) == (MIG_UUID, True)
+
+
 def test_a_mig_slice_is_known_by_its_own_handle(driver):
     monitor = driver(PROFILES["mig"]())
     identity = monitor.identity()

@@ -40,9 +40,9 @@ def compilations(monkeypatch):
     """The options of every compilation that really took place."""
     log, real = [], nvrtc._compiled
 
-    def compiled(source, text, options):
+    def compiled(source, text, options, instances):
         log.append(options)
-        return real(source, text, options)
+        return real(source, text, options, instances)
 
     monkeypatch.setattr(nvrtc, "_compiled", compiled)
     return log
@@ -54,7 +54,7 @@ def kept(tmp_path):
 
 @needs_wheels
 def test_a_cubin_is_an_elf_file_with_its_last_byte(source):
-    code = nvrtc.cubin(source, "sm_90a")
+    code = nvrtc.cubin(source, "sm_90a").code
     assert code.startswith(b"\x7fELF")
     # the program header table is the last thing in the file: where it ends is how long the file must be
     offset, size, count = (int.from_bytes(code[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))
@@ -108,6 +108,21 @@ def test_a_broken_kernel_is_reported_by_file_and_line(source, tmp_path):
     assert "UNKNOWN" in str(caught.value)
     assert "sm_90a" in str(caught.value)
     assert not (tmp_path / "cache").exists()
+
+
+@needs_wheels
+def test_a_template_is_instantiated_by_name(source, compilations):
+    source.write_text("template <class T, int N> __global__ void fill(T* y) { y[threadIdx.x] = N; }")
+    wanted = ("fill<float, 8>", "fill<double, 2>")
+    first = nvrtc.cubin(source, "sm_80", instances=wanted)
+    assert set(first.names) == set(wanted)
+    assert all(name.encode() in first.code for name in first.names.values())
+    # from the cache with its names; another instance is another cubin
+    assert nvrtc.cubin(source, "sm_80", instances=wanted) == first
+    assert nvrtc.cubin(source, "sm_80", instances=wanted[:1]) != first
+    assert len(compilations) == 2
+    assert nvrtc.expressions("fill<float, 8>") == ("fill<float, 8>",)
+    assert nvrtc.expressions("copy") == ()
 
 
 @needs_wheels

@@ -13,8 +13,6 @@ from bench.measure import BUDGETS
 from bench.stats import estimate
 
 PRODUCTS = theory.products()
-# Roofs of a datasheet that no probe measures yet, with the reason.
-UNMEASURED = {"tensor.float4.datasheet": "torch multiplies float4 only in block-scaled formats; no probe for them yet"}
 
 
 @pytest.mark.parametrize("product", PRODUCTS, ids=lambda product: product.sku)
@@ -26,7 +24,7 @@ def test_a_datasheet_comes_back_as_itself(run_of, product, gpus):
     fitted = fit(run_of(f"sim:{product.sku},gpus={gpus}"))[0]
     gaps = compare(fitted.roofline, product.roofline)
     assert max(abs(gap.ratio - 1) for gap in gaps) < 1e-9
-    found = {gap.theirs.key for gap in gaps} | UNMEASURED.keys() | ({"link"} if gpus == 1 else set())
+    found = {gap.theirs.key for gap in gaps} | ({"link"} if gpus == 1 else set())
     assert {roof.key for roof in product.roofline.roofs} <= found
     key = fitted.headline.compute.rsplit(".", 1)[0]
     assert fitted.headline.estimate.value == pytest.approx(product.roofline.ridge(key), rel=1e-9)
@@ -56,6 +54,7 @@ def test_noise_is_seeded(run_of):
 def test_repetitions_spread_more_than_samples(run_of):
     run = run_of("sim:h200-sxm,noise=0.002:0.02", ["bandwidth"], BUDGETS["soak"])
     repeated = [m for m in run.measurements if m.params.get("mix") == "read" and m.saturates == "dram"]
+    repeated = [m for m in repeated if m.regime == "burst"]
     within = [max(m.seconds) / min(m.seconds) - 1 for m in repeated]
     medians = [m.median for m in repeated]
     assert max(medians) / min(medians) - 1 > 2 * max(within) / 2
@@ -89,6 +88,31 @@ def test_drift_slows_the_run(run_of):
     assert same[-1] > same[0] * 1.005
 
 
+def test_the_sustained_regime_is_fitted_for_itself(run_of):
+    fitted = fit(run_of("sim:h200-sxm,sustained=0.9", ["bandwidth", "peak"], BUDGETS["standard"]))[0]
+    sustained, datasheet_ = fitted.sustained, theory.product("h200-sxm").roofline
+    for key, factor in (("tensor.bfloat16.library", 0.9), ("vector.float32.loop", 0.9), ("dram", 1.0)):
+        assert sustained.roofline.roof(key).rate == pytest.approx(factor * datasheet_.roof(key.rsplit(".", 1)[0]).rate)
+        assert fitted.roofline.roof(key).rate == pytest.approx(datasheet_.roof(key.rsplit(".", 1)[0]).rate)
+    assert sustained.headline.estimate.value == pytest.approx(0.9 * fitted.headline.estimate.value)
+    # one method per quantity, and the burst case's points stay its own
+    assert "tensor.bfloat16.loop" not in sustained.roofs
+    assert {case.regime for case in fitted.cases} == {"burst", "sustained"}
+
+
+def test_energy_is_power_over_rate(run_of):
+    """A simulated GPU draws its rated power: joules per flop and per byte come back as watts over the roof's rate."""
+    fitted = fit(run_of("sim:h200-sxm", ["bandwidth", "peak"], BUDGETS["standard"]))[0]
+    assert {"dram", "tensor.bfloat16.library", "vector.float32.loop"} <= fitted.sustained.energy.keys()
+    for key, cost in fitted.sustained.energy.items():
+        assert cost.joules.value == pytest.approx(700 / fitted.sustained.roofline.roof(key).rate, rel=1e-6)
+        assert cost.watts == pytest.approx(700, rel=1e-6)
+
+
+def test_a_quick_budget_has_no_sustained_regime(h200):
+    assert fit(h200)[0].sustained is None
+
+
 def test_a_channel_that_the_datasheet_lacks_is_a_skip(run_of):
     hot = [m for m in run_of("sim:h200-sxm", ["bandwidth"]).measurements if m.work.channel == "l2"]
     assert hot
@@ -113,6 +137,7 @@ def test_a_simulated_run_says_so(h200):
         ("sim:h200-sxm,noise=nan", "between 0 and 1"),
         ("sim:h200-sxm,overhead=soon", "not a duration"),
         ("sim:h200-sxm,soft=0.5", "between 1 and"),
+        ("sim:h200-sxm,sustained=2", "between"),
         ("sim:h200-sxm,l3=0.9", "nor one of its roofs"),
         ("sim:h200-sxm,dram=0", "between"),
         ("sim:h200-sxm,dram@1=0.9", "there are 1 GPUs"),

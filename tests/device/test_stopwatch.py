@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench.device import stopwatch
+from bench.device import Unsupported, stopwatch
 from bench.device.stopwatch import Stopwatch, captured, clock, rounds
 
 HZ = 1e9
@@ -196,6 +196,46 @@ def test_forgetting_lets_go_of_the_buffers(gpu):
     del ring
     gc.collect()
     assert buffer() is None
+
+
+def test_a_waited_launch_costs_the_host_and_the_gpu(gpu):
+    """By the host's clock: making the launch, and its whole time on the GPU."""
+    sample = watch(gpu).time(launches(gpu, 1, 3e-6, host=10e-6), 20, "synchronous")
+    assert sample.seconds == pytest.approx(13e-6, rel=1e-9)
+    assert gpu.captures == 0
+
+
+@pytest.mark.parametrize(("seconds", "host", "slower"), [(3e-6, 10e-6, 10e-6), (50e-6, 10e-6, 50e-6)])
+def test_back_to_back_shows_the_slower_of_host_and_gpu(gpu, seconds, host, slower):
+    timer, ring = watch(gpu), launches(gpu, 1, seconds, host)
+    timer.time(ring, 1, "back to back")
+    holds = gpu.holds
+    assert timer.time(ring, 1000, "back to back").seconds == pytest.approx(slower, rel=0.02)
+    assert gpu.holds == holds, "nothing holds the stream"
+
+
+def test_in_a_graph_only_the_gpu_is_left(gpu):
+    sample = watch(gpu).time(launches(gpu, 1, 2e-6, host=10e-6), 500, "graph")
+    assert sample.seconds == pytest.approx(2e-6, rel=1e-9)
+    assert gpu.captures == 1
+
+
+def test_a_graph_that_cannot_be_is_a_skip(gpu):
+    class Refusing(Launch):
+        def __call__(self):
+            if self.gpu.recording is not None:
+                raise RuntimeError("operation not permitted when stream is capturing")
+            super().__call__()
+
+    with pytest.raises(Unsupported, match="cannot be captured"):
+        watch(gpu).time([Refusing(gpu, "r", 5e-6)], 100, "graph")
+
+
+def test_without_a_stamp_the_clock_is_unknown_and_the_time_is_not(gpu):
+    timer = Stopwatch(torch.zeros(4, dtype=torch.int64), None, HZ)
+    sample = timer.time(launches(gpu, 3, 200e-6), 10)
+    assert sample.seconds == pytest.approx(200e-6, rel=1e-9)
+    assert sample.clock_hz is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""What a GPU has by its compute capability: units, loops, settings worth a search. Claims of vendors are in theory/."""
+
+# Elements per thread of fma.cu's loops: 8 chains, 16-bit types in pairs.
+LOOPS = {"float64": 8, "float32": 8, "float16": 16, "bfloat16": 16, "int32": 8}
+# Matmul dtype -> first compute capability with tensor cores for it.
+TENSOR = {
+    "float16": (7, 0),
+    "int8": (7, 5),
+    "bfloat16": (8, 0),
+    "tf32": (8, 0),
+    "float8_e4m3": (8, 9),
+    "float4": (10, 0),
+}
+LADDERS = ("float32", "float64", "float16")
+LAUNCHES = ("synchronous", "back to back", "graph")
+HOST_MEMORY = ("pinned", "pageable")
+BACKENDS = ("flash", "cudnn", "efficient", "math")
+# stream.cu's settings: loads in flight, then cache hints, then who walks over the tiles.
+STREAM = {"UNROLL": (4, 2, 8), "HINT": (".cg", ".cs"), "STORE": ("", ".cs"), "THREADS": (256, 512), "WAVES": (0, 8)}
+# What onchip.cu may count on in each multiprocessor, in bytes: two tiles of 32 KiB. A carve-out for shared memory
+# leaves L1 the rest, on the smallest (Turing: 96 KiB for both) no less than this either.
+ONCHIP = {"shared": 64 << 10, "l1": 64 << 10}
+TURING = {"shared": 32 << 10, "l1": 32 << 10}
+# Chips whose tensor cores multiply float64 faster than their vector units; elsewhere it runs at a token rate.
+TENSOR_FLOAT64 = ((8, 0), (9, 0), (10, 0))
+
+
+def units(capability: tuple[int, int]) -> dict[str, str]:
+    """Matmul dtype -> the unit that multiplies it, for the dtypes that a compute capability has hardware for."""
+    float64 = "tensor" if capability in TENSOR_FLOAT64 else "vector"
+    tensor = {dtype: "tensor" for dtype, first in TENSOR.items() if capability >= first}
+    return {"float64": float64, "float32": "vector"} | tensor
+
+
+def loops(capability: tuple[int, int], sms: int, threads_per_sm: int) -> dict[str, int]:
+    """Vector dtype -> accumulators that fill every thread slot of the GPU with fma.cu's chains."""
+    known = [dtype for dtype in LOOPS if dtype != "bfloat16" or capability >= (8, 0)]
+    return {dtype: sms * threads_per_sm * LOOPS[dtype] for dtype in known}
+
+
+def tuning(capability: tuple[int, int]) -> dict[str, dict[str, tuple[int | str, ...]]]:
+    """Kernel -> settings worth a search on a compute capability, the default of each first."""
+    wide = {"WIDTH": (16, 32)} if capability >= (10, 0) else {}
+    pairs = {"fma_float32": {"PAIRS": (0, 1)}} if capability in ((10, 0), (10, 3)) else {}
+    return {"stream": wide | STREAM} | pairs
+
+
+def onchip(capability: tuple[int, int]) -> dict[str, int]:
+    """Channel -> bytes in each multiprocessor that onchip.cu may count on."""
+    return TURING if capability == (7, 5) else ONCHIP

@@ -1,0 +1,59 @@
+"""How fast the memory inside a multiprocessor is: shared memory and L1, which no other multiprocessor can reach.
+
+Every block re-reads a tile of its own, so that the rate is the sum over all multiprocessors. Caches that the whole
+device shares are the bandwidth probe's; a CPU's caches are all measured there.
+"""
+
+from functools import partial
+from typing import Any
+
+from bench import work
+from bench.device import CheckFailed, Device, Kernel
+from bench.probes import Cases, probe
+from bench.schema import Case, DeviceInfo, Setup
+
+_TILE = 8192  # elements: 32 KiB of float32 per block of 1024 threads
+_PASSES = 1 << 12
+
+
+def read_twin(x, out, n, passes):
+    out += passes * x.double().sum()
+
+
+def kernel(channel: str) -> Kernel:
+    return Kernel("onchip", f"{channel}_read", read_twin, elements=2, per_thread=_TILE // 1024, threads=1024)
+
+
+@probe(version=1)
+def onchip(info: DeviceInfo, budget) -> Cases:
+    """Read bandwidth of shared memory and of L1, summed over the multiprocessors."""
+    if not info.onchip:
+        reason = "this device has no memory of a multiprocessor's own; its caches are the bandwidth probe's"
+        yield Case(params={"memory": ""}, work=work.Work(), skip=reason)
+    for channel, room in info.onchip.items():
+        # as many tiles as fit, but no more than the two blocks of 1024 threads that a multiprocessor can hold
+        tiles = max(1, min(2, room // (4 * _TILE)))
+        elements = info.sms * tiles * _TILE
+        yield Case(
+            params={"memory": channel, "tiles": tiles, "passes": _PASSES},
+            work=work.stream("read", elements, channel=channel, passes=_PASSES),
+            prepare=partial(_prepare, channel, elements),
+            saturates=channel,
+            cache="hot",
+        )
+
+
+def _prepare(channel: str, elements: int, device: Device) -> Setup:
+    run = device.load(kernel(channel))
+    # of one sign: in a sum of both signs a hundredth of the array could be lost unseen
+    x, out = device.random(elements, dtype="float32").abs_(), device.empty(1, dtype="float64")
+    return Setup([partial(run, x, out, elements, _PASSES)], partial(_check, partial(run, x, out, elements, 3)))
+
+
+def _check(launch: Any) -> None:
+    x, out, _, passes = launch.args
+    out.zero_()
+    launch()
+    expected = passes * float(x.double().sum())
+    if not abs(float(out) - expected) <= 1e-5 * expected:
+        raise CheckFailed(f"re-reading sums to {float(out):g}, not {expected:g}")
