@@ -1,26 +1,37 @@
 /* Peak FMA rate of a GPU's vector units: loops of fused multiply-adds that stay in registers.
 
-   y[i] = `steps` times r = r * a + b, starting from x[i]: 2 * steps flops per element; one element is read and one
-   written, which is nothing beside a large `steps`.
+   function       chain of               elements per thread   instruction
+   fma_float64    float64                         8            DFMA
+   fma_float32    float32                         8            FFMA; -DPAIRS=1: FFMA2, two floats at once
+   fma_int32      int32, wrapping                 8            IMAD
+   fma_float16    half2                          16            HFMA2
+   fma_bfloat16   bfloat162, from sm_80 on       16            HFMA2.BF16
+
+   y[i] = `steps` times r = r * a + b, starting from x[i]: 2 * steps flops (int32: operations) per element; one element
+   is read and one written, which is nothing beside a large `steps`.
 
    Shape: 8 independent chains per thread, because an FMA waits four or more clocks for its own chain's last one; 16
    steps per trip, so that 128 FMAs stand beside one counter, compare and branch, and the body stays far below the
-   instruction cache. 16-bit types go in pairs (HFMA2): 16 elements per thread, 2 FMAs per instruction. a and b are the
-   same in every step, so that the register file's reuse cache serves them. `steps` should be a multiple of 16: the
-   rest goes one step at a time.
+   instruction cache. 16-bit types go in pairs: 16 elements per thread, 2 FMAs per instruction. float32 in pairs takes
+   the same 8 elements as 4 chains, 32 steps per trip: 8 of them would not leave a full SM registers for anything else,
+   and 16 warps with 4 chains each hide the latency as well. a and b are the same in every step, so that the register
+   file's reuse cache serves them. `steps` should be a multiple of 32: the rest goes one step at a time.
 
-   a and b are equal in all threads, but r is not, so that the FMAs stay on the vector pipes. float64 fills the 32
-   registers that a full SM leaves each thread: there the assembler reads a and b again from the constant bank once per
-   trip, or holds one in a uniform register (sm_90), which is an operand and not another unit.
+   a and b are equal in all threads, but r is not, so that the chains stay on the vector pipes: no step may become a
+   scalar UIMAD. float64 fills the 32 registers that a full SM leaves each thread: there the assembler reads a and b
+   again from the constant bank once per trip, or holds one in a uniform register (sm_90), which is an operand and not
+   another unit. sm_100 and sm_103 have the paired FFMA2; later chips take PAIRS too and split each into two FFMA.
 
    What keeps the work from being deleted: the results are stored, and fma is exact in its one rounding, so that no step
-   may be skipped or joined with another.
+   may be skipped or joined with another. Integers would allow that (two steps are r * aa + (ab + b)); the compilers
+   here do not, and the tests count each architecture's IMADs.
 
    What would make it wrong: blockDim other than THREADS; too few threads to fill the pipes (elements should be SMs x
    threads an SM holds x elements per thread); BLOCKS other than the blocks that an SM holds, when the registers no
    longer fit and that many elements take two waves; arrays not 16-byte aligned, n not a multiple of 8; a, b that drive
-   the values to infinity or to a fixed point, where a chain draws less power; 16-bit or float64 rates taken for
-   general: some chips have 2 float64 FMAs per clock and SM. */
+   the values to infinity or to a fixed point, where a chain draws less power (int32: a must be odd, or the values run
+   into one), or that are no int32 but given to fma_int32; 16-bit, int32 or float64 rates taken for general: some chips
+   have 2 float64 FMAs per clock and SM. */
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -31,23 +42,39 @@
 #ifndef BLOCKS
 #define BLOCKS 4
 #endif
-
-constexpr int CHAINS = 8, STEPS = 16;
+#ifndef PAIRS
+#define PAIRS 0
+#endif
+#if PAIRS && defined __CUDA_ARCH__ && __CUDA_ARCH__ < 1000
+#error "PAIRS=1 needs fma.rn.f32x2, which exists from sm_100 on: leave it out"
+#endif
 
 __device__ float multiply_add(float r, float a, float b) { return fmaf(r, a, b); }
 __device__ double multiply_add(double r, double a, double b) { return fma(r, a, b); }
+__device__ unsigned multiply_add(unsigned r, unsigned a, unsigned b) { return r * a + b; }
 __device__ __half2 multiply_add(__half2 r, __half2 a, __half2 b) { return __hfma2(r, a, b); }
 #if __CUDA_ARCH__ >= 800
 __device__ __nv_bfloat162 multiply_add(__nv_bfloat162 r, __nv_bfloat162 a, __nv_bfloat162 b) { return __hfma2(r, a, b); }
 #endif
-
-template <class R> __device__ void step(R (&r)[CHAINS], R a, R b) {
-#pragma unroll
-    for (int c = 0; c < CHAINS; ++c) r[c] = multiply_add(r[c], a, b);
+#if PAIRS
+struct alignas(8) Pair {
+    float low, high;
+};
+__device__ Pair pair(float value) { return {value, value}; }
+__device__ Pair multiply_add(Pair r, Pair a, Pair b) {
+    asm("{.reg .b64 r, a, b;\n"
+        " mov.b64 r, {%0, %1}; mov.b64 a, {%2, %3}; mov.b64 b, {%4, %5};\n"
+        " fma.rn.f32x2 r, r, a, b;\n"
+        " mov.b64 {%0, %1}, r;}"
+        : "+f"(r.low), "+f"(r.high)
+        : "f"(a.low), "f"(a.high), "f"(b.low), "f"(b.high));
+    return r;
 }
+#endif
 
-/* R: what one chain holds, a number or a pair. Every thread takes 8 of them as 16-byte vectors THREADS apart. */
-template <class R> __device__ void chains(const uint4* x, uint4* y, long long vectors, long long steps, R a, R b) {
+/* R: what one chain holds, a number or a pair. Every thread takes CHAINS of them as 16-byte vectors THREADS apart. */
+template <int CHAINS, int STEPS, class R>
+__device__ void chains(const uint4* x, uint4* y, long long vectors, long long steps, R a, R b) {
     constexpr int N = CHAINS * sizeof(R) / sizeof(uint4), TILE = THREADS * N;
     const unsigned tiles = (vectors + TILE - 1) / TILE;
 #pragma unroll 1
@@ -57,12 +84,16 @@ template <class R> __device__ void chains(const uint4* x, uint4* y, long long ve
         uint4* packed = reinterpret_cast<uint4*>(r);
 #pragma unroll
         for (int u = 0; u < N; ++u) packed[u] = i + u * THREADS < vectors ? x[i + u * THREADS] : make_uint4(0, 0, 0, 0);
+        auto step = [&] {
+#pragma unroll
+            for (int c = 0; c < CHAINS; ++c) r[c] = multiply_add(r[c], a, b);
+        };
 #pragma unroll 1
         for (int trip = steps / STEPS; trip > 0; --trip)
 #pragma unroll
-            for (int s = 0; s < STEPS; ++s) step(r, a, b);
+            for (int s = 0; s < STEPS; ++s) step();
 #pragma unroll 1
-        for (int rest = steps % STEPS; rest > 0; --rest) step(r, a, b);
+        for (int rest = steps % STEPS; rest > 0; --rest) step();
 #pragma unroll
         for (int u = 0; u < N; ++u)
             if (i + u * THREADS < vectors) y[i + u * THREADS] = packed[u];
@@ -71,22 +102,31 @@ template <class R> __device__ void chains(const uint4* x, uint4* y, long long ve
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 fma_float64(const uint4* x, uint4* y, long long n, long long steps, double a, double b) {
-    chains<double>(x, y, n / 2, steps, a, b);
+    chains<8, 16>(x, y, n / 2, steps, a, b);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 fma_float32(const uint4* x, uint4* y, long long n, long long steps, double a, double b) {
-    chains<float>(x, y, n / 4, steps, (float)a, (float)b);
+#if PAIRS
+    chains<4, 32>(x, y, n / 4, steps, pair((float)a), pair((float)b));
+#else
+    chains<8, 16>(x, y, n / 4, steps, (float)a, (float)b);
+#endif
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+fma_int32(const uint4* x, uint4* y, long long n, long long steps, double a, double b) {
+    chains<8, 16>(x, y, n / 4, steps, (unsigned)(int)a, (unsigned)(int)b);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 fma_float16(const uint4* x, uint4* y, long long n, long long steps, double a, double b) {
-    chains<__half2>(x, y, n / 8, steps, __float2half2_rn((float)a), __float2half2_rn((float)b));
+    chains<8, 16>(x, y, n / 8, steps, __float2half2_rn((float)a), __float2half2_rn((float)b));
 }
 
 #if __CUDA_ARCH__ >= 800
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 fma_bfloat16(const uint4* x, uint4* y, long long n, long long steps, double a, double b) {
-    chains<__nv_bfloat162>(x, y, n / 8, steps, __float2bfloat162_rn((float)a), __float2bfloat162_rn((float)b));
+    chains<8, 16>(x, y, n / 8, steps, __float2bfloat162_rn((float)a), __float2bfloat162_rn((float)b));
 }
 #endif

@@ -56,7 +56,7 @@ INLINE void group(int vectors, const float *x, float *y, long long fmas, vec a, 
     for (int k = 0; k < vectors; k++) stream(y + k * LANES, r[k]);
 }
 
-void ladder(const float *x, float *y, long long n, long long fmas, double real_a, double real_b) {
+void ladder_float32(const float *x, float *y, long long n, long long fmas, double real_a, double real_b) {
     const vec a = (float)real_a - (vec){0}, b = (float)real_b - (vec){0};
 #pragma omp parallel
     {

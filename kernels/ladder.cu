@@ -1,19 +1,26 @@
-/* The roofline, climbed rung by rung: `fmas` FMAs on every float32 between reading it and writing it.
+/* The roofline, climbed rung by rung: `fmas` FMAs on every element between reading it and writing it.
 
-   y[i] = `fmas` times r = r * a + b, starting from x[i]: 8 bytes and 2 * fmas flops per element, fmas / 4 FLOP/B.
-   Few fmas: a streaming copy at the roof of memory. Many: the loop of fma.cu at the roof of the vector units. Between
-   them both have to proceed at once, which the GPU does by running other warps while one waits for memory.
+     function         element    per thread   bytes per element   flops per element
+     ladder_float64   float64         8              16               2 * fmas
+     ladder_float32   float32        16               8               2 * fmas
+     ladder_float16   float16        32               4               2 * fmas
 
-   Shape: 16 floats per thread as four 16-byte loads in front, then the arithmetic on 16 independent chains, then four
-   16-byte stores. The number of FMAs is known only at run time, so that every rung runs the same instructions; 8 per
-   trip are 128 FFMA beside one counter, compare and branch, the rest goes one at a time. Any grid is right; a tile of
-   THREADS x 16 elements per block is the intended one.
+   y[i] = `fmas` times r = r * a + b, starting from x[i]: fmas / 8, fmas / 4, fmas / 2 FLOP/B. Few fmas: a streaming
+   copy at the roof of memory. Many: the loop of fma.cu at the roof of the vector units. Between them both have to
+   proceed at once, which the GPU does by running other warps while one waits for memory.
+
+   Shape: 64 bytes per thread as four 16-byte loads in front, then the arithmetic on 8 or 16 independent chains (float16
+   in pairs), then four 16-byte stores. The number of FMAs is known only at run time, so that every rung runs the same
+   instructions; 8 steps per trip are 128 FFMA or HFMA2 or 64 DFMA beside one counter, compare and branch, the rest goes
+   one step at a time. Any grid is right; a tile of THREADS x 64 bytes per block is the intended one.
 
    What keeps the work from being deleted: every result is stored, and an fma may not be skipped or joined with another.
 
-   What would make it wrong: blockDim other than THREADS, arrays not 16-byte aligned, n not a multiple of 4, a, b that
+   What would make it wrong: blockDim other than THREADS, arrays not 16-byte aligned, n not a multiple of 8, a, b that
    drive the values to infinity, arrays that L2 holds, and a clock that differs between the rungs: the knee is rounded
-   by power as well as by overlap. */
+   by power as well as by overlap. Where a chip has 2 float64 FMAs per clock and SM, its ladder has no slope to show. */
+
+#include <cuda_fp16.h>
 
 #ifndef THREADS
 #define THREADS 256
@@ -24,14 +31,20 @@
 
 constexpr int VECTORS = 4, STEPS = 8;
 
-template <int N> __device__ void climb(const float4* x, float4* y, long long fmas, float a, float b) {
-    float4 r[N];
+__device__ float multiply_add(float r, float a, float b) { return fmaf(r, a, b); }
+__device__ double multiply_add(double r, double a, double b) { return fma(r, a, b); }
+__device__ __half2 multiply_add(__half2 r, __half2 a, __half2 b) { return __hfma2(r, a, b); }
+
+/* R: what one chain holds, a number or a pair; N vectors of them, THREADS apart, go through all FMAs. */
+template <int N, class R> __device__ void climb(const uint4* x, uint4* y, long long fmas, R a, R b) {
+    constexpr int CHAINS = N * sizeof(uint4) / sizeof(R);
+    alignas(16) R r[CHAINS];
+    uint4* packed = reinterpret_cast<uint4*>(r);
 #pragma unroll
-    for (int u = 0; u < N; ++u) r[u] = x[u * THREADS];
+    for (int u = 0; u < N; ++u) packed[u] = x[u * THREADS];
     auto step = [&] {
 #pragma unroll
-        for (int u = 0; u < N; ++u)
-            r[u] = make_float4(fmaf(r[u].x, a, b), fmaf(r[u].y, a, b), fmaf(r[u].z, a, b), fmaf(r[u].w, a, b));
+        for (int c = 0; c < CHAINS; ++c) r[c] = multiply_add(r[c], a, b);
     };
 #pragma unroll 1
     for (int trip = fmas / STEPS; trip > 0; --trip)
@@ -40,14 +53,12 @@ template <int N> __device__ void climb(const float4* x, float4* y, long long fma
 #pragma unroll 1
     for (int rest = fmas % STEPS; rest > 0; --rest) step();
 #pragma unroll
-    for (int u = 0; u < N; ++u) y[u * THREADS] = r[u];
+    for (int u = 0; u < N; ++u) y[u * THREADS] = packed[u];
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
-ladder(const float4* x, float4* y, long long n, long long fmas, double real_a, double real_b) {
+template <class R> __device__ void ladder(const uint4* x, uint4* y, long long vectors, long long fmas, R a, R b) {
     constexpr int TILE = THREADS * VECTORS;
-    const float a = (float)real_a, b = (float)real_b;
-    const unsigned tiles = n / 4 / TILE, rest = n / 4 % TILE;
+    const unsigned tiles = vectors / TILE, rest = vectors % TILE;
 #pragma unroll 1
     for (unsigned t = blockIdx.x; t < tiles; t += gridDim.x) {
         const long long i = (long long)TILE * t + threadIdx.x;
@@ -58,4 +69,19 @@ ladder(const float4* x, float4* y, long long n, long long fmas, double real_a, d
         const long long i = (long long)TILE * tiles + THREADS * at + threadIdx.x;
         if (THREADS * at + threadIdx.x < rest) climb<1>(x + i, y + i, fmas, a, b);
     }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+ladder_float64(const uint4* x, uint4* y, long long n, long long fmas, double a, double b) {
+    ladder(x, y, n / 2, fmas, a, b);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+ladder_float32(const uint4* x, uint4* y, long long n, long long fmas, double a, double b) {
+    ladder(x, y, n / 4, fmas, (float)a, (float)b);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+ladder_float16(const uint4* x, uint4* y, long long n, long long fmas, double a, double b) {
+    ladder(x, y, n / 8, fmas, __float2half2_rn((float)a), __float2half2_rn((float)b));
 }

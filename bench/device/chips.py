@@ -16,11 +16,17 @@ LAUNCHES = ("synchronous", "back to back", "graph")
 HOST_MEMORY = ("pinned", "pageable")
 BACKENDS = ("flash", "cudnn", "efficient", "math")
 # stream.cu's settings: loads in flight, then cache hints, then who walks over the tiles.
-STREAM = {"UNROLL": (4, 2, 8), "HINT": (".cg", ".cs"), "STORE": ("", ".cs"), "THREADS": (256, 512), "WAVES": (0, 8)}
-# What onchip.cu may count on in each multiprocessor, in bytes: two tiles of 32 KiB. A carve-out for shared memory
-# leaves L1 the rest, on the smallest (Turing: 96 KiB for both) no less than this either.
-ONCHIP = {"shared": 64 << 10, "l1": 64 << 10}
-TURING = {"shared": 32 << 10, "l1": 32 << 10}
+STREAM = {
+    "UNROLL": (4, 2, 8),
+    "HINT": (".cg", ".cs", ".L1::no_allocate", ""),
+    "STORE": ("", ".cs"),
+    "THREADS": (256, 512),
+    "WAVES": (0, 4, 8),
+}
+# A block of onchip.cu: 1024 threads with 32 KiB of their own, of shared memory or of L1.
+ONCHIP = 32 << 10
+# Chips whose multiprocessors hold 2048 threads, two such blocks (CUDA Programming Guide, compute capabilities).
+ROOMY = ((7, 0), (8, 0), (9, 0), (10, 0), (10, 3))
 # Chips whose tensor cores multiply float64 faster than their vector units; elsewhere it runs at a token rate.
 TENSOR_FLOAT64 = ((8, 0), (9, 0), (10, 0))
 
@@ -46,5 +52,5 @@ def tuning(capability: tuple[int, int]) -> dict[str, dict[str, tuple[int | str, 
 
 
 def onchip(capability: tuple[int, int]) -> dict[str, int]:
-    """Channel -> bytes in each multiprocessor that onchip.cu may count on."""
-    return TURING if capability == (7, 5) else ONCHIP
+    """Channel -> bytes in each multiprocessor that onchip.cu works on."""
+    return dict.fromkeys(("shared", "l1"), ONCHIP * (2 if capability in ROOMY else 1))

@@ -65,8 +65,10 @@ WAVES = "WAVES"
 Tuning = Mapping[str, int | str]
 
 
-def kernel(mix: str, store: str = "default", tuning: Tuning | None = None) -> Kernel:
-    """The device code of one mix; "plain" stores are a body of their own where the host has streaming ones."""
+def kernel(mix: str, store: str = "default", tuning: Tuning | None = None, tiles: int = 1) -> Kernel:
+    """The device code of one mix, `tiles` of them a block; "plain" stores are a body of their own where the host has
+    streaming ones.
+    """
     function = f"{mix}_plain" if store == "plain" and mix != "read" else mix
     arrays = 2 if mix == "read" else _INPUTS[mix] + 1
     tuning = tuning or {}
@@ -76,7 +78,7 @@ def kernel(mix: str, store: str = "default", tuning: Tuning | None = None) -> Ke
         function,
         _TWINS[mix],
         elements=arrays,
-        per_thread=tuning.get("UNROLL", 4) * tuning.get("WIDTH", 16) // 4,
+        per_thread=tiles * tuning.get("UNROLL", 4) * tuning.get("WIDTH", 16) // 4,
         threads=tuning.get("THREADS", 256),
         defines=defines,
         waves=tuning.get(WAVES, 0),
@@ -159,11 +161,13 @@ def _cold(
     info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str = "", tuning: Tuning | None = None
 ) -> Case:
     elements, tuning = _elements(mix, footprint), tuning or {}
+    # read ends every block with an addition to one address: see stream.cu
+    body = kernel(mix, store, tuning, tiles=4 if mix == "read" else 1)
     return Case(
         params={"mix": mix, "bytes": footprint, "cache": "cold", "store": store}
         | {name.lower(): value or "default" if isinstance(value, str) else value for name, value in tuning.items()},
         work=work.stream(mix, elements),
-        prepare=partial(_prepare, kernel(mix, store, tuning), mix, elements, 1, "cold"),
+        prepare=partial(_prepare, body, mix, elements, 1, "cold"),
         saturates=saturates,
     )
 

@@ -31,8 +31,7 @@ def onchip(info: DeviceInfo, budget) -> Cases:
         reason = "this device has no memory of a multiprocessor's own; its caches are the bandwidth probe's"
         yield Case(params={"memory": ""}, work=work.Work(), skip=reason)
     for channel, room in info.onchip.items():
-        # as many tiles as fit, but no more than the two blocks of 1024 threads that a multiprocessor can hold
-        tiles = max(1, min(2, room // (4 * _TILE)))
+        tiles = room // (4 * _TILE)
         elements = info.sms * tiles * _TILE
         yield Case(
             params={"memory": channel, "tiles": tiles, "passes": _PASSES},
@@ -47,7 +46,7 @@ def _prepare(channel: str, elements: int, device: Device) -> Setup:
     run = device.load(kernel(channel))
     # of one sign: in a sum of both signs a hundredth of the array could be lost unseen
     x, out = device.random(elements, dtype="float32").abs_(), device.empty(1, dtype="float64")
-    return Setup([partial(run, x, out, elements, _PASSES)], partial(_check, partial(run, x, out, elements, 3)))
+    return Setup([partial(run, x, out, elements, _PASSES)], partial(_check, partial(run, x, out, elements, 11)))
 
 
 def _check(launch: Any) -> None:

@@ -27,7 +27,7 @@ THREADS_PER_SM = {
     "sm_120a": 1536,
     "sm_121a": 1536,
 }
-REGISTERS, THREADS, UNROLL = 65536, 256, 4
+REGISTERS, THREADS, UNROLL, SMS = 65536, 256, 4, 132
 FMA = ("FFMA", "DFMA", "HFMA2", "HFMA2.MMA", "HFMA2.BF16_V2", "HFMA2.MMA.BF16_V2")
 
 
@@ -86,11 +86,13 @@ class Body:
 
 @cache
 def bodies(source: Path, arch: str, defines: tuple = ()) -> dict[str, Body]:
-    shape = (("THREADS", THREADS), ("BLOCKS", THREADS_PER_SM[arch] // THREADS), ("SMS", 132))
-    code = nvrtc.cubin(source, arch, shape + defines)
+    """Every function of a source as the CUDA device compiles it; THREADS may be among the defines."""
+    settings = {"THREADS": THREADS} | dict(defines)
+    settings = {"BLOCKS": THREADS_PER_SM[arch] // settings["THREADS"], "SMS": SMS} | settings
+    code = nvrtc.cubin(source, arch, tuple(settings.items()))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cubin"
-        path.write_bytes(code)
+        path.write_bytes(code.code)
         resources, sass = dump("-res-usage", path), dump("-sass", path)
     usage = {
         name: (int(registers), int(stack))
@@ -113,9 +115,18 @@ def of(code, *prefixes: str) -> list[Instruction]:
     return [i for i in code if i.name.startswith(prefixes)]
 
 
-def check_frame(body: Body, arch: str) -> None:
-    """Nothing spills, and as many threads fit as an SM has slots for."""
+def claim(source: Path, words: str) -> tuple[int, ...]:
+    """The numbers that a kernel's header states: what a pattern's groups match there, each white space one blank."""
+    header = " ".join(source.read_text().partition("*/")[0].split())
+    found = re.search(words, header)
+    assert found, f"the header of {source.name} does not say {words!r}"
+    return tuple(map(int, found.groups()))
+
+
+def check_frame(body: Body, arch: str, threads: int = 0) -> None:
+    """Nothing spills, and as many threads fit as an SM has slots for; or `threads` of them, if those are fewer."""
     assert body.stack == 0
-    assert not of(body.code, "LDL", "STL")
+    assert not of(body.code, "LDL", "STL"), "spills"
     granted = -(-body.registers // 8) * 8
-    assert granted * THREADS * (THREADS_PER_SM[arch] // THREADS) <= REGISTERS
+    slots = THREADS_PER_SM[arch]
+    assert granted * min(threads or slots, slots) <= REGISTERS, f"{body.registers} registers: too few threads fit"

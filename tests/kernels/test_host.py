@@ -1,6 +1,7 @@
 """Every host kernel against its torch twin, as built for this CPU, for narrower ones, and by another compiler."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ pytestmark = pytest.mark.skipif(cc.compiler() is None, reason="no C compiler")
 
 CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 SIZES = (1024, 7 * 1024, 5 * 2**20 + 1024)
+LINE = 128  # bytes from one hop of a chase to the next
 GUARD = 1024  # elements behind an output that no kernel may touch
 
 
@@ -34,6 +36,12 @@ def add(x, z, y, n, passes):
 
 def triad(x, z, y, n, passes, a):
     y[:n] = x[:n] + a * z[:n]
+
+
+def chase(lines, at, n, hops):
+    first, following = lines.data_ptr(), lines.view(-1, LINE // 8)[:, 0].tolist()
+    for _ in range(hops):
+        at.fill_(following[(at.item() - first) // LINE])
 
 
 def chain(x, steps, a, b):
@@ -142,7 +150,7 @@ def test_multiply_and_add_are_one_rounding(target):
     tiny = 2.0**-12  # (1 + tiny)^2 - (1 + 2 tiny) = tiny^2, which a product rounded to float32 has lost
     n = 1024
     x, y = torch.full((n,), 1 + tiny), torch.full((n,), torch.nan)
-    for name, function in (("fma", "fma_float32"), ("ladder", "ladder")):
+    for name, function in (("fma", "fma_float32"), ("ladder", "ladder_float32")):
         host(name, function)(x, y.fill_(torch.nan), n, 1, 1 + tiny, -(1 + 2 * tiny))
         assert y.unique().tolist() == [tiny**2]
 
@@ -153,11 +161,52 @@ def test_ladder_agrees_with_the_closed_form(target, n, fmas):
     x, a, b = torch.randn(n), -0.75, 0.5
     y, expected = outputs(n)
     expected[:n] = chain(x, fmas, a, b)
-    host("ladder", "ladder")(x, y, n, fmas, a, b)
+    host("ladder", "ladder_float32")(x, y, n, fmas, a, b)
     agree(y, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["stream", "fma", "ladder"])
+def cycle(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`count` lines, each of which holds the address of the next in a random cycle, and the addresses in that order."""
+    lines = torch.full((count, LINE // 8), -1)
+    order = torch.randperm(count)
+    addresses = lines.data_ptr() + LINE * order
+    lines[order, 0] = addresses.roll(-1)
+    return lines, addresses
+
+
+@pytest.mark.parametrize("count", [1, 2, 1000])
+def test_a_chase_goes_on_where_the_last_one_ended(target, count):
+    lines, addresses = cycle(count)
+    before = lines.clone()
+    at, expected = torch.stack([addresses[0], torch.tensor(-1)]), addresses[:1].clone()
+    done = 0
+    for hops in (0, 1, 31, 32, 33, 3 * count, 777):
+        host("chase", "chase")(lines, at, 1, hops)
+        chase(lines, expected, 1, hops)
+        done += hops
+        assert at.tolist() == [expected.item(), -1]
+        assert at[0] == addresses[done % count]
+    assert torch.equal(lines, before)
+
+
+def test_a_chase_makes_every_hop(target):
+    """A chase twice as long takes about twice as long: no hop is skipped or made beside another."""
+    lines, addresses = cycle(64)
+    at, run = addresses[:1].clone(), host("chase", "chase")
+    seconds = {}
+    for hops in (1 << 20, 1 << 21):
+        times = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            run(lines, at, 1, hops)
+            times.append(time.perf_counter() - begun)
+        seconds[hops] = min(times)
+    assert seconds[1 << 21] > 1.5 * seconds[1 << 20]
+    # no CPU answers a dependent load in half a nanosecond
+    assert seconds[1 << 21] > (1 << 21) * 0.5e-9
+
+
+@pytest.mark.parametrize("name", ["stream", "fma", "ladder", "chase"])
 def test_kernels_compile_without_a_warning(target, name, monkeypatch):
     monkeypatch.setattr(cc, "FLAGS", (*cc.FLAGS, "-Wall", "-Wextra", "-Werror"))
     assert cc.build(kernel_source(name, ".c")).is_file()
