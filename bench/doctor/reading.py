@@ -43,7 +43,10 @@ class Reading:
 
     def smi(self, words: str) -> str:
         """An nvidia-smi command for this GPU, by what tells it apart however CUDA numbers it."""
-        return f"nvidia-smi {words} -i {self.get('pci_bus') or self.get('uuid') or 0}"
+        uuid = self.get("uuid") or ""
+        # a slice's own UUID says nothing to nvidia-smi, which sets whole boards
+        which = self.get("pci_bus") or (uuid if not uuid.startswith("MIG-") else "GPU")
+        return f"nvidia-smi {words} -i {which or 0}"
 
 
 def reading(uuid: str) -> Reading:
