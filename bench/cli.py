@@ -162,6 +162,7 @@ def _seed(text: str) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
+    from bench.analysis.facts import facts
     from bench.analysis.fit import fit
     from bench.device import resolve
     from bench.environment import command_line
@@ -189,7 +190,7 @@ def _measure(options: argparse.Namespace) -> int:
         paths = {"run": str(made.path), "report": str(report) if report else None}
         print(
             json.dumps(
-                paths | {"status": made.status, "exit_code": code, "devices": [_facts(f) for f in fits]}, indent=2
+                paths | {"status": made.status, "exit_code": code, "devices": [facts(f) for f in fits]}, indent=2
             )
         )
     return code
@@ -240,49 +241,6 @@ def _say(people: Any, run: Any, fits: Sequence[Any], path: Path, report: Path | 
         people.print(f"report  {report}", markup=False, soft_wrap=True)
 
 
-def _facts(fit: Any) -> dict[str, Any]:
-    """One device's fit as plain values, SI base units."""
-    from bench import units
-    from bench.analysis.compare import compare, datasheet
-
-    theory = datasheet(fit.info)
-    gaps = {gap.ours.key: gap for gap in compare(fit.roofline, theory)} if theory else {}
-    ridge = fit.headline
-    return {
-        "id": fit.info.id,
-        "name": fit.info.name,
-        "overhead_s": fit.roofline.overhead,
-        "roofs": [
-            {
-                "key": roof.key,
-                "rate": roof.rate,
-                "low": roof.low,
-                "high": roof.high,
-                "interval": roof.estimate.kind,
-                "n": roof.n,
-                "unit": units.rate(roof.key),
-                "theory": gaps[roof.key].theirs.rate if roof.key in gaps else None,
-                "caution": roof.caution,
-                "evidence": roof.evidence,
-            }
-            for roof in fit.roofline.roofs
-        ],
-        "missing": dict(fit.missing),
-        "ridge": ridge
-        and {
-            "compute": ridge.compute,
-            "memory": ridge.memory,
-            "intensity": ridge.estimate.value,
-            "low": ridge.estimate.low,
-            "high": ridge.estimate.high,
-            "n": ridge.estimate.n,
-            "unit": "FLOP/B",
-        },
-        "knee": fit.knee
-        and {"intensity": fit.knee.intensity.value, "low": fit.knee.intensity.low, "high": fit.knee.intensity.high},
-    }
-
-
 def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget: Any, people: Any) -> int:
     from bench import units
     from bench.session import plans
@@ -322,6 +280,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
+    from bench.analysis.facts import facts
     from bench.analysis.fit import fit
     from bench.report.text import console, run_table
     from bench.store import read
@@ -331,7 +290,7 @@ def _fit(options: argparse.Namespace) -> int:
     if options.json:
         print(
             json.dumps(
-                {"run": str(options.run), "simulated": run.environment.simulated, "devices": [_facts(f) for f in fits]},
+                {"run": str(options.run), "simulated": run.environment.simulated, "devices": [facts(f) for f in fits]},
                 indent=2,
             )
         )

@@ -1,6 +1,7 @@
 """A Run as tidy frames, which figures, tables and words share: one row per case, and one per roof and device."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 
 import pandas as pd
@@ -9,6 +10,7 @@ from bench.analysis.fit import Fit
 from bench.analysis.summary import Summary
 from bench.report import names
 from bench.roofline import Roofline
+from bench.schema import SUSTAINED
 from bench.work import Work
 
 CASES = (
@@ -38,6 +40,7 @@ CASES = (
     "causes",
     "skip",
     "samples",
+    "notes",
 )
 _NUMBERS = ("seconds", "low", "high", "flop_rate", "byte_rate", "intensity", "share", "theory_share", "clock_hz")
 ROOFS = ("device", "key", "rate", "low", "high", "n", "median", "ratio", "ratio_low", "ratio_high", "apart")
@@ -47,9 +50,17 @@ APART = 0.03
 
 
 def cases(fit: Fit, theory: Roofline | None) -> pd.DataFrame:
-    """Every case of one device. share, theory_share: attained part of what the measured and the claimed roofs allow."""
-    rows = pd.DataFrame([_case(fit, theory, case) for case in fit.cases], columns=CASES)
-    return rows.astype(dict.fromkeys(_NUMBERS, float) | {"above": bool})
+    """Every case of one device in each regime. share, theory_share: attained part of what the measured roofs of that
+    regime and the claimed roofs allow.
+    """
+    lasting = replace(fit, roofline=fit.sustained.roofline) if fit.sustained else fit
+    found = [_case(lasting if case.regime == SUSTAINED else fit, theory, case) for case in fit.cases]
+    return pd.DataFrame(found, columns=CASES).astype(dict.fromkeys(_NUMBERS, float) | {"above": bool})
+
+
+def burst(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without the sustained regime, whose few cases are roofs of their own and not points beside the others."""
+    return rows[rows["regime"] != SUSTAINED]
 
 
 def has(value: float | None) -> bool:
@@ -98,6 +109,7 @@ def _case(fit: Fit, theory: Roofline | None, case: Summary) -> tuple:
         "; ".join(case.causes),
         case.skip,
         case.samples,
+        case.notes,
     )
 
 

@@ -14,6 +14,40 @@ def _stream() -> str:
 FORMULAS = (
     ("bandwidth", _stream()),
     ("FMA loop", "flops = 2 × accumulators × steps; bytes = one load and one store per accumulator."),
+    (
+        "tensor loop",
+        (
+            "flops = 2 m n k × tiles × steps: every tile multiplies the same operands from registers or shared memory,"
+            " over and over. Only the instruction that is its chip's full-rate path claims a roof."
+        ),
+    ),
+    (
+        "on chip",
+        "bytes = multiprocessors × tiles × 32 KiB × passes. Bytes per clock = rate / clock / multiprocessors.",
+    ),
+    (
+        "latency",
+        (
+            "one thread follows addresses around a random cycle over lines of 128 bytes; latency = time / hops, cycles"
+            " = latency × clock. A level's plateau is the median over working sets from four times the level below to"
+            " half of the level."
+        ),
+    ),
+    (
+        "launch",
+        (
+            "an empty kernel. Synchronous: the host's clock from call to end of wait. Back to back: events around many"
+            " launches, queued freely. Graph: events around a graph of as many nodes. Everywhere else the host is kept"
+            " out of the time: launches are queued behind a held stream, then timed."
+        ),
+    ),
+    (
+        "host copies",
+        (
+            "bytes = payload, once per direction; the link's claim is its lane rate less the encoding. Pinned copies"
+            " are queued behind a held stream; pageable ones, which the host makes in steps, are timed freely queued."
+        ),
+    ),
     ("ladder", "flops = 2 × elements × FMAs; bytes = 2 × elements × size, so intensity = FMAs / size of an element."),
     (
         "GEMM",
@@ -35,6 +69,30 @@ FORMULAS = (
         (
             "bytes on each link = 2 (n−1)/n × size, as a ring moves them. Bus bandwidth is that over time for every"
             " algorithm (NCCL-tests), so that algorithms compare; only the ring claims the link's roof."
+        ),
+    ),
+    (
+        "regimes",
+        (
+            "burst: short samples on a GPU that is not yet hot, chosen in a first pass and stated by rounds. Sustained:"
+            " the winner of each roof again under unbroken load, after its clock has settled (two neighbouring quarters"
+            " of the settling time within 1 %). A CPU has one regime, steady. Each regime is compared with its own"
+            " roofs."
+        ),
+    ),
+    (
+        "clock",
+        (
+            "the clock seen is the mean of the samples, read on the GPU around each; the datasheet at it scales what"
+            " the clock of the multiprocessors drives, so neither DRAM nor links."
+        ),
+    ),
+    (
+        "energy",
+        (
+            "the driver's energy counter after less before, over the launches between, divided by flops (compute roofs)"
+            " or bytes (memory roofs); only under lasting load, because the counter steps by up to 100 ms. Idle power"
+            " is inside. Energy per flop at an intensity I: e_flop + e_byte / I; balance: e_byte / e_flop."
         ),
     ),
 )

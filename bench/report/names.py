@@ -17,7 +17,16 @@ DTYPES = {
     "int32": "INT32",
 }
 METHODS = {"loop": "instruction loop", "library": "best GEMM", "datasheet": "datasheet"}
-CHANNELS = {"dram": "DRAM", "link": "link", "shared": "shared memory", "h2d": "host to device", "d2h": "device to host"}
+CHANNELS = {
+    "dram": "DRAM",
+    "link": "link",
+    "shared": "shared memory",
+    "h2d": "host to device",
+    "d2h": "device to host",
+    "duplex": "both ways at once",
+}
+# What distinguishes two ways to multiply the same dtype.
+VARIANTS = {"fast_accum": "fast accumulation"}
 # Params whose value is a size in bytes; every other number prints as it is.
 _SIZES = {"bytes", "size"}
 
@@ -35,16 +44,20 @@ def quantity(key: str) -> str:
     unit, *rest = key.split(".")
     if not rest:
         return channel(key)
-    variant = [part.replace("_", " ") for part in rest[1:] if part not in METHODS]
-    return " ".join([dtype(rest[0]), *variant, unit])
+    variant = [VARIANTS.get(part, part.replace("_", " ")) for part in rest[1:] if part not in METHODS]
+    return ", ".join([f"{dtype(rest[0])} {unit}", *variant])
 
 
 def short(key: str) -> str:
     """A roof on one tick of an axis: "BF16 GEMM", "FP32 loop", "DRAM"; a device multiplies a dtype in one unit only."""
     if "." not in key:
         return channel(key)
-    method = {"loop": "loop", "library": "GEMM"}.get(key.rsplit(".", 1)[-1], "")
-    return f"{quantity(key).rsplit(' ', 1)[0]} {method}".strip()
+    unit, name, *rest = key.split(".")
+    method = {"loop": "loop", "library": "GEMM"}.get(rest[-1] if rest else "", "")
+    # a dtype may have a loop in both units
+    which = {"loop": unit}.get(rest[-1] if rest else "", "")
+    fast = "fast" if "fast_accum" in rest else ""
+    return " ".join(part for part in (dtype(name), fast, which, method) if part)
 
 
 def claim(evidence: str) -> str:
@@ -63,6 +76,21 @@ def roof(key: str) -> str:
     return f"{quantity(key)}, {method}" if method else quantity(key)
 
 
+def joules(value: float, per: str) -> str:
+    """Energy per flop or byte: joules(8.1e-13, "FLOP") is "0.810 pJ/FLOP". To move to bench.units."""
+    return f"{units.digits(value * 1e12)} pJ/{per}"
+
+
+def watts(value: float) -> str:
+    """To move to bench.units."""
+    return f"{units.digits(value)} W"
+
+
+def per(key: str) -> str:
+    """What a roof's energy is counted per: "FLOP", "OP" or "B"."""
+    return units.rate(key).removesuffix("/s")
+
+
 def limiter(key: str) -> str:
     """What binds, in two words: "memory (DRAM)", "compute (BF16 tensor)", "launch overhead"."""
     if not key:
@@ -70,6 +98,11 @@ def limiter(key: str) -> str:
     if key == "overhead":
         return "launch overhead"
     return f"compute ({quantity(key)})" if "." in key else f"memory ({channel(key)})"
+
+
+def shape(name: str) -> str:
+    """A named GEMM shape: "8192³" for a cube, else its name."""
+    return f"{name.removeprefix('cube-')}³" if name.startswith("cube-") else name
 
 
 def device(name: str) -> str:

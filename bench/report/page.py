@@ -20,12 +20,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from bench import store, units
-from bench.analysis.compare import compare, datasheet
+from bench.analysis.compare import at_clock, compare, datasheet
 from bench.analysis.fit import Fit, fit
 from bench.report import frame, methods, names, tables, words
 from bench.report.figures import machines, style
 from bench.report.figures.roofline import roofline as roofline_figure
-from bench.report.sections import Plot, sections
+from bench.report.health import health as healths
+from bench.report.sections import Plot, health, sections
 from bench.roofline import Roofline
 from bench.schema import Run
 
@@ -43,6 +44,7 @@ class Tile:
     spread: str
     theory: str
     doubt: str = ""
+    sustained: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,12 @@ def page(run: Run) -> str:
     gaps = compare(chosen.roofline, theory) if chosen and theory else ()
     rows = frame.cases(chosen, theory) if chosen else pd.DataFrame(columns=frame.CASES)
     parts = sections(rows, chosen, theory) if chosen else []
-    leading, comparison, strip = _figures(fits, chosen, theory, rows, gaps)
-    plots = [plot for plot in (leading, comparison, strip) if plot] + [plot for part in parts for plot in part.plots]
+    fared = healths(run, [fit.info for fit in fits])
+    well = health(fared, fared[fits.index(chosen)]) if chosen else None
+    drawn = frame.burst(rows)
+    leading, comparison, strip = _figures(fits, chosen, theory, drawn, gaps)
+    plots = [plot for plot in (leading, comparison, strip) if plot]
+    plots += [plot for part in (*([well] if well else []), *parts) for plot in part.plots]
     for plot in plots:
         style.mark(plot.figure, run.environment.simulated)
     css, javascript = _file("report.css"), _file("report.js")
@@ -88,7 +94,7 @@ def page(run: Run) -> str:
             look=words.look_first(run, fits, rows, gaps),
             tiles=_tiles(fits, chosen, theory),
             leading=leading,
-            outside=_not_drawn(rows),
+            outside=_not_drawn(drawn),
             comparison=comparison,
             theory_words=(
                 words.against_theory(
@@ -98,6 +104,7 @@ def page(run: Run) -> str:
                 else ""
             ),
             roofs=tables.roofs(chosen, theory, gaps) if chosen else None,
+            well=well,
             sections=parts,
             strip=strip,
             several=words.several(fits) if len(fits) > 1 else "",
@@ -128,6 +135,11 @@ def _figures(
         return [None, None, None]
     others = [other for other in fits if other is not chosen]
     doubtful = [key for key, fitted in chosen.roofs.items() if fitted.winner.validity != "valid"]
+    clocked = {
+        key: rate
+        for key, fitted in chosen.roofs.items()
+        if (rate := at_clock(chosen.info, key, fitted.winner.clock_hz))
+    }
     table = frame.siblings(fits)
     few = [
         key
@@ -143,7 +155,7 @@ def _figures(
         ),
         (
             "fig-theory",
-            machines.against(gaps, doubtful),
+            machines.against(gaps, doubtful, clocked),
             "Measured against theory",
             words.against_theory(gaps, None, chosen, chosen.info.simulated),
         ),
@@ -170,7 +182,8 @@ def _roofline_label(fit: Fit, theory: Roofline | None, rows: pd.DataFrame) -> st
 def _headlines(fit: Fit) -> list[str]:
     """The roofs that the verdict leads with: memory, the headline, the plain loop, the fastest dtype, the link."""
     fastest = max(
-        (roof for roof in fit.roofline.roofs if roof.is_compute and ".int" not in roof.key),
+        # by the method that states its unit: a tensor loop is no kernel's to reach
+        (r for r in fit.roofline.roofs if r.is_compute and ".int" not in r.key and fit.roofline.find(r.quantity) is r),
         key=lambda r: r.rate,
         default=None,
     )
@@ -201,6 +214,7 @@ def _tiles(fits: Sequence[Fit], chosen: Fit | None, theory: Roofline | None) -> 
                 spread,
                 share,
                 chosen.roofs[key].winner.validity.replace("valid", ""),
+                _sustained(fits, chosen, key),
             )
         )
     ridge = chosen.headline
@@ -209,8 +223,21 @@ def _tiles(fits: Sequence[Fit], chosen: Fit | None, theory: Roofline | None) -> 
         share = f"theory {units.intensity(claimed)}" if claimed else "no theory for it"
         who = f", {names.device(chosen.info.id)}" if len(fits) > 1 else ""
         name = f"Ridge: {names.quantity(ridge.compute)} / {names.channel(ridge.memory)}"
-        tiles.insert(2, Tile(name, units.intensity(value.value), words.spread(value, units.digits) + who, share))
+        lasting = chosen.sustained.headline if chosen.sustained else None
+        after = f"sustained {units.intensity(lasting.estimate.value)}" if lasting else ""
+        spread = words.spread(value, units.digits) + who
+        tiles.insert(2, Tile(name, units.intensity(value.value), spread, share, sustained=after))
     return tiles
+
+
+def _sustained(fits: Sequence[Fit], chosen: Fit, key: str) -> str:
+    """A tile's line about lasting load: "sustained 701 TFLOP/s, 88.9 % of burst"."""
+    lasting = chosen.sustained.roofs.get(key) if chosen.sustained else None
+    if lasting is None:
+        return ""
+    who = f" ({names.device(chosen.info.id)})" if len(fits) > 1 else ""
+    share = units.percent(lasting.roof.rate / chosen.roofs[key].roof.rate)
+    return f"sustained {units.rate_text(lasting.roof.rate, key)}, {share} of burst{who}"
 
 
 def _claimed_ridge(fit: Fit | None, theory: Roofline | None) -> float | None:
@@ -264,7 +291,7 @@ def _lines(run: Run) -> str:
 def _csv(rows: pd.DataFrame) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    columns = [column for column in rows.columns if column not in ("work", "samples", "params")]
+    columns = [column for column in rows.columns if column not in ("work", "samples", "params", "notes")]
     writer.writerow([*columns, "flops", "bytes", "channel", "compute"])
     for row in rows.to_dict("records"):
         demand = row["work"]

@@ -47,7 +47,12 @@ const laidOut = (canvas) => {
       if (note.name === "ridge label") note.visible = false;
       note.font = { ...note.font, size: note.name === "simulated" && note.textangle ? 32 : 10 };
     }
-    for (const side of ["xaxis", "yaxis"]) if (layout[side]?.title) layout[side].tickfont.size = 10;
+    for (const side of ["xaxis", "yaxis", "yaxis2"]) if (layout[side]?.title) layout[side].tickfont.size = 10;
+    const { tickvals, ticktext } = layout.xaxis ?? {};
+    if (tickvals?.length > 5) {
+      // as many labels again would be turned to lie beside one another
+      layout.xaxis.ticktext = ticktext.map((text, index) => (index % 2 ? "" : text));
+    }
     // labels and a legend of many entries do not fit beside one another: the legend gets room below
     layout.height += 14 * source.data.filter((trace) => trace.name && trace.showlegend !== false).length;
   } else {

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from bench import theory as claims
 from bench import units
-from bench.analysis.compare import Gap
+from bench.analysis.compare import Gap, at_clock
 from bench.analysis.fit import Fit
+from bench.report import energy as costs
 from bench.report import frame, names, words
 from bench.roofline import Roofline
 from bench.schema import Run
@@ -51,7 +51,8 @@ def _cell(value: Any, text) -> Cell:
 
 
 def cases(rows: pd.DataFrame, name: str, title: str) -> Table:
-    """Every case, the skipped and the invalid ones with their cause."""
+    """Every case in each regime, the skipped and the invalid ones with their cause."""
+    regimes = list(dict.fromkeys(rows["regime"]))
     params = list(dict.fromkeys(key for given in rows["params"] for key in given))
     # a column per param that varies; one value for all says nothing
     params = [key for key in params if len({repr(given.get(key)) for given in rows["params"]}) > 1 or len(rows) == 1]
@@ -60,14 +61,14 @@ def cases(rows: pd.DataFrame, name: str, title: str) -> Table:
         for key in params
     }
     flops, bytes_, clock = (bool(rows[name].notna().any()) for name in ("flop_rate", "byte_rate", "clock_hz"))
-    columns = [Column(key, numeric[key]) for key in params]
+    columns = [Column(key, numeric[key]) for key in params] + [Column("regime")] * (len(regimes) > 1)
     columns += [Column("time", True, "s"), Column("interval"), Column("n", True)]
     columns += [Column("compute", True, "FLOP/s")] * flops + [Column("traffic", True, "B/s")] * bytes_
     columns += [Column("% of measured", True), Column("% of theory", True), Column("limited by")]
     columns += [Column("clock", True, "Hz")] * clock + [Column("validity")]
     body = []
     for row in rows.itertuples():
-        cells = [_param(key, row.params.get(key)) for key in params]
+        cells = [_param(key, row.params.get(key)) for key in params] + [Cell(row.regime)] * (len(regimes) > 1)
         span = Cell(units.between(row.low, row.high, units.seconds), row.kind) if row.n > 1 else _NONE
         cells += [_cell(row.seconds, units.seconds), span, Cell(str(row.n), row.n)]
         key = f"{row.work.compute}.x"
@@ -94,14 +95,14 @@ def _validity(row) -> Cell:
 
 
 def roofs(fit: Fit, theory: Roofline | None, gaps: Sequence[Gap]) -> Table:
-    """Every roof beside its claim, and every ridge."""
+    """Every roof beside its claim, at the clock that was seen and under lasting load, and every ridge."""
     by_key = {gap.ours.key: gap for gap in gaps}
-    clocks = any(
-        fit.roofs[roof.key].winner.clock_hz for roof in fit.roofline.roofs if roof.key in by_key and roof.is_compute
-    )
+    clocks = any(fitted.winner.clock_hz for fitted in fit.roofs.values())
     columns = [Column("roof"), Column("measured", True), Column("interval"), Column("kind"), Column("n", True)]
     columns += [Column("datasheet", True), Column("% of theory", True), Column("its interval")]
-    columns += [Column("% at the clock seen", True)] * clocks + [Column("rests on"), Column("doubts")]
+    columns += [Column("clock seen", True, "Hz"), Column("datasheet at it", True), Column("% of that", True)] * clocks
+    columns += [Column("sustained", True), Column("% of burst", True)] * bool(fit.sustained)
+    columns += [Column("rests on"), Column("doubts")]
     body = []
     for roof in fit.roofline.roofs:
         gap = by_key.get(roof.key)
@@ -121,17 +122,25 @@ def roofs(fit: Fit, theory: Roofline | None, gaps: Sequence[Gap]) -> Table:
             else [_NONE, _NONE]
         )
         cells += [Cell(units.between(gap.low, gap.high, units.percent))] if gap else [_NONE]
-        cells += [_cell(_at_clock(fit, roof), units.percent)] * clocks
+        if clocks:
+            clock = fit.roofs[roof.key].winner.clock_hz
+            claim = at_clock(fit.info, roof.key, clock)
+            cells += [_cell(clock, units.hertz), _cell(claim, text)]
+            cells += [_cell(roof.rate / claim if claim else None, units.percent)]
+        if fit.sustained:
+            lasting = fit.sustained.roofs.get(roof.key)
+            cells += [_cell(lasting.roof.rate if lasting else None, text)]
+            cells += [_cell(lasting.roof.rate / roof.rate if lasting else None, units.percent)]
         doubts = "; ".join(filter(None, [roof.caution, gap.theirs.caution if gap else ""]))
         body.append((*cells, Cell(roof.evidence), Cell(doubts, mark="suspect" if roof.caution else "")))
     for ridge in fit.ridges:
-        body.append(_ridge(ridge, theory, clocks))
+        body.append(_ridge(ridge, fit, theory, clocks))
     for key, cause in fit.missing.items():
         body.append((Cell(names.roof(key), key), *[_NONE] * (len(columns) - 2), Cell(f"missing: {cause}", mark="skip")))
     return Table("roofs", "Every roof and ridge, measured and claimed", tuple(columns), tuple(body))
 
 
-def _ridge(ridge, theory: Roofline | None, clocks: bool) -> tuple[Cell, ...]:
+def _ridge(ridge, fit: Fit, theory: Roofline | None, clocks: bool) -> tuple[Cell, ...]:
     value, quantity = ridge.estimate, ridge.compute.rsplit(".", 1)[0]
     claim = theory.ridge(quantity, ridge.memory) if theory and quantity in theory and ridge.memory in theory else None
     name = f"ridge: {names.roof(ridge.compute)} / {names.channel(ridge.memory)}"
@@ -143,26 +152,50 @@ def _ridge(ridge, theory: Roofline | None, clocks: bool) -> tuple[Cell, ...]:
     ]
     cells += [_cell(claim, units.intensity), _cell(value.value / claim if claim else None, units.percent)]
     cells += [Cell(units.between(value.low / claim, value.high / claim, units.percent)) if claim else _NONE]
+    cells += [_NONE] * 3 * clocks
+    if fit.sustained:
+        lasting = next((other.estimate.value for other in fit.sustained.ridges if other.compute == ridge.compute), None)
+        cells += [_cell(lasting, units.intensity), _cell(lasting / value.value if lasting else None, units.percent)]
     return (
         *cells,
-        *[_NONE] * clocks,
         Cell("ratio of the two roofs, repetition by repetition"),
         Cell("headline ridge" if ridge.headline else ""),
     )
 
 
-def _at_clock(fit: Fit, roof) -> float | None:
-    """Measured over the claim at the clock that was seen, where both are known."""
-    clock = fit.roofs[roof.key].winner.clock_hz
-    if not clock or not roof.is_compute or not fit.info.sku:
-        return None
-    try:
-        claim = claims.product(fit.info.sku).at_clock(roof.key, clock) or claims.product(fit.info.sku).at_clock(
-            roof.quantity, clock
+def energy(fit: Fit) -> Table:
+    """Joules, watts and work per watt of every roof under lasting load."""
+    columns = (
+        Column("roof"),
+        Column("energy", True, "J per FLOP or B"),
+        Column("interval"),
+        Column("n", True),
+        Column("power", True, "W"),
+        Column("sustained", True),
+        Column("per watt", True),
+    )
+    body = []
+    for key, cost in costs.of(fit).items():
+        per, roof = names.per(key), costs.roof(fit, key)
+
+        def joules(value: float, per: str = per) -> str:
+            return names.joules(value, per)
+
+        def text(value: float, key: str = key) -> str:
+            return units.rate_text(value, key)
+
+        body.append(
+            (
+                Cell(names.roof(key), key),
+                Cell(joules(cost.joules.value), cost.joules.value),
+                Cell(units.between(cost.joules.low, cost.joules.high, joules), cost.joules.kind),
+                Cell(str(cost.joules.n), cost.joules.n),
+                Cell(names.watts(cost.watts), cost.watts),
+                _cell(roof.rate if roof else None, text),
+                Cell(f"{text(roof.rate / cost.watts)}/W", roof.rate / cost.watts) if roof else _NONE,
+            )
         )
-    except claims.UnknownProduct:
-        return None
-    return roof.rate / claim if claim else None
+    return Table("energy-costs", "What work costs: every roof under lasting load", columns, tuple(body))
 
 
 def devices(fits: Sequence[Fit]) -> Table:

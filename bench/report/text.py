@@ -39,10 +39,18 @@ def run_table(run: Run, fits: Sequence[Fit]) -> Group:
 def _device_table(fit: Fit) -> Group:
     theory = datasheet(fit.info)
     gaps = {gap.ours.key: gap for gap in compare(fit.roofline, theory)} if theory else {}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{fit.info.name} ({fit.info.id})", title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+        title=f"{fit.info.name} ({fit.info.id})",
+        title_justify="left",
+    )
     table.caption, table.caption_justify = "±: 95 % interval from n ≥ 5 repetitions, else their range", "left"
     table.add_column("roof", overflow="fold")
-    for heading in ("measured", "±", "n", "theory", "%"):
+    lasting = fit.sustained
+    # both columns of theory beside it would fold every name at 80 columns; the datasheet's rates are in the report
+    for heading in ("measured", "±", "n", *(("sustained", "of theory") if lasting else ("theory", "%"))):
         table.add_column(heading, justify="right", no_wrap=True)
     for roof in fit.roofline.roofs:
         gap = gaps.get(roof.key)
@@ -51,7 +59,7 @@ def _device_table(fit: Fit) -> Group:
             units.rate_text(roof.rate, roof.key),
             _spread(roof.estimate),
             str(roof.n),
-            units.rate_text(gap.theirs.rate, roof.key) if gap else "",
+            _sustained(fit, roof.key) if lasting else units.rate_text(gap.theirs.rate, roof.key) if gap else "",
             units.percent(gap.ratio) if gap else "",
             style="bold" if roof.key in (fit.info.headline, "dram") else "",
         )
@@ -65,13 +73,13 @@ def _device_table(fit: Fit) -> Group:
             units.intensity(value.value),
             _spread(value),
             str(value.n),
-            units.intensity(wanted) if wanted else "",
+            _sustained_ridge(fit) if lasting else units.intensity(wanted) if wanted else "",
             units.percent(value.value / wanted) if wanted else "",
             style="bold",
         )
-    if fit.knee:
-        knee = fit.knee.intensity
-        table.add_row("knee of the FMA ladder", units.intensity(knee.value), _spread(knee), str(knee.n), "", "")
+    for dtype, knee in fit.knees.items():
+        value = knee.intensity
+        table.add_row(f"{dtype} ladder's knee", units.intensity(value.value), _spread(value), str(value.n), "", "")
     if not table.row_count and not fit.missing:
         measured = any(case.seconds for case in fit.cases)
         what = "these probes claim no roof; their points are in the report" if measured else "nothing was measured"
@@ -90,11 +98,23 @@ def _device_table(fit: Fit) -> Group:
     return Group(*lines)
 
 
+def _sustained(fit: Fit, key: str) -> str:
+    found = fit.sustained.roofs.get(key) if fit.sustained else None
+    return units.rate_text(found.roof.rate, key) if found else ""
+
+
+def _sustained_ridge(fit: Fit) -> str:
+    ridge = fit.sustained.headline if fit.sustained else None
+    return units.intensity(ridge.estimate.value) if ridge else ""
+
+
 def _spread(value: Estimate) -> str:
     """The farther end of the interval (range of n below five), as a share of the value; both ends are in the report."""
     if value.n == 1:
         return "–"
-    return units.percent(max(value.high / value.value - 1, 1 - value.low / value.value), 2)
+    farther = max(value.high / value.value - 1, 1 - value.low / value.value)
+    # rounding alone would print a dozen zeros
+    return units.percent(farther, 2) if farther > 1e-5 else "0 %"
 
 
 def _siblings(fits: Sequence[Fit]) -> Table:

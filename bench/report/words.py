@@ -1,5 +1,6 @@
 """What the data says, in sentences: computed from the Run, true of it, and silent where there is nothing to say."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench import units
-from bench.analysis.compare import Gap
+from bench.analysis.compare import Gap, at_clock
 from bench.analysis.fit import Fit
 from bench.report import frame, names
 from bench.roofline import Roof, Roofline
@@ -51,7 +52,8 @@ def validity(run: Run, fits: Sequence[Fit]) -> Validity:
 
 def kind(reason: str) -> str:
     """A reason without its numbers, so that like counts with like."""
-    reason = re.sub(r"\b\d+(\.\d+)? % of ", "part of ", reason)
+    reason = re.sub(r"\brank \d+: ", "", reason)
+    reason = re.sub(r"\b\d+(\.\d+)? ?% of ", "part of ", reason)
     return re.sub(r"\b\d+(\.\d+)?\b( [µmnkMGT]?i?[sB]\b)?", "…", reason)
 
 
@@ -90,7 +92,7 @@ def verdict(run: Run, fits: Sequence[Fit], theory: Roofline | None) -> str:
             claim = theory.find(roof.key) or theory.find(roof.quantity) if theory else None
             share = f", {units.percent(roof.rate / claim.rate)} of its {names.claim(claim.evidence)}" if claim else ""
             what = f"{names.channel(roof.key)}" if not roof.is_compute else names.roof(roof.key)
-            parts.append(f"{verb} {units.rate_text(roof.rate, roof.key)} ({what}{share})")
+            parts.append(f"{verb} {regimes(fit, roof)} ({what}{share})")
     who = f"{names.device(fit.info.id)} of {len(fits)}" if len(fits) > 1 else "This machine"
     if run.environment.simulated:
         who = f"Simulated: {who[0].lower() + who[1:] if who.startswith('This') else who}"
@@ -103,6 +105,13 @@ def verdict(run: Run, fits: Sequence[Fit], theory: Roofline | None) -> str:
     if fit.headline:
         text += f"; a kernel needs {units.intensity(fit.headline.estimate.value)} to be compute-bound"
     return text + "."
+
+
+def regimes(fit: Fit, roof: Roof) -> str:
+    """ "788 TFLOP/s", or "788 TFLOP/s in a burst and 701 TFLOP/s sustained" where lasting load was measured."""
+    burst = units.rate_text(roof.rate, roof.key)
+    lasting = fit.sustained.roofs.get(roof.key) if fit.sustained else None
+    return f"{burst} in a burst and {units.rate_text(lasting.roof.rate, roof.key)} sustained" if lasting else burst
 
 
 def look_first(run: Run, fits: Sequence[Fit], rows: pd.DataFrame, gaps: Sequence[Gap]) -> list[str]:
@@ -227,16 +236,20 @@ def against_theory(gaps: Sequence[Gap], ridge: float | None, fit: Fit, simulated
         f" ({units.percent(best.ratio)}) and {names.roof(worst.ours.key)} lowest ({units.percent(worst.ratio)})."
     )
     over = [gap for gap in gaps if gap.low > 1]
+    which = listed([names.roof(gap.ours.key) for gap in over]) if over else ""
     if over:
         text += (
-            f" {listed([names.roof(gap.ours.key) for gap in over])} "
+            f" {which[0].upper()}{which[1:]} "
             f"{'lies' if len(over) == 1 else 'lie'} above the claim with the whole interval: "
             + (
                 "that is the seeded noise."
                 if simulated
                 else "the clock ran above the one that the claim assumes, or the claim is low."
+                if any(gap.ours.is_compute for gap in over)
+                else "the claim is low."
             )
         )
+    text += "".join(f" {sentence}" for sentence in _clocks(gaps, fit))
     if ridge and fit.headline:
         value = fit.headline.estimate
         text += (
@@ -248,6 +261,40 @@ def against_theory(gaps: Sequence[Gap], ridge: float | None, fit: Fit, simulated
     if any(gap.theirs.evidence.startswith("assumed") for gap in gaps):
         text += " The claims are assumed from the core's width and clock, not printed by a vendor."
     return text
+
+
+def _clocks(gaps: Sequence[Gap], fit: Fit) -> list[str]:
+    """How far the clock that was seen explains what the headline and the lowest roof lack, and what held it."""
+    found = []
+    known = [gap for gap in gaps if at_clock(fit.info, gap.ours.key, fit.roofs[gap.ours.key].winner.clock_hz)]
+    lowest = min(known, key=lambda gap: gap.ratio, default=None)
+    for gap in known:
+        if gap.ours.key == fit.info.headline or gap is lowest:
+            found.append(_clock(gap, fit))
+    return found
+
+
+def _clock(gap: Gap, fit: Fit) -> str:
+    case = fit.roofs[gap.ours.key].winner
+    claim = at_clock(fit.info, gap.ours.key, case.clock_hz) or gap.theirs.rate
+    text = (
+        f"{names.roof(gap.ours.key)} ran at {units.hertz(case.clock_hz or 0.0)}, where the datasheet's machine would"
+        f" reach {units.rate_text(claim, gap.ours.key)}: at the observed clock that is"
+        f" {units.percent(gap.ours.rate / claim)}"
+    )
+    if gap.ours.rate > 1.02 * claim:
+        text += ", more than such a clock allows, so it was faster than that while the work was done"
+    elif gap.ratio < 0.98:
+        part = math.log(gap.theirs.rate / claim) / math.log(1 / gap.ratio)
+        text += (
+            ", so the clock explains nearly all that is missing"
+            if part > 0.9
+            else f", so the clock explains {units.percent(part, 2)} of what is missing"
+            if part > 0.1
+            else ", so the clock does not explain what is missing"
+        )
+    held = next((cause for cause in case.causes if cause.startswith("clocks held")), "")
+    return f"{text}{f' ({held})' if held else ''}."
 
 
 def several(fits: Sequence[Fit]) -> str:

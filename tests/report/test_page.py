@@ -68,13 +68,19 @@ def test_sections_come_in_order(parsed):
         "verdict",
         "roofline",
         "theory",
+        "health",
         "probe-bandwidth",
+        "probe-onchip",
+        "probe-latency",
         "probe-peak",
         "probe-intensity",
+        "probe-launch",
         "probe-gemm",
         "probe-attention",
+        "probe-hostcopy",
+        "probe-allreduce",
     ]
-    assert found == [*wanted, "probe-allreduce", "skipped", "methods", "environment"]
+    assert found == [*wanted, "energy", "skipped", "methods", "environment"]
 
 
 def test_every_id_is_unique_and_every_link_leads_somewhere(parsed):

@@ -1,5 +1,6 @@
 """Planted conditions give sentences that say so; sound Runs give none of them."""
 
+import re
 from dataclasses import replace
 
 from bench import units, work
@@ -54,7 +55,7 @@ def test_slow_memory_is_named():
 
 def test_a_slow_sibling_is_named(slow_sibling):
     text = looked(slow_sibling)
-    assert "GPU 2 stands apart from its siblings: DRAM is 10 % slower" in text or "DRAM is 9.9 % slower" in text
+    assert re.search(r"GPU 2 stands apart from its siblings: DRAM is (10|9\.\d) % slower", text)
     assert "GPU 0 stands" not in text
     assert "GPU 2 stands apart" in words.several(fit(slow_sibling))
 
@@ -113,7 +114,7 @@ def test_without_theory_no_percentage_is_invented():
     chosen = fit(run)[0]
     assert "no percentage of theory" in words.against_theory((), None, chosen, False)
     assert "datasheet's" not in said(run, "bandwidth")
-    assert "DRAM sustains" in said(run, "bandwidth")
+    assert "DRAM delivers" in said(run, "bandwidth")
 
 
 def test_the_knee_batch_of_gemm(h200):
@@ -134,7 +135,7 @@ def test_the_predicted_knee_is_where_the_two_times_meet(h200):
 
 def test_the_ladder_and_the_ridge_are_compared(h200):
     text = said(h200, "intensity")
-    assert "The ladder bends at 1" in text
+    assert "The FP32 ladder bends at 1" in text
     assert "measured separately" in text
 
 

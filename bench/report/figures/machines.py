@@ -1,6 +1,6 @@
 """One machine beside another: measured over claimed, and every GPU beside its siblings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -11,8 +11,13 @@ from bench.report import names
 from bench.report.figures import style
 
 
-def against(gaps: Sequence[Gap], doubtful: Sequence[str] = ()) -> go.Figure | None:
-    """A dot per roof: its share of the claim, with the interval; 100 % is the datasheet."""
+def against(
+    gaps: Sequence[Gap], doubtful: Sequence[str] = (), clocked: Mapping[str, float] | None = None
+) -> go.Figure | None:
+    """A dot per roof: its share of the claim, with the interval; 100 % is the datasheet.
+
+    clocked: roof -> rate of the datasheet's machine at the clock that was seen, a grey tick.
+    """
     if not gaps:
         return None
     rows = [names.short(gap.ours.key) for gap in gaps][::-1]
@@ -26,6 +31,25 @@ def against(gaps: Sequence[Gap], doubtful: Sequence[str] = ()) -> go.Figure | No
     )
     fig.update_yaxes(style.axis("", type="category", categoryorder="array", categoryarray=rows, automargin=True))
     fig.add_vline(x=100, line={"color": style.THEORY, "width": 1.2, "dash": "dash"})
+    ticks = [gap for gap in gaps if gap.ours.key in (clocked or {})]
+    if ticks and clocked:
+        shares = [100 * clocked[gap.ours.key] / gap.theirs.rate for gap in ticks]
+        low, high = min(low, 0.98 * min(shares)), max(high, 1.02 * max(shares))
+        fig.update_xaxes(range=[max(0, low), high])
+        fig.add_trace(
+            go.Scatter(
+                x=shares,
+                y=[names.short(gap.ours.key) for gap in ticks],
+                mode="markers",
+                marker={"symbol": "line-ns-open", "size": 15, "color": style.MUTED, "line": {"width": 2}},
+                customdata=[
+                    f"<b>{names.roof(gap.ours.key)}</b><br>the datasheet's machine at the clock seen:"
+                    f" {units.rate_text(clocked[gap.ours.key], gap.ours.key)}"
+                    for gap in ticks
+                ],
+                hovertemplate="%{customdata}<extra></extra>",
+            )
+        )
     for memory in (True, False):
         part = [gap for gap in gaps if gap.ours.is_compute != memory]
         colour = style.MEMORY if memory else style.COMPUTE

@@ -1,7 +1,6 @@
 """What was measured, as points under the roofs: by question, joined where a sweep is a path, flagged where too good."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -11,25 +10,14 @@ from bench.analysis.fit import Fit
 from bench.report import frame as frames
 from bench.report import names
 from bench.report.figures import style
-
-
-@dataclass(frozen=True)
-class Window:
-    """The frame's edges (FLOP/B, FLOP/s), set by the machine's roofs and not by its points."""
-
-    left: float
-    right: float
-    bottom: float
-    top: float
-
-    def holds(self, x: float, y: float) -> bool:
-        return self.left <= x <= self.right and self.bottom <= y <= self.top
-
+from bench.report.figures.window import Window
 
 # A question keeps its marker and colour on every machine.
 _LOOKS = {
     "stream": ("circle", style.SERIES[0]),
     "FMA loop": ("square", style.SERIES[1]),
+    "tensor loop": ("pentagon", style.SERIES[6]),
+    "on-chip reads": ("star", style.SERIES[0]),
     "GEMM shapes": ("diamond", style.SERIES[2]),
     "FMA ladder": ("triangle-up", style.SERIES[3]),
     "GEMM over batch, lead": ("hexagon", style.SERIES[4]),
@@ -96,8 +84,8 @@ def _groups(seen: pd.DataFrame, lead: str) -> list[tuple[str, pd.DataFrame]]:
         if row.probe == "attention" and params.get("phase"):
             return f"attention {params['phase']}"
         if row.probe == "peak":
-            return "FMA loop" if params.get("kind") == "loop" else "GEMM shapes"
-        return {"intensity": "FMA ladder", "bandwidth": "stream"}.get(row.probe, row.probe)
+            return {"loop": "FMA loop", "tensor loop": "tensor loop"}.get(str(params.get("kind")), "GEMM shapes")
+        return {"intensity": "FMA ladder", "bandwidth": "stream", "onchip": "on-chip reads"}.get(row.probe, row.probe)
 
     labels = [style.safe(group(row)) for row in seen.itertuples()]
     return [(label, seen[[other == label for other in labels]]) for label in dict.fromkeys(labels)]

@@ -1,0 +1,106 @@
+"""What crosses a link means: all-reduce between ranks, copies and launches from the host."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from bench import stats, units
+from bench.analysis.fit import Fit
+from bench.report import frame, names
+from bench.report.figures.allreduce import TAIL, bus_bandwidth
+from bench.report.interpretation.claims import of_theory
+from bench.report.selections import copies
+from bench.report.words import listed
+from bench.roofline import Roofline
+
+
+def allreduce(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str]:
+    seen = [row for row in frame.sound(rows, "allreduce").itertuples() if row.params.get("ranks", 1) > 1]
+    if not seen:
+        return
+    rates = {row.Index: bus_bandwidth(row.params["bytes"], row.params["ranks"], row.seconds) for row in seen}
+    # of sizes that are equal within noise the largest stands for the plateau
+    best = max(
+        (row for row in seen if rates[row.Index] >= 0.97 * max(rates.values())), key=lambda row: row.params["bytes"]
+    )
+    bus = rates[best.Index]
+    roof = fit.roofline.find("link")
+    if roof:
+        share = f"{of_theory('link', bus, theory)}"
+    else:
+        share = "; no algorithm here claims a link roof" + of_theory("link", bus, theory)
+    yield (
+        f"{best.params['ranks']} ranks reach a bus bandwidth of {units.bandwidth(bus)} ({best.params.get('algorithm')},"
+        f" {units.size(best.params['bytes'])}){share}."
+    )
+    same = sorted(
+        (row.params["bytes"], rates[row.Index])
+        for row in seen
+        if row.params.get("algorithm") == best.params.get("algorithm")
+    )
+    half = next((size for size, rate in same if rate >= bus / 2), None)
+    if half and half > same[0][0]:
+        yield f"Half of it needs arrays of {units.size(half)}."
+    small = min(seen, key=lambda row: row.params["bytes"])
+    if len(small.samples) >= TAIL:
+        p50, p99 = stats.quantile(small.samples, 0.5), stats.quantile(small.samples, 0.99)
+        yield (
+            f"The smallest, {units.size(small.params['bytes'])} by {small.params.get('algorithm')}, takes"
+            f" {units.seconds(p50)} in the median, {units.seconds(p99)} at p99 and {units.seconds(max(small.samples))}"
+            f" at worst over {len(small.samples)} samples."
+        )
+
+
+# What is in the time of a launch, by the way it is made.
+_WAYS = {
+    "synchronous": "waited for, {} pass from the call to the end of the wait, by the host's clock",
+    "back to back": "queued back to back, {} from one to the next, which is the slower of the host that makes them and"
+    " the device that starts them",
+    "graph": "as nodes of a graph, {} each, which is the device alone",
+}
+
+
+def launch(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str]:
+    """What an empty kernel costs, and whom each way of launching it times."""
+    seen = {row.params.get("way"): row for row in frame.sound(rows, "launch").itertuples()}
+    parts = [_WAYS[way].format(units.seconds(row.seconds)) for way, row in seen.items() if way in _WAYS]
+    if parts:
+        yield f"An empty kernel costs: {'; '.join(parts)}."
+    queued, replayed = seen.get("back to back"), seen.get("graph")
+    if queued is not None and replayed is not None and queued.seconds > 1.1 * replayed.seconds:
+        yield (
+            f"A graph saves {units.seconds(queued.seconds - replayed.seconds)} a launch; kernels shorter than"
+            f" {units.seconds(queued.seconds)} leave the device idle without one."
+        )
+
+
+def hostcopy(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str]:
+    """The host link's bandwidth, what pageable memory costs, from which size on, and the wait for a small copy."""
+    streams = copies(rows)
+    roofs = [fit.roofline.roof(path) for path in ("h2d", "d2h", "duplex") if path in fit.roofline]
+    parts = [
+        f"{names.channel(roof.key)} {units.bandwidth(roof.rate)}{of_theory(roof.key, roof.rate, theory)}"
+        for roof in roofs
+    ]
+    if parts:
+        yield f"With pinned memory: {'; '.join(parts)}."
+    one = [roof.rate for roof in roofs if roof.key != "duplex"]
+    both = fit.roofline.find("duplex")
+    if both and len(one) == 2:
+        yield f"Both ways at once move {units.digits(both.rate / sum(one) * 2)} times what one way moves on average."
+    for path in ("h2d", "d2h"):
+        fast, slow = (streams[(streams["path"] == path) & (streams["memory"] == m)] for m in ("pinned", "pageable"))
+        if len(fast) and len(slow):
+            share = slow["byte_rate"].max() / fast["byte_rate"].max()
+            yield f"With pageable memory, {names.channel(path)} reaches {units.percent(share)} of that."
+    pinned = streams[(streams["memory"] == "pinned") & (streams["path"] == "h2d")]
+    if len(pinned) and pinned["byte_rate"].max() > 2 * pinned["byte_rate"].min():
+        half = pinned[pinned["byte_rate"] >= pinned["byte_rate"].max() / 2]["size"].min()
+        yield f"Half the bandwidth to the device needs copies of {units.size(half)}."
+    small = list(frame.sound(rows, "hostcopy", waited=True).itertuples())
+    if small:
+        parts = [
+            f"{units.seconds(row.seconds)} {names.channel(row.params['path'])} ({row.params['memory']})"
+            for row in small
+        ]
+        yield f"A copy of {units.size(small[0].params['bytes'])} that is waited for takes {listed(parts)}."

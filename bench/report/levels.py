@@ -1,0 +1,62 @@
+"""Where a pointer chase is at home: the memory levels as one thread sees them, and the latency of each."""
+
+from dataclasses import dataclass
+from statistics import median
+
+import pandas as pd
+
+from bench.report import frame
+from bench.schema import DeviceInfo
+
+
+@dataclass(frozen=True)
+class Level:
+    """A memory level: bytes that one thread reaches in it, at_least where more may be there; DRAM has no end."""
+
+    name: str
+    bytes: float
+    at_least: bool = False
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """The median latency of the working sets well inside a level; cycles where the clock was seen."""
+
+    level: Level
+    seconds: float
+    cycles: float | None
+    points: int
+
+
+def levels(info: DeviceInfo) -> list[Level]:
+    """From the inside out, DRAM last.
+
+    info counts a level over the whole device. A CPU's core has its own part of every level but the last; what a GPU's
+    multiprocessor has to itself is known as a lower bound only.
+    """
+    cores = int(info.facts.get("cores", "1") or 1)
+    inner = [Level(cache.name, cache.bytes / (1 if info.sms else cores)) for cache in info.caches[:-1]]
+    own = [Level("l1", info.onchip["l1"], at_least=True)] if "l1" in info.onchip else []
+    last = [Level(cache.name, cache.bytes) for cache in info.caches[-1:]]
+    return [*own, *inner, *last, Level("dram", float("inf"))]
+
+
+def chases(rows: pd.DataFrame) -> pd.DataFrame:
+    """The sound cases of the latency probe by size, with `size` and `load`, the seconds of one load."""
+    seen = frame.sound(rows, "latency")
+    seen = seen.assign(size=frame.param(seen, "bytes"), hops=frame.param(seen, "hops"))
+    seen = seen[seen["size"].notna() & seen["hops"].notna()]
+    return seen.assign(load=seen["seconds"] / seen["hops"].astype(float)).sort_values("size")
+
+
+def plateaus(rows: pd.DataFrame, info: DeviceInfo) -> list[Plateau]:
+    """One per level that the sweep meets: from four times the level below to half of the level itself."""
+    seen, found, below = chases(rows), [], 0.0
+    for level in levels(info):
+        inside = seen[(seen["size"] >= 4 * below) & (seen["size"] <= level.bytes / 2)]
+        if len(inside):
+            cycles = [row.load * row.clock_hz for row in inside.itertuples() if frame.has(row.clock_hz)]
+            seconds = float(median(inside["load"]))
+            found.append(Plateau(level, seconds, median(cycles) if cycles else None, len(inside)))
+        below = level.bytes
+    return found
