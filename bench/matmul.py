@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from bench import work
-from bench.device import CheckFailed, Device
+from bench.device import CheckFailed, Device, Unsupported
 
 # Largest relative error ||out - ref|| / ||ref|| of a sound product: the dtype's own rounding with headroom.
 _TOLERANCE = {
@@ -62,7 +62,27 @@ def launch(device: Device, a: Any, b: Any, c: Any, dtype: str, variant: str = ""
         return partial(_scaled_mm, a, b, c, one, variant == "fast_accum")
     if a.dim() == 3:
         return partial(torch.bmm, a, b, out=c)
-    return partial(_mm_tf32 if dtype == "tf32" else torch.mm, a, b, out=c)
+    if dtype in ("float32", "tf32"):
+        return partial(_mm_float32, a, b, dtype == "tf32", out=c)
+    return partial(torch.mm, a, b, out=c)
+
+
+def attempt(device: Device, launched: Callable[[], Any], dtype: str) -> None:
+    """A library that refuses a narrow product (int8 wants more than 16 rows) is a skip in its own words.
+
+    Raises Unsupported.
+    """
+    import torch
+
+    if device.info.simulated or dtype not in OUT:
+        return
+    try:
+        launched()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise Unsupported(f"the library refuses this product: {reason}") from None
 
 
 def check(launched: Callable[[], Any], a: Any, b: Any, c: Any, dtype: str, rows: int = 64) -> None:
@@ -86,12 +106,13 @@ def check(launched: Callable[[], Any], a: Any, b: Any, c: Any, dtype: str, rows:
         raise CheckFailed(f"{dtype} product left elements unwritten")
 
 
-def _mm_tf32(a: Any, b: Any, out: Any) -> Any:
-    # float32 and tf32 products share the op; the switch is global, so each launch sets what it means
+def _mm_float32(a: Any, b: Any, tf32: bool, out: Any) -> Any:
+    # float32 and tf32 products share the op; the switch is global and its default not the same everywhere (containers
+    # set TORCH_ALLOW_TF32_CUBLAS_OVERRIDE), so each launch sets what it means
     import torch
 
     before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = tf32
     try:
         return torch.mm(a, b, out=out)
     finally:

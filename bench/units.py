@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 _SI = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _SMALL = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+_ENERGY = ((1e6, "M"), (1e3, "k"), *_SMALL, (1e-12, "p"))
 _IEC = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _DURATION = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -60,6 +61,18 @@ def flops(value: float, significant: int = 3) -> str:
 
 def hertz(value: float, significant: int = 3) -> str:
     return _scaled(value, _SI, "Hz", significant)
+
+
+def watts(value: float, significant: int = 3) -> str:
+    return _scaled(value, _SI, "W", significant)
+
+
+def joules(value: float, per: str = "", significant: int = 3) -> str:
+    """Energy, or energy per something: joules(8.1e-13, "FLOP") is "0.810 pJ/FLOP"."""
+    if per:
+        # what is compared side by side keeps one unit
+        return f"{digits(value * 1e12, significant)} pJ/{per}"
+    return _scaled(value, _ENERGY, "J", significant)
 
 
 def seconds(value: float, significant: int = 3) -> str:

@@ -51,7 +51,7 @@ struct Shared {
 struct L1 {
     static __device__ float4 load(const float4* from) {
         float4 v;
-        asm volatile("ld.global.ca.v4.f32 {%0, %1, %2, %3}, [%4];"
+        asm volatile("ld.global.v4.f32 {%0, %1, %2, %3}, [%4];"
                      : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
                      : "l"(__cvta_generic_to_global(from))
                      : "memory");

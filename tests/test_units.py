@@ -52,3 +52,11 @@ def test_duration(text, expected):
 def test_duration_refuses(text):
     with pytest.raises(ValueError, match=r"not a duration|could not convert"):
         units.duration(text)
+
+
+def test_energy_and_power():
+    assert units.joules(8.1e-13, "FLOP") == "0.810 pJ/FLOP"
+    assert units.joules(1.46e-10, "B") == "146 pJ/B"
+    assert units.joules(12_300) == "12.3 kJ"
+    assert units.joules(0.002) == "2.00 mJ"
+    assert units.watts(701.4) == "701 W"

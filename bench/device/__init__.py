@@ -94,6 +94,9 @@ class Device(Protocol):
 
     def synchronize(self) -> None: ...
 
+    def rest(self, seconds: float) -> None:
+        """Leaves the device idle for a while."""
+
     def now(self) -> float:
         """Seconds on the clock that budgets are spent on (virtual on a simulated device)."""
 

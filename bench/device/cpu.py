@@ -182,6 +182,9 @@ class CpuDevice:
     def synchronize(self) -> None:
         pass
 
+    def rest(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def now(self) -> float:
         return time.perf_counter()
 

@@ -17,7 +17,7 @@ from bench import theory
 from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, chips, group, nvml, nvrtc, stack, tensor
 from bench.device.dtypes import torch_dtype
 from bench.device.sources import kernel_source
-from bench.device.stopwatch import Stopwatch
+from bench.device.stopwatch import NODES, Stopwatch
 from bench.device.verdict import judge
 from bench.schema import Cache, Case, DeviceInfo
 
@@ -28,7 +28,16 @@ CHUNK = 1 << 26
 _STATIC_SHARED = 48 << 10
 # What of the driver's knowledge stands among the device's facts.
 IDENTITY = ("driver", "cuda_driver", "power_limit_w", "power_limit_default_w", "sm_clock_max_hz", "memory_clock_max_hz")
-IDENTITY += ("ecc", "mig", "compute_mode", "pcie_generation_max", "pcie_width_max", "nvlinks", "numa_node")
+IDENTITY += (
+    "ecc",
+    "mig",
+    "compute_mode",
+    "pcie_generation_max",
+    "pcie_width_max",
+    "nvlinks",
+    "nvlinks_total",
+    "numa_node",
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +76,11 @@ def missing() -> str:
 
 
 def ring(launch_bytes: float, last_level: int, free: float) -> int:
-    """Sets of buffers so that four last-level caches of others pass between two uses of one, as memory permits."""
-    wanted = math.ceil(4 * last_level / max(launch_bytes, 1)) + 1
+    """Sets of buffers so that four last-level caches of others pass between two uses of one, as memory permits.
+
+    No more than a graph has nodes: a launch of so few bytes takes as long as a launch takes, wherever they lie.
+    """
+    wanted = min(math.ceil(4 * last_level / max(launch_bytes, 1)) + 1, NODES)
     return max(1, min(wanted, int(ROOM * free / max(launch_bytes, 1))))
 
 
@@ -113,13 +125,13 @@ class CudaDevice:
         near(identity.get("numa_node"))
         # libraries are measured even where no kernel can be compiled
         self._arch, self._uncompiled = _target(self._capability)
-        self.info = self._describe(gpu, identity, ranks)
         try:
             torch.cuda.set_device(index)
             self._generator = torch.Generator(device=self._device).manual_seed(seed)
             self._watch = self._stopwatch(identity.get("sm_clock_max_hz", 2e9))
         except RuntimeError as error:
             raise DeviceError(_refused(self._device, error, identity, self._monitor.counters())) from None
+        self.info = self._describe(gpu, identity, ranks)
 
     @property
     def _device(self) -> str:
@@ -185,11 +197,15 @@ class CudaDevice:
 
     def _stopwatch(self, cycles: float) -> Stopwatch:
         sms, stamp = self._properties.multi_processor_count, None
-        if not self._uncompiled:
+        try:
             # one block for each SM, of which the one on SM 0 answers
-            stamp = partial(
-                self._launch, self._function(Kernel("clock", "stamp", None, elements=0, threads=32)), sms, 32, 0
-            )
+            function = self._function(Kernel("clock", "stamp", None, elements=0, threads=32))
+            stamp = partial(self._launch, function, sms, 32, 0)
+        except Unsupported:
+            pass
+        except (DeviceError, RuntimeError) as error:
+            # the smallest kernel neither compiles nor loads, so none will: libraries can still be measured
+            self._uncompiled = f"kernels do not load on this GPU: {(str(error).splitlines() or [''])[0]}"
         counters = self._torch.zeros(4, dtype=self._torch.int64, device=self._device)
         barrier = None
         if self.world > 1:
@@ -205,8 +221,9 @@ class CudaDevice:
 
     def random(self, *shape: int, dtype: str) -> Any:
         tensor, torch = self.empty(*shape, dtype=dtype), self._torch
-        if dtype == "int8":
-            return tensor.random_(-128, 128, generator=self._generator)
+        if dtype in ("int8", "int32"):
+            half = 1 << 8 * tensor.element_size() - 1
+            return tensor.random_(-half, half, generator=self._generator)
         if dtype == "float4":  # every code is a number
             tensor.view(torch.uint8).random_(0, 256, generator=self._generator)
             return tensor
@@ -295,6 +312,9 @@ class CudaDevice:
 
     def synchronize(self) -> None:
         self._torch.cuda.synchronize()
+
+    def rest(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def now(self) -> float:
         return time.perf_counter()

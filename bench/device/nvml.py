@@ -54,6 +54,7 @@ _CORE = 0  # nvmlTemperatureSensors_t
 
 # Seconds to wait for the driver's last answer when polling ends: a call to a GPU that hangs may never come back.
 _PATIENCE = 5.0
+_SELDOM = 1.0
 
 
 class Monitor:
@@ -65,6 +66,8 @@ class Monitor:
     def __init__(self, uuid: str, *, clock: Callable[[], float] = time.monotonic, sysfs: Path = SYSFS):
         self._nvml: Any = None
         self._uuid, self._clock, self._sysfs = uuid, clock, sysfs
+        self._slow: _Answers | None = None
+        self._slow_at = 0.0
         self.absent = ""
         try:
             import pynvml
@@ -131,11 +134,23 @@ class Monitor:
         answers.ask_fields(FIELDS)
         answers.ask_clocks()
         answers.ask("other_processes", partial(_others, nvml, handle))
-        answers.ask("pcie_generation", partial(nvml.nvmlDeviceGetCurrPcieLinkGeneration, handle))
-        answers.ask("pcie_width", partial(nvml.nvmlDeviceGetCurrPcieLinkWidth, handle))
-        answers.ask("nvlinks", lambda: _links(nvml, handle)[0])
-        answers.ask_each(("remap_pending", "remap_failed"), lambda: _remapped(nvml, handle)[2:])
+        self._ask_links_and_rows(answers)
         return answers.found()
+
+    def _ask_links_and_rows(self, answers: "_Answers") -> None:
+        """What seldom changes and takes some twenty calls: asked at most once a second."""
+        now, nvml, handle = self._clock(), self._nvml, self._handle
+        if answers.lost or self._slow is None or now - self._slow_at >= _SELDOM:
+            slow = _Answers(nvml, handle)
+            slow.lost = answers.lost
+            slow.ask("pcie_generation", partial(nvml.nvmlDeviceGetCurrPcieLinkGeneration, handle))
+            slow.ask("pcie_width", partial(nvml.nvmlDeviceGetCurrPcieLinkWidth, handle))
+            slow.ask("nvlinks", lambda: _links(nvml, handle)[0])
+            slow.ask_each(("remap_pending", "remap_failed"), lambda: _remapped(nvml, handle)[2:])
+            self._slow, self._slow_at = slow, now
+        answers.values |= self._slow.values
+        answers.absent |= self._slow.absent
+        answers.lost = answers.lost or self._slow.lost
 
     @contextmanager
     def watch(self, interval: float = 0.05) -> Iterator[list[dict[str, Any]]]:

@@ -199,6 +199,9 @@ class SimDevice(Blank):
         self._clock += seconds * count
         return Sample(seconds)
 
+    def rest(self, seconds: float) -> None:
+        self._clock += seconds
+
     def now(self) -> float:
         return self._clock
 

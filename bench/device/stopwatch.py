@@ -92,7 +92,7 @@ class Stopwatch:
         Unsupported where these launches go into no graph.
         """
         if self._launches is not launches:
-            self._meet(launches)
+            self._meet(launches, timing)
         if timing == "synchronous":
             return self._waited(launches, count)
         if timing == "back to back":
@@ -136,11 +136,15 @@ class Stopwatch:
         self._torch.cuda.synchronize()
         return Sample(self._start.elapsed_time(self._end) / 1e3 / count, clock(self._counters.tolist()), count)
 
-    def _meet(self, launches: Sequence[Callable[[], Any]]) -> None:
+    def _meet(self, launches: Sequence[Callable[[], Any]], timing: str) -> None:
         """Learns how long new launches take, once what the first one loads lazily is there."""
         self.forget()
         launches[0]()
         self._torch.cuda.synchronize()
+        if timing in ("synchronous", "back to back"):
+            # a launch that waits for the GPU would only wait for the hold to end
+            self._launches = launches
+            return
         spent = []
 
         def timed() -> None:

@@ -59,6 +59,10 @@ _SCALARS = {"write": (0.5,), "scale": (0.75,), "triad": (0.75,)}
 
 # Settings of stream.cu that a mix does not have: nothing to load, nothing to store.
 _FOREIGN = {"read": ("STORE",), "write": ("HINT",)}
+# A setting that gains less than this is no better than the default: one look at each cannot tell.
+_GAIN = 0.005
+# What the settings are called among the params; STORE is a hint, and `store` a kind of store.
+_CALLED = {"HINT": "load_hint", "STORE": "store_hint"}
 # Not a define but the grid: blocks per multiprocessor that walk over the tiles, 0 for a block per tile.
 WAVES = "WAVES"
 
@@ -96,7 +100,7 @@ def bandwidth(info: DeviceInfo, budget) -> Cases:
     # each mix is looked at twice, some seconds apart, before one of them wins the roof
     tuned = {}
     for mix in work.MIXES:
-        tuned[mix] = yield from _tuned(info, mix, largest)
+        tuned[mix] = yield from _tuned(info, budget, mix, largest)
     for store in info.stores[1:]:
         for mix in work.MIXES:
             if mix != "read":  # nothing is stored
@@ -119,16 +123,16 @@ def bandwidth(info: DeviceInfo, budget) -> Cases:
                 yield _hot(info, mix, footprint, store, claims.get(footprint, ""))
 
 
-def _tuned(info: DeviceInfo, mix: str, footprint: int) -> Generator[Case, float | None, Tuning]:
+def _tuned(info: DeviceInfo, budget, mix: str, footprint: int) -> Generator[Case, float | None, Tuning]:
     """The settings that a mix runs fastest with, one after the other: all combinations would take minutes."""
     axes = {name: values for name, values in info.tuning.get("stream", {}).items() if name not in _FOREIGN.get(mix, ())}
     best: Tuning = {}
     fastest = yield replace(_cold(info, mix, footprint, info.stores[0]), search=True)
     for name, values in axes.items():
-        for value in values[1:]:
+        for value in values[1:] if budget.density == 1 else values[1:2]:
             tried = best | {name: value}
             seconds = yield replace(_cold(info, mix, footprint, info.stores[0], tuning=tried), search=True)
-            if seconds and (fastest is None or seconds < fastest):
+            if seconds and (fastest is None or seconds < fastest * (1 - _GAIN)):
                 fastest, best = seconds, tried
     return best
 
@@ -165,7 +169,7 @@ def _cold(
     body = kernel(mix, store, tuning, tiles=4 if mix == "read" else 1)
     return Case(
         params={"mix": mix, "bytes": footprint, "cache": "cold", "store": store}
-        | {name.lower(): value or "default" if isinstance(value, str) else value for name, value in tuning.items()},
+        | {_CALLED.get(name, name.lower()): "default" if value == "" else value for name, value in tuning.items()},
         work=work.stream(mix, elements),
         prepare=partial(_prepare, body, mix, elements, 1, "cold"),
         saturates=saturates,
@@ -174,8 +178,8 @@ def _cold(
 
 def _hot(info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str) -> Case:
     elements = _elements(mix, footprint)
-    # one launch re-reads its set until the launch itself no longer shows
-    passes = max(1, 16 * info.last_level // footprint)
+    # one launch re-reads its set until the launch itself no longer shows: a millisecond, however many read at once
+    passes = max(1, max(16 * info.last_level, info.sms << 26) // footprint)
     params = {"mix": mix, "bytes": footprint, "cache": "hot", "store": store}
     demand = work.stream(mix, elements, channel=info.level(footprint), passes=passes)
     prepare = partial(_prepare, kernel(mix, store), mix, elements, passes, "hot")

@@ -49,6 +49,7 @@ def _prepare(batch: int, n: int, k: int, dtype: str, variant: str, device: Devic
     size = matmul.work_of(batch, n, k, dtype, "").bytes
     sets = [matmul.operands(device, batch, n, k, dtype) for _ in range(device.rotation(size, "cold"))]
     launches = [matmul.launch(device, *each, dtype, variant) for each in sets]
+    matmul.attempt(device, launches[-1], dtype)
     return Setup(launches, partial(matmul.check, launches[-1], *sets[-1], dtype))
 
 

@@ -41,6 +41,8 @@ SHAPES = {
 # A tensor core is over with these before it has begun.
 SMALL = ("cube-256", "cube-512", "projection-64", "cube-1024", "projection-512")
 QUOTED = ("cube-4096", "cube-8192", "cube-16384")
+# What a thin budget searches for a tensor core.
+FEW = ("cube-2048", "mamf-h100", "mamf-gh200", "cube-4096", "mamf-gh200-fp8", "cube-8192", "cube-16384")
 
 # r = r * a + b must stay finite and keep toggling: at its fixed point a chain draws less power. A factor just above
 # -1 swings around b/2 for millions of steps; 16-bit types have no such factor and take -1 itself.
@@ -126,6 +128,8 @@ def _search(info: DeviceInfo, budget, dtype: str, unit: str, variant: str) -> Ca
     for name in SHAPES:
         if name in SMALL if unit == "tensor" else name.startswith("mamf"):
             continue
+        if unit == "tensor" and budget.density > 1 and name not in FEW:
+            continue
         case = _gemm(info, budget, name, dtype, unit, variant)
         seconds = yield case
         if seconds:
@@ -151,7 +155,7 @@ def _gemm(info: DeviceInfo, budget, name: str, dtype: str, unit: str, variant: s
         family="gemm",
         search=True,
         # whoever has time enough measures the cubes that everyone quotes as often as the winner
-        repeat=name in QUOTED and budget.density == 1,
+        repeat=name in QUOTED and unit == "tensor" and budget.density == 1,
         skip=skip,
     )
 
@@ -220,4 +224,5 @@ def _product(m: int, n: int, k: int, dtype: str, variant: str, device: Device) -
     for _ in range(device.rotation(size, "cold")):
         sets.append(matmul.operands(device, m, n, k, dtype))
         launches.append(matmul.launch(device, *sets[-1], dtype, variant))
+    matmul.attempt(device, launches[-1], dtype)
     return Setup(launches, partial(matmul.check, launches[-1], *sets[-1], dtype))

@@ -65,14 +65,14 @@ def words(fit: Fit) -> Iterator[str]:
         per = names.per(lead.key)
         rate = roof(fit, lead.key)
         yield (
-            f"Under lasting load {names.roof(lead.key)} costs {names.joules(lead.joules.value, per)}"
-            f" ({spread(lead.joules, lambda value: names.joules(value, per))}) at {names.watts(lead.watts)}"
+            f"Under lasting load {names.roof(lead.key)} costs {units.joules(lead.joules.value, per)}"
+            f" ({spread(lead.joules, lambda value: units.joules(value, per))}) at {units.watts(lead.watts)}"
             + (f", {units.rate_text(rate.rate / lead.watts, lead.key)} per watt." if rate else ".")
         )
     moved = [energy for key, energy in known.items() if "." not in key]
     if moved:
         parts = [
-            f"{names.joules(e.joules.value, 'B')} from {names.channel(e.key)} ({names.watts(e.watts)})" for e in moved
+            f"{units.joules(e.joules.value, 'B')} from {names.channel(e.key)} ({units.watts(e.watts)})" for e in moved
         ]
         yield f"A byte costs {listed(parts)}."
     balances = [f"{names.dtype(cost.dtype)} {units.digits(cost.balance)}" for cost in costs(fit)]

@@ -74,7 +74,8 @@ FORMULAS = (
     (
         "regimes",
         (
-            "burst: short samples on a GPU that is not yet hot, chosen in a first pass and stated by rounds. Sustained:"
+            "burst: short samples on a GPU that is not yet hot, chosen in a first pass and stated by rounds; what"
+            " computes rests three times as long as it worked between two samples. Sustained:"
             " the winner of each roof again under unbroken load, after its clock has settled (two neighbouring quarters"
             " of the settling time within 1 %). A CPU has one regime, steady. Each regime is compared with its own"
             " roofs."

@@ -76,16 +76,6 @@ def roof(key: str) -> str:
     return f"{quantity(key)}, {method}" if method else quantity(key)
 
 
-def joules(value: float, per: str) -> str:
-    """Energy per flop or byte: joules(8.1e-13, "FLOP") is "0.810 pJ/FLOP". To move to bench.units."""
-    return f"{units.digits(value * 1e12)} pJ/{per}"
-
-
-def watts(value: float) -> str:
-    """To move to bench.units."""
-    return f"{units.digits(value)} W"
-
-
 def per(key: str) -> str:
     """What a roof's energy is counted per: "FLOP", "OP" or "B"."""
     return units.rate(key).removesuffix("/s")

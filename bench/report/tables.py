@@ -179,7 +179,7 @@ def energy(fit: Fit) -> Table:
         per, roof = names.per(key), costs.roof(fit, key)
 
         def joules(value: float, per: str = per) -> str:
-            return names.joules(value, per)
+            return units.joules(value, per)
 
         def text(value: float, key: str = key) -> str:
             return units.rate_text(value, key)
@@ -190,7 +190,7 @@ def energy(fit: Fit) -> Table:
                 Cell(joules(cost.joules.value), cost.joules.value),
                 Cell(units.between(cost.joules.low, cost.joules.high, joules), cost.joules.kind),
                 Cell(str(cost.joules.n), cost.joules.n),
-                Cell(names.watts(cost.watts), cost.watts),
+                Cell(units.watts(cost.watts), cost.watts),
                 _cell(roof.rate if roof else None, text),
                 Cell(f"{text(roof.rate / cost.watts)}/W", roof.rate / cost.watts) if roof else _NONE,
             )

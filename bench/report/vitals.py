@@ -17,14 +17,14 @@ def vitals(all_of_them: Sequence[Health]) -> Table | None:
         return None
     rows = [
         ("measurements", "all valid", _counts),
-        ("power", "up to the limit", lambda each: _span(each, "power_w", names.watts)),
+        ("power", "up to the limit", lambda each: _span(each, "power_w", units.watts)),
         ("power limit", "the default", _limit),
         ("SM clock", "", lambda each: _span(each, "sm_clock_hz", units.hertz)),
         ("memory clock", "still", lambda each: _span(each, "memory_clock_hz", units.hertz)),
         ("temperature", "", lambda each: _span(each, "temperature_c", lambda value: f"{value:.0f} °C")),
         ("memory temperature", "", lambda each: _last(each, "memory_temperature_c", lambda value: f"{value:.0f} °C")),
         *((f"slowed by: {cause}", _expected(cause), _slowed(cause)) for cause in THROTTLES.values()),
-        ("energy", "", lambda each: _grown(each, "energy_j", lambda value: f"{units.digits(value / 1e3)} kJ")),
+        ("energy", "", lambda each: _grown(each, "energy_j", units.joules)),
         ("uncorrectable memory errors", "0", lambda each: _grown(each, "ecc_double_bit", _count, bad=0)),
         ("corrected memory errors", "0", lambda each: _grown(each, "ecc_single_bit", _count, bad=100)),
         ("row remap pending", "no", lambda each: _flag(each, "remap_pending")),
@@ -60,7 +60,7 @@ def _limit(each: Health) -> Cell:
     if not limit:
         return _NONE
     differs = default.isdigit() and abs(limit - float(default)) > 1
-    return Cell(names.watts(limit) + (f", default {default} W" if differs else ""), limit, "suspect" if differs else "")
+    return Cell(units.watts(limit) + (f", default {default} W" if differs else ""), limit, "suspect" if differs else "")
 
 
 def _expected(cause: str) -> str:

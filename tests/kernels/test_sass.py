@@ -217,7 +217,7 @@ def test_a_define_sets_the_cache_operator_of_the_chase(arch):
     check_chase(bodies(CHASE, arch, (("LOAD", ".cg"),))["chase"], ".cg")
 
 
-ONCHIP_LOADS = {"shared_read": r"LDS(\.U)?\.128", "l1_read": r"LDG\.E\.128\.STRONG\.(SM|CTA)"}
+ONCHIP_LOADS = {"shared_read": r"LDS(\.U)?\.128", "l1_read": r"LDG\.E\.128(\.SYS)?"}
 
 
 def check_onchip(body: Body, load: str) -> None:
@@ -316,7 +316,7 @@ MUTATIONS = {
         "not 16 bytes wide",
     ),
     "L1 left out of the loop": (ONCHIP, "first = (first + QUARTER) % SPAN;", "", "not every load"),
-    "L1 bypassed": (ONCHIP, "ld.global.ca", "ld.global.cg", "not from there"),
+    "L1 bypassed": (ONCHIP, "ld.global.v4", "ld.global.cg.v4", "not from there"),
     "a trip with holes": (ONCHIP, "add<Memory, LOADS, 32, VECTORS>", "add<Memory, LOADS, 64, VECTORS>", "side by side"),
 }
 

@@ -35,7 +35,7 @@ def energy(costs: Sequence[Cost]) -> go.Figure | None:
         colour, marker = style.SERIES[index], style.MARKERS[index]
         name, per = names.quantity(cost.flop.key), names.per(cost.flop.key)
         hover = [
-            f"<b>{name}</b> at {units.intensity(x)}<br>{names.joules(cost.joules(x), per)}, of which"
+            f"<b>{name}</b> at {units.intensity(x)}<br>{units.joules(cost.joules(x), per)}, of which"
             f" {units.percent(cost.flop.joules.value / cost.joules(x), 2)} arithmetic"
             for x in xs
         ]
@@ -51,7 +51,7 @@ def energy(costs: Sequence[Cost]) -> go.Figure | None:
             )
         )
         text = (
-            f"<b>{name}: balance {units.intensity(cost.balance)}</b><br>{names.joules(2 * cost.flop.joules.value, per)}"
+            f"<b>{name}: balance {units.intensity(cost.balance)}</b><br>{units.joules(2 * cost.flop.joules.value, per)}"
         )
         fig.add_trace(
             go.Scatter(

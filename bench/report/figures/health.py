@@ -3,7 +3,6 @@
 import plotly.graph_objects as go
 
 from bench import units
-from bench.report import names
 from bench.report.figures import style
 from bench.report.health import Health, Point
 
@@ -104,7 +103,7 @@ def _trace(points: list[Point], key: str, scale: float, axis: str, validity: str
 
 def _hover(point: Point) -> str:
     lines = [f"<b>{style.safe(point.label[:90])}</b>"]
-    for key, text in (("sm_clock_hz", units.hertz), ("power_w", names.watts)):
+    for key, text in (("sm_clock_hz", units.hertz), ("power_w", units.watts)):
         if key in point.polled:
             least, mean, most = point.polled[key]
             lines.append(f"{text(mean)} ({units.between(least, most, text)})")

@@ -59,9 +59,9 @@ def _fared(each: Health, named: bool) -> Iterator[str]:
     parts = []
     if power:
         limit = each.last("power_limit_w")
-        under = f", {units.percent(power[1] / limit, 2)} of its limit of {names.watts(limit)}" if limit else ""
+        under = f", {units.percent(power[1] / limit, 2)} of its limit of {units.watts(limit)}" if limit else ""
         parts.append(
-            f"power averaged {names.watts(power[1])} while measuring ({units.between(power[0], power[2], names.watts)}"
+            f"power averaged {units.watts(power[1])} while measuring ({units.between(power[0], power[2], units.watts)}"
             f"{under})"
         )
     if clock:
