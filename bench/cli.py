@@ -28,6 +28,10 @@ exit codes: 0 ok, 1 confirmed regression or hardware defect, 2 usage, 3 inconclu
   python -m bench report results/PRODUCT/RUN.jsonl"""
 
 
+# The page, and bench.report.exports.FORMS, which only loads with pandas.
+_FORMS = ("html", "md", "csv", "parquet", "json", "png", "svg")
+
+
 class Complaint(Exception):
     """Something the user can mend: one line for stderr and an exit code."""
 
@@ -130,10 +134,25 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--json", action="store_true", help="machine output on stdout, everything else on stderr")
         verb.set_defaults(function=_measure, probes="")
 
-    report = verbs.add_parser("report", help="write the HTML report of a Run file")
+    report = verbs.add_parser("report", help="write the report of a Run file: HTML, or another form")
     report.add_argument("run", type=Path, metavar="RUN")
     report.add_argument("--out", type=Path, metavar="FILE", help="the file to write (reports/NAME.html)")
+    report.add_argument("--format", default="html", choices=_FORMS, help="html, or what another program reads")
+    report.add_argument("--points", type=Path, metavar="FILE", help="CSV of your own kernels, drawn under the roofs")
+    report.add_argument("--baseline", type=Path, metavar="RUN", help="a Run whose headline roofs stand beside these")
     report.set_defaults(function=_report)
+
+    comparison = verbs.add_parser("compare", help="write a page that compares Runs with the first one")
+    comparison.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    comparison.add_argument("--out", type=Path, metavar="FILE", help="the file to write (reports/compare-A-B.html)")
+    comparison.add_argument("--json", action="store_true", help="the differences as JSON on stdout")
+    comparison.set_defaults(function=_compare)
+
+    trend = verbs.add_parser("trend", help="write a page of the headline roofs over all Runs of a product")
+    trend.add_argument("folder", type=Path, metavar="DIR", help="results/PRODUCT")
+    trend.add_argument("--out", type=Path, metavar="FILE", help="the file to write (reports/trend-PRODUCT.html)")
+    trend.add_argument("--json", action="store_true", help="the series as JSON on stdout")
+    trend.set_defaults(function=_trend)
 
     fit = verbs.add_parser("fit", help="print the roofs, the ridge and theory of a Run file")
     fit.add_argument("run", type=Path, metavar="RUN")
@@ -270,13 +289,51 @@ def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget:
 
 def _report(options: argparse.Namespace) -> int:
     from bench import report
+    from bench.analysis.placed import read as kernels
+    from bench.report import exports
     from bench.store import read
 
     run = read(options.run)
-    for warning in run.warnings:
+    baseline = read(options.baseline) if options.baseline else None
+    points = kernels(options.points) if options.points else ()
+    for warning in (*run.warnings, *(baseline.warnings if baseline else ())):
         print(f"warning: {warning}", file=sys.stderr)
-    print(report.write(run, options.out or Path("reports") / f"{options.run.stem}.html"))
+    path = options.out or Path("reports") / f"{options.run.stem}.{options.format}"
+    if options.format == "html":
+        print(report.write(run, path, points, baseline))
+    else:
+        print(exports.write(run, path, options.format, points, baseline))
     return OK
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from bench.report import comparison
+    from bench.store import read
+
+    runs = [read(path) for path in options.runs]
+    _warn(runs)
+    names = "-".join(path.stem[:24] for path in options.runs[:2])
+    path = comparison.write(runs, options.out or Path("reports") / f"compare-{names}.html")
+    print(json.dumps({"report": str(path)} | comparison.facts(runs), indent=2) if options.json else path)
+    return OK
+
+
+def _trend(options: argparse.Namespace) -> int:
+    from bench.analysis.history import history
+    from bench.report import trend
+
+    found = history(options.folder)
+    for warning in (*found.warnings, *(f"{name} is left out: {why}" for name, why in found.left_out.items())):
+        print(f"warning: {warning}", file=sys.stderr)
+    path = trend.write(found, options.out)
+    print(json.dumps({"report": str(path)} | trend.facts(found), indent=2) if options.json else path)
+    return OK
+
+
+def _warn(runs: Sequence[Any]) -> None:
+    for run in runs:
+        for warning in run.warnings:
+            print(f"warning: {run.source}: {warning}", file=sys.stderr)
 
 
 def _fit(options: argparse.Namespace) -> int:

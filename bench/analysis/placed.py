@@ -21,6 +21,7 @@ from pathlib import Path
 
 from bench.analysis.fit import Fit
 from bench.roofline import Roofline
+from bench.store import RunError
 from bench.work import ITEMSIZE, Work
 
 REQUIRED = ("name", "flops", "bytes", "seconds", "unit", "dtype")
@@ -30,7 +31,7 @@ UNITS = ("vector", "tensor", "")
 MOST = 2000
 
 
-class PointsError(Exception):
+class PointsError(RunError):
     """A file of kernels cannot be used; the message says which line and what to do."""
 
 
