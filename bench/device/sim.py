@@ -235,6 +235,15 @@ def _planted(roofline: Roofline, options: Options, index: int, throttles: Sequen
 
 
 def text_of(options: Options) -> str:
+    """The options that are not the default, as they are typed."""
     default = Options()
-    changed = {name: value for name, value in vars(options).items() if value != getattr(default, name)}
-    return ", ".join(f"{name}={value}" for name, value in changed.items()) or "none"
+    plain = {name: value for name, value in vars(options).items() if value != getattr(default, name)}
+    words = [f"{roof}{_at(gpu)}={factor:g}" for roof, gpu, factor in plain.pop("faults", ())]
+    words += [f"throttle={cause}{_at(gpu)}" for cause, gpu in plain.pop("throttles", ())]
+    within, between = plain.pop("within", 0.0), plain.pop("between", 0.0)
+    noise = [f"noise={within:g}:{between:g}"] if within or between else []
+    return ", ".join([*(f"{name}={value:g}" for name, value in plain.items()), *noise, *words]) or "none"
+
+
+def _at(gpu: int | None) -> str:
+    return "" if gpu is None else f"@{gpu}"
