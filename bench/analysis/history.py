@@ -18,7 +18,8 @@ from statistics import median
 import numpy as np
 from scipy.special import stdtrit
 
-from bench.analysis.cache import DeviceEntry, RunEntry, Value, readings
+from bench.analysis.cache import readings
+from bench.analysis.entries import DeviceEntry, RunEntry, Value
 from bench.stats import mad
 from bench.store import RunError
 

@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from bench import units
-from bench.analysis.cache import DeviceEntry, RunEntry, Value
+from bench.analysis.entries import DeviceEntry, RunEntry, Value
 from bench.analysis.history import FEW, History, Move, Series, identity
 from bench.report.tables import Cell, Column, Table
 from bench.report.trend import words
