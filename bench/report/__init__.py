@@ -2,34 +2,47 @@
 
 >>> from bench import report, store
 >>> report.write(store.read("results/h200-sxm/RUN.jsonl"), "reports/RUN.html")  # doctest: +SKIP
+
+With your own kernels under its roofs, and its headlines beside an older Run:
+
+>>> from bench.analysis.placed import Kernel
+>>> from bench.work import Work
+>>> mine = Kernel("my gemm", Work(2 * 4096**3, "tensor", "bfloat16", bytes=3 * 2 * 4096**2), seconds=210e-6)
+>>> report.write(run, "reports/RUN.html", points=[mine], baseline=store.read("OLD.jsonl"))  # doctest: +SKIP
 """
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from bench.analysis.placed import Kernel
 from bench.schema import Run
 from bench.store import RunError
 
 
-def html(run: Run) -> str:
-    """The whole page."""
+def html(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None) -> str:
+    """The whole page. points: kernels of yours, drawn under the roofs; baseline: an older Run to state changes from."""
     # plotly and pandas take a second to load: only who asks for a page waits for it
     from bench.report.page import page
 
-    return page(run)
+    return page(run, points, baseline)
 
 
-def write(run: Run, path: Path | str) -> Path:
+def write(run: Run, path: Path | str, points: Sequence[Kernel] = (), baseline: Run | None = None) -> Path:
     """Writes the page and returns its path; no reader ever sees half of it. Raises RunError where it cannot."""
+    return whole_file(html(run, points, baseline).encode(), path)
+
+
+def whole_file(data: bytes, path: Path | str) -> Path:
+    """The path of a file that holds all of these bytes, or what it held before. Raises RunError where it cannot."""
     path = Path(path)
-    text = html(run)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
             # mkstemp makes it private; a report is as readable as any file that its owner makes
             mask = os.umask(0)
             os.umask(mask)

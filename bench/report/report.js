@@ -36,6 +36,7 @@ const config = { displayModeBar: false, responsive: false, doubleClick: "reset",
 const laidOut = (canvas) => {
   const source = structuredClone(sources.get(canvas.dataset.figure));
   const layout = source.layout;
+  if (layout.meta?.selectors) selected(canvas, source);
   layout.width = Math.max(260, canvas.clientWidth);
   if (narrow.matches || layout.width < 560) {
     layout.dragmode = false;
@@ -43,6 +44,11 @@ const laidOut = (canvas) => {
     layout.margin.l = Math.min(layout.margin.l, 44);
     layout.margin.r = 8;
     for (const note of layout.annotations ?? []) {
+      if (note.name === "roof label") {
+        // no margin to stand in: on the line, over what is there
+        Object.assign(note, { xanchor: "right", yanchor: "bottom", xshift: -4, yshift: 1, bgcolor: "var(--paper)" });
+        note.text = note.text.replace("<br>", " ");
+      }
       // the tiles above say it, and here it would lie on the roofs' names
       if (note.name === "ridge label") note.visible = false;
       note.font = { ...note.font, size: note.name === "simulated" && note.textangle ? 32 : 10 };
@@ -74,14 +80,26 @@ const tiltSlopes = (canvas) => {
   if (Object.keys(change).length) return Plotly.relayout(canvas, change);
 };
 
-const draw = async (canvas) => {
+// keep: as far in as the reader has gone
+const draw = async (canvas, keep = false) => {
   const { data, layout } = laidOut(canvas);
+  for (const side of keep && canvas.layout ? Object.keys(layout).filter((key) => /^[xy]axis/.test(key)) : []) {
+    const { range, autorange } = canvas.layout[side] ?? {};
+    if (canvas.dataset.moved) Object.assign(layout[side], autorange === true ? { autorange } : { range, autorange: false });
+  }
   await Plotly.react(canvas, data, layout, config);
   await tiltSlopes(canvas);
+  if (layout.meta?.selectors && !canvas.dataset.clickable) clickable(canvas);
+  if (!canvas.dataset.watched) {
+    canvas.dataset.watched = "yes";
+    canvas.on("plotly_relayout", (change) => {
+      if (Object.keys(change).some((key) => key.includes("axis"))) canvas.dataset.moved = "yes";
+    });
+  }
 };
 const drawAll = () => {
   resolved.clear();
-  return Promise.all(canvases().filter((canvas) => canvas.dataset.drawn).map(draw));
+  return Promise.all(canvases().filter((canvas) => canvas.dataset.drawn).map((canvas) => draw(canvas, true)));
 };
 
 // A figure is drawn when it comes near the screen; printing draws the rest.
@@ -92,7 +110,11 @@ const drawOnce = (canvas) => {
 };
 
 const acts = {
-  reset: draw,
+  reset: (canvas) => {
+    delete canvas.dataset.moved;
+    isolate(canvas, "", false);
+    return draw(canvas);
+  },
   fit: (canvas) => Plotly.relayout(canvas, { "xaxis.autorange": true, "yaxis.autorange": true }).then(() => tiltSlopes(canvas)),
   png: (canvas) => Plotly.downloadImage(canvas, {
     format: "png", scale: 2, width: canvas.clientWidth, height: canvas.clientHeight, filename: canvas.dataset.figure,
@@ -100,6 +122,152 @@ const acts = {
 };
 for (const button of document.querySelectorAll("[data-act]")) {
   button.addEventListener("click", () => acts[button.dataset.act](button.closest("figure").querySelector(".canvas")));
+}
+
+// --- what of a figure is drawn: its controls are the state, so a theme or a printer changes nothing of it
+const controls = (canvas) => canvas.closest("figure").querySelector(".selectors");
+const choices = (canvas) => {
+  const found = {};
+  for (const field of controls(canvas).querySelectorAll("fieldset[data-side]")) {
+    found[field.dataset.side] = [...field.querySelectorAll("input:checked")].flatMap((input) => (input.type === "radio" ? input.value.split(" & ") : [input.value]));
+  }
+  return found;
+};
+const isolated = (canvas) => controls(canvas).querySelector("[data-isolate]").value;
+
+const selected = (canvas, { data, layout }) => {
+  const { traces, labels, ridges, frame } = layout.meta;
+  const chosen = choices(canvas);
+  const within = (name) => Object.entries(chosen).every(([side, values]) => traces[name][side] === "" || values.includes(traces[name][side]));
+  const shown = new Set(data.map((trace) => trace.meta).filter(within));
+  // the first ridge leads; of the others only those over the same memory
+  const ridge = ridges.find((each) => shown.has(each.trace));
+  for (const each of ridges) if (each.memory !== ridge?.memory) shown.delete(each.trace);
+  const alone = isolated(canvas);
+  const lit = (name) => !alone || [traces[name].kind, traces[name].group].includes(alone);
+  // an entry for a kind of line stays while a line of its kind does
+  const bright = (name) => lit(name) || (name.startsWith("key ") && data.some((trace) => shown.has(trace.meta) && traces[trace.meta].kind === traces[name].kind && !trace.meta.startsWith("key ") && lit(trace.meta)));
+  const fades = data.some((trace) => shown.has(trace.meta) && lit(trace.meta));
+  const kinds = new Set();
+  for (const trace of data) {
+    const { kind, probe } = traces[trace.meta];
+    const [what] = trace.meta.split(" ");
+    trace.visible = shown.has(trace.meta);
+    // a kind of line without a line needs no entry; of a kind of point the first speaks for all
+    if (what === "key") trace.visible &&= data.some((other) => other !== trace && shown.has(other.meta) && traces[other.meta].kind === kind);
+    trace.showlegend = what === "key" || (trace.visible && (probe !== "" || what === "ridge") && !kinds.has(kind));
+    if (trace.visible && trace.showlegend) kinds.add(kind);
+    if (fades && !bright(trace.meta)) trace.opacity = (trace.opacity ?? 1) * 0.12;
+  }
+  clipped(data, traces, shown, frame);
+  const notes = labelled(labels, shown, frame).map((note) => (fades && !lit(note.trace) ? { ...note, opacity: 0.25 } : note));
+  layout.annotations = [...layout.annotations.filter((note) => !/^(roof|slope) label$/.test(note.name)), ...notes];
+  const below = data.filter((trace) => trace.visible && trace.meta.startsWith("points ")).flatMap((trace) => trace.y).filter((y) => y !== null && y < frame.bottom).length;
+  const middle = ridge?.x ?? Math.sqrt(frame.left * frame.right);
+  const zones = [[frame.left, middle], [middle, frame.right]];
+  layout.shapes.forEach((shape, index) => Object.assign(shape, { x0: zones[index][0], x1: zones[index][1], visible: Boolean(ridge) }));
+  let zone = 0;
+  for (const note of layout.annotations) {
+    if (note.name === "zone") Object.assign(note, { x: Math.log10(Math.sqrt(zones[zone][0] * zones[zone++][1])), visible: Boolean(ridge) });
+    if (note.name === "ridge label") Object.assign(note, { visible: Boolean(ridge) }, ridge && { text: ridge.text, x: Math.log10(ridge.x), y: Math.log10(ridge.y) });
+    if (note.name === "outside") Object.assign(note, { visible: below > 0, text: `${below} point${below > 1 ? "s" : ""} below the frame: “Fit to data” shows them` });
+  }
+  said(canvas, data, traces);
+};
+
+// Slopes end at the highest roof that is drawn, and plateaus begin at the slope of the leading memory.
+const clipped = (data, traces, shown, frame) => {
+  const lines = data.filter((trace) => trace.visible && /^(roof|sustained|theory) /.test(trace.meta) && trace.x.length);
+  const flat = (name) => traces[name].level === "";
+  const tallest = Math.max(...lines.filter((line) => flat(line.meta)).map((line) => line.y[0]), 0) || frame.top;
+  const slopes = lines.filter((line) => !flat(line.meta)).map((line) => ({ meta: line.meta, rate: line.y[0] / line.x[0] })).sort((a, b) => a.rate - b.rate);
+  const rateUnder = (what) => {
+    const mine = slopes.filter((slope) => slope.meta.startsWith(`${what} `));
+    const pool = mine.length ? mine : slopes;
+    return (pool.find((slope) => slope.meta.endsWith(" dram")) ?? pool[0])?.rate;
+  };
+  for (const trace of data) {
+    const what = trace.meta.split(" ")[0];
+    if (!trace.visible || !["roof", "sustained", "theory", "band"].includes(what) || !trace.x.length) continue;
+    const plateau = flat(trace.meta);
+    const rate = plateau ? trace.y[0] : trace.y[0] / trace.x[0];
+    const under = rateUnder(what === "band" ? "roof" : what);
+    const low = plateau ? Math.max(frame.left, under ? rate / under : frame.left) : frame.left;
+    const high = plateau ? frame.right : Math.min(frame.right, tallest / rate);
+    const [first, last] = [Math.min(...trace.x), Math.max(...trace.x)];
+    if (!(last > first && high > low)) continue;
+    trace.y = trace.y.map((y, index) => (plateau ? y : (y / trace.x[index]) * low * (high / low) ** (Math.log(trace.x[index] / first) / Math.log(last / first))));
+    trace.x = trace.x.map((x) => low * (high / low) ** (Math.log(x / first) / Math.log(last / first)));
+  }
+};
+
+// As bench/report/figures/labels.py makes them: of what is drawn twice the first, and one label for roofs that lie near.
+const labelled = (labels, shown, frame) => {
+  const kept = [];
+  for (const label of labels) {
+    const twin = kept.some((other) => other.key === label.key || (label.trace.startsWith("theory") && other.group === label.group));
+    if (shown.has(label.trace) && !twin) kept.push(label);
+  }
+  const near = (frame.top / frame.bottom) ** (28 / 552);
+  const clusters = [];
+  const height = (label) => (label.slope ? label.y / label.x : label.y);
+  for (const label of kept.sort((a, b) => a.slope - b.slope || height(a) - height(b))) {
+    const last = clusters.at(-1);
+    if (last && last[0].slope === label.slope && height(label) <= height(last[0]) * near) last.push(label);
+    else clusters.push([label]);
+  }
+  return clusters.map((cluster) => {
+    const first = cluster.find((label) => label.lead) ?? cluster.at(-1);
+    const ordered = [first, ...cluster.filter((label) => label !== first)];
+    const methods = new Set(ordered.map((label) => label.method));
+    const word = [...new Set(ordered.map((label) => label.word))].join(" · ");
+    const head = methods.size === 1 ? `${word} ${first.method}`.trim() : word;
+    const below = cluster.length > 1 && !first.lead && !first.slope ? "≤ " : "";
+    const text = `${head}${first.slope ? " " : "<br>"}${below}${shown.has(`sustained ${first.key}`) ? first.both : first.text}`;
+    return {
+      trace: first.trace, name: first.slope ? "slope label" : "roof label", text: first.lead ? `<b>${text}</b>` : text,
+      x: Math.log10(first.x), y: Math.log10(first.y), showarrow: false, align: "left",
+      xanchor: first.slope ? "center" : "left", yanchor: first.slope ? "bottom" : "middle", xshift: first.slope ? 0 : 8,
+      font: { size: 12, color: first.slope ? "var(--memory)" : "var(--compute)" },
+    };
+  });
+};
+
+const said = (canvas, data, traces) => {
+  const seen = data.filter((trace) => trace.visible);
+  const roofs = seen.filter((trace) => /^(roof|sustained|theory) /.test(trace.meta)).length;
+  const points = seen.filter((trace) => trace.meta.startsWith("points ")).flatMap((trace) => trace.x).filter((x) => x !== null).length;
+  const alone = isolated(canvas);
+  controls(canvas).querySelector("[data-said]").textContent = `${roofs} line${roofs === 1 ? "" : "s"}, ${points} point${points === 1 ? "" : "s"}${alone ? `, ${alone} isolated` : ""}`;
+};
+
+const isolate = (canvas, name, redraw = true) => {
+  const box = controls(canvas)?.querySelector("[data-isolate]");
+  if (!box || box.value === name) return;
+  box.value = name;
+  if (redraw) draw(canvas, true);
+};
+const clickable = (canvas) => {
+  canvas.dataset.clickable = "yes";
+  const pick = (name) => isolate(canvas, isolated(canvas) === name ? "" : name);
+  const { traces } = sources.get(canvas.dataset.figure).layout.meta;
+  canvas.on("plotly_click", ({ points: [point] }) => pick(traces[point.data.meta].group));
+  canvas.on("plotly_legendclick", ({ data, curveNumber }) => { pick(traces[data[curveNumber].meta].kind); return false; });
+  canvas.on("plotly_legenddoubleclick", () => false);
+};
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape") for (const box of document.querySelectorAll("[data-isolate]")) isolate(box.closest("figure").querySelector(".canvas"), "");
+});
+for (const box of document.querySelectorAll(".selectors")) {
+  const canvas = box.closest("figure").querySelector(".canvas");
+  if (narrow.matches) box.open = false;
+  box.addEventListener("change", () => draw(canvas, true));
+  for (const button of box.querySelectorAll("[data-all]")) {
+    button.addEventListener("click", () => {
+      for (const input of button.closest("fieldset").querySelectorAll("input")) input.checked = button.dataset.all === "all" || input.defaultChecked;
+      draw(canvas, true);
+    });
+  }
 }
 
 // --- theme button: system, light, dark
@@ -218,7 +386,7 @@ addEventListener("beforeprint", () => {
   for (const details of before[1]) details.open = true;
   setTheme("light");
   resolved.clear();
-  for (const canvas of canvases()) { canvas.dataset.drawn = "yes"; draw(canvas); }
+  for (const canvas of canvases()) { canvas.dataset.drawn = "yes"; draw(canvas, true); }
 });
 addEventListener("afterprint", () => {
   setTheme(before[0]);

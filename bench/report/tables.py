@@ -209,7 +209,7 @@ def devices(fits: Sequence[Fit]) -> Table:
         Column("n", True),
         Column("median", True),
         Column("% of median", True),
-        Column(""),
+        Column("verdict"),
     )
     body = []
     for row in rows.itertuples():

@@ -1,176 +1,244 @@
-"""The page in a browser, from a file: no console error, no request, working controls, foreign scripts blocked."""
+"""The page in a browser, from a file: no complaint, no request, quick, working controls, foreign scripts blocked."""
 
-import json
+import csv
+import io
+import re
+import zlib
 
 import pytest
+from selenium.webdriver.common.keys import Keys
 
-from bench import report, store, work
-from tests.report.runs import by_hand, measured
+from bench import store
+from tests.report.conftest import RUNS
 
-
-@pytest.fixture(scope="module")
-def path(h200, tmp_path_factory):
-    return report.write(h200, tmp_path_factory.mktemp("report") / "report.html")
-
-
-@pytest.fixture
-def opened(chromium):
-    """A function that opens a page and gives it with what it complained of and asked for."""
-    contexts = []
-
-    def open_page(path, scheme="light", width=1280, **more):
-        context = chromium.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, **more)
-        contexts.append(context)
-        page = context.new_page()
-        page.complaints, page.requests = [], []
-        page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        local = ("file:", "blob:", "data:")
-        page.on("request", lambda r: None if r.url.startswith(local) else page.requests.append(r.url))
-        page.goto(path.as_uri())
-        page.wait_for_selector("[data-ready]", state="attached")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
+PAPER = "getComputedStyle(document.body).backgroundColor"
+INK = "getComputedStyle(document.body).color"
+# every colour in which a figure is drawn
+DRAWN = (
+    "[...new Set([...document.querySelectorAll('#fig-theory .main-svg *')].flatMap((e) =>"
+    " [getComputedStyle(e).fill, getComputedStyle(e).stroke]))].sort().join(' ')"
+)
 
 
-def until(page, condition: str) -> None:
-    """Waits for a condition. Playwright's own waiting evaluates strings in the page, which the policy forbids."""
-    for _ in range(200):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"not reached: {condition}")
+def opened_tables(browser, path, **more) -> None:
+    browser.open(path, **more)
+    browser.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
 
 
-def drawn_everything(page) -> int:
-    """Scrolls through the page, so that every figure is drawn, and returns how many were."""
-    page.evaluate("document.querySelectorAll('[data-figure]').forEach(c => drawOnce(c))")
-    until(page, "[...document.querySelectorAll('[data-figure]')].every(c => c.querySelector('.main-svg'))")
-    return page.locator("[data-figure] >> css=.main-svg").count()
+def column(browser, table: str, head: str) -> int:
+    """The place of a column, counted from 1."""
+    heads = f"[...document.querySelectorAll('#{table} th')].map((th) => th.textContent.trim())"
+    return browser.evaluate(heads).index(head) + 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_opens_without_a_complaint_or_a_request(opened, path, scheme, width):
-    page = opened(path, scheme, width)
-    assert drawn_everything(page) >= 8
-    assert page.complaints == []
-    assert page.requests == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+@pytest.mark.parametrize("name", RUNS)
+def test_opens_without_a_complaint_or_a_request(browser, written, name, width):
+    _, path = written(name)
+    browser.open(path, "dark", width)
+    assert browser.figures() >= (2 if name == "hostile" else 5)
+    assert browser.requests() == [path.as_uri()]
+    assert browser.complaints() == []
+    browser.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+    assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways"
 
 
-def test_is_quick(opened, path):
-    page = opened(path)
-    page.wait_for_selector("#fig-roofline .main-svg", state="attached")
-    assert page.evaluate("performance.now()") < 3000 * 2  # shared machines pause; the target itself is 3 s
-
-
-def test_follows_the_system_and_the_button(opened, path):
-    page = opened(path, "dark")
-    page.wait_for_selector("#fig-roofline .main-svg", state="attached")
-    ink = "document.querySelector('#fig-roofline .canvas')._fullLayout.font.color"
-    paper = "getComputedStyle(document.body).backgroundColor"
-    dark = page.evaluate(ink), page.evaluate(paper)
-    page.emulate_media(color_scheme="light")
-    until(page, f"{ink} !== {json.dumps(dark[0])}")
-    light = page.evaluate(ink), page.evaluate(paper)
-    assert light[1] != dark[1]
-    button = page.locator("#theme")
-    button.press("Enter")
-    assert button.inner_text() == "Theme: light"
-    button.press("Enter")
-    assert button.inner_text() == "Theme: dark"
-    until(page, f"{ink} === {json.dumps(dark[0])}")
-    assert page.evaluate(paper) == dark[1]
-
-
-def test_tables_sort_by_value(opened, path):
-    page = opened(path)
-    page.locator("#probe-bandwidth summary").click()
-    table = page.locator("#cases-bandwidth")
-    head = table.locator("th", has_text="bytes")
-    column = head.evaluate("th => th.cellIndex")
-    values = (
-        f"t => [...t.tBodies[0].rows].map(r => Number(r.cells[{column}].dataset.v ?? r.cells[{column}].textContent))"
-    )
-    head.locator("button").press("Enter")
-    assert head.get_attribute("aria-sort") == "ascending"
-    up = table.evaluate(values)
-    assert up == sorted(up)
-    head.locator("button").click()
-    assert head.get_attribute("aria-sort") == "descending"
-    assert table.evaluate(values) == up[::-1] or table.evaluate(values) == sorted(up, reverse=True)
-
-
-def test_tables_are_copied_as_csv(opened, path):
-    page = opened(path)
-    text = page.evaluate("csv(document.getElementById('cases-bandwidth'))")
-    lines = text.strip().split("\n")
-    assert lines[0].startswith("mix,bytes,")
-    assert "time (s)" in lines[0]
-    assert len(lines) == 1 + page.locator("#cases-bandwidth tbody tr").count()
-    assert page.evaluate("field('=1+1')") == "'=1+1"
-
-
-def test_downloads_the_run(opened, path, h200, tmp_path):
-    page = opened(path)
-    with page.expect_download() as caught:
-        page.locator("[data-download=raw]").click()
-    caught.value.save_as(tmp_path / "run.jsonl")
-    assert caught.value.suggested_filename.endswith(".jsonl")
-    assert store.read(tmp_path / "run.jsonl").measurements == h200.measurements
-
-
-def test_buttons_of_a_figure(opened, path):
-    page = opened(path)
-    page.wait_for_selector("#fig-roofline .main-svg", state="attached")
-    span = "document.querySelector('#fig-roofline .canvas')._fullLayout.yaxis.range.join()"
-    fixed = page.evaluate(span)
-    page.locator("#fig-roofline [data-act=fit]").click()
-    until(page, f"{span} !== {json.dumps(fixed)}")
-    page.locator("#fig-roofline [data-act=reset]").click()
-    until(page, f"{span} === {json.dumps(fixed)}")
-    with page.expect_download() as caught:
-        page.locator("#fig-roofline [data-act=png]").click()
-    assert caught.value.suggested_filename == "fig-roofline.png"
-    assert page.complaints == []
-
-
-def test_a_foreign_script_is_blocked(opened, path, tmp_path):
-    text = path.read_text(encoding="utf-8")
+def test_a_complaint_and_a_request_would_be_seen(browser, written, tmp_path):
+    text = written("kept")[1].read_text(encoding="utf-8")
     planted = tmp_path / "planted.html"
-    inline = "<script>window.broken = 1</script><img src=x onerror='window.broken = 2'>"
-    planted.write_text(text.replace("<main>", f"<main>{inline}", 1), encoding="utf-8")
-    page = opened(planted)
-    assert page.evaluate("typeof window.broken") == "undefined"
-    assert any("Content Security Policy" in complaint for complaint in page.complaints)
+    outside = "<img src='http://ridgepoint.invalid/x.png'>"
+    planted.write_text(re.sub(r"<meta http-equiv.*?>", "", text).replace("<main>", f"<main>{outside}", 1), "utf-8")
+    browser.open(planted)
+    assert "http://ridgepoint.invalid/x.png" in browser.requests()
+    assert browser.complaints() != []
 
 
-def test_hostile_text_in_a_hover_stays_text(opened, tmp_path):
-    hostile = "</script><img src=x onerror=alert(1)><a href='javascript:alert(1)'>x</a>"
-    rows = [measured(hostile, {hostile: n}, work.Work(bytes=float(n))) for n in range(1, 9)]
-    page = opened(report.write(by_hand(rows, host=hostile), tmp_path / "hostile.html"))
-    drawn_everything(page)
-    assert page.locator("main img, svg a").count() == 0
-    assert page.complaints == []
+def test_is_interactive_within_three_seconds(browser, written):
+    run, path = written("node")
+    assert len(run.measurements) >= 5000
+    assert path.stat().st_size <= 8e6
+    browser.open(path)
+    seconds = browser.until("window.interactive") / 1000
+    print(f"interactive {seconds:.2f} s after opening")
+    # the target is 3 s; a machine that others share at the same time gets more
+    assert seconds < 15
 
 
-def test_printing_opens_every_table(opened, path):
-    page = opened(path, "dark")
-    page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.locator("details:not([open])").count() == 0
-    assert page.evaluate("document.documentElement.dataset.theme") == "light"
-    page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert page.locator("details:not([open])").count() > 0
+def test_follows_the_system_and_the_button(browser, written):
+    browser.open(written("kept")[1], "dark")
+    browser.figures()
+    seen = f"[{PAPER}, {INK}, {DRAWN}]"
+    dark = browser.evaluate(seen)
+    browser.prefer("light")
+    browser.until(f"{DRAWN} !== {dark[2]!r}")
+    light = browser.evaluate(seen)
+    assert all(was != now for was, now in zip(dark, light, strict=True))
+    # words in a figure have the ink of the page around it, in the theme that the reader chose against the system's
+    assert light[1] in light[2]
+    assert dark[1] in dark[2]
+    assert dark[1] not in light[2]
+    for press, name, wanted in ((1, "light", light), (2, "dark", dark), (3, "system", light)):
+        browser.press("#theme")
+        assert browser.find("#theme").text == f"Theme: {name}", press
+        browser.until(f"{DRAWN} === {wanted[2]!r}")
+        assert browser.evaluate(seen) == wanted
 
 
-def test_the_simulated_band_stays_in_view(opened, path):
-    page = opened(path, width=390)
+def test_the_chosen_theme_is_remembered(browser, written):
+    browser.open(written("kept")[1], "light")
+    browser.press("#theme")
+    browser.press("#theme")
+    dark = browser.evaluate(PAPER)
+    browser.driver.refresh()
+    browser.until("document.documentElement.dataset.ready")
+    assert browser.find("#theme").text == "Theme: dark"
+    assert browser.evaluate(PAPER) == dark
+
+
+@pytest.mark.parametrize("how", ["click", "keyboard"])
+def test_tables_sort_by_value(browser, written, how):
+    opened_tables(browser, written("kept")[1])
+    for head, key in (("time", lambda text: (text == "–", float(text.replace("–", "0")))), ("mix", str)):
+        place = column(browser, "cases-bandwidth", head)
+        cells = f"[...document.querySelectorAll('#cases-bandwidth td:nth-child({place})')]"
+        values = f"{cells}.map((td) => td.dataset.v ?? td.textContent.trim())"
+        given = [key(text) for text in browser.evaluate(values)]
+        assert len(set(given)) > 2
+        for order in ("ascending", "descending"):
+            button = browser.find(f"#cases-bandwidth th:nth-child({place}) button")
+            if how == "click":
+                button.click()
+            else:
+                button.send_keys(Keys.SPACE)
+            assert [key(text) for text in browser.evaluate(values)] == sorted(given, reverse=order == "descending")
+            # one column at a time says that it is sorted
+            heads = "[...document.querySelectorAll('#cases-bandwidth [aria-sort]')]"
+            assert browser.evaluate(f"{heads}.map((th) => [th.cellIndex, th.ariaSort])") == [[place - 1, order]]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_tables_are_copied_as_csv_in_base_units(browser, written, allowed):
+    """Through the clipboard of the browser, and the old way where a page may not have it."""
+    run, path = written("kept")
+    opened_tables(browser, path)
+    clipboard = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    browser.devtools("Browser.grantPermissions", permissions=clipboard)
+    browser.evaluate("navigator.clipboard.writeText('before')")
+    if not allowed:
+        browser.devtools("Browser.grantPermissions", permissions=[])
+        refused = "navigator.clipboard.writeText('x').then(() => false, () => true)"
+        assert browser.devtools("Runtime.evaluate", expression=refused, awaitPromise=True, returnByValue=True)[
+            "result"
+        ]["value"]
+    browser.find("[data-copy=cases-bandwidth]").click()
+    browser.until("document.querySelector('[data-copy=cases-bandwidth]').textContent === 'Copied'")
+    browser.devtools("Browser.grantPermissions", permissions=clipboard)
+    rows = list(csv.DictReader(io.StringIO(browser.evaluate("navigator.clipboard.readText()"))))
+    assert len(rows) == browser.evaluate("document.querySelectorAll('#cases-bandwidth tbody tr').length")
+    taken = [m for m in run.measurements if m.probe == "bandwidth" and m.seconds]
+    assert {int(row["bytes"]) for row in rows} == {m.params["bytes"] for m in taken}
+    for row in (row for row in rows if row["time (s)"] != "–"):
+        seconds = [m.median for m in taken if m.params["bytes"] == int(row["bytes"]) and m.params["mix"] == row["mix"]]
+        assert min(seconds) * 0.999 <= float(row["time (s)"]) <= max(seconds) * 1.001
+        moved = {
+            m.work.bytes for m in taken if m.params["bytes"] == int(row["bytes"]) and m.params["mix"] == row["mix"]
+        }
+        assert any(abs(float(row["traffic (B/s)"]) * float(row["time (s)"]) / one - 1) < 0.01 for one in moved)
+
+
+def test_downloads_the_run(browser, written, tmp_path):
+    run, path = written("kept")
+    browser.open(path)
+    name = browser.evaluate("document.getElementById('file-raw').dataset.name")
+    browser.find("[data-download=raw]").click()
+    content = browser.downloaded(name)
+    assert content.decode().splitlines() == list(store.raw_lines(run))
+    (tmp_path / name).write_bytes(content)
+    again = store.read(tmp_path / name)
+    assert (again.environment, again.measurements, again.end) == (run.environment, run.measurements, run.end)
+
+
+def test_buttons_of_a_figure(browser, written):
+    browser.open(written("kept")[1])
+    browser.figures()
+    span = "document.querySelector('#fig-roofline .canvas')._fullLayout.yaxis.range.join()"
+    fixed = browser.evaluate(span)
+    browser.press("#fig-roofline [data-act=fit]")
+    browser.until(f"{span} !== {fixed!r}")
+    browser.press("#fig-roofline [data-act=reset]")
+    browser.until(f"{span} === {fixed!r}")
+    browser.press("#fig-roofline [data-act=png]")
+    assert browser.downloaded("fig-roofline.png").startswith(b"\x89PNG")
+    assert browser.complaints() == []
+
+
+def test_a_foreign_script_is_blocked(browser, written, tmp_path):
+    text = written("kept")[1].read_text(encoding="utf-8")
+    inline = "<script>window.broken = 1</script><img src='data:,x' onerror='window.broken = 2'>"
+    button = "<button id=planted onclick='window.broken = 3'>x</button><a id=link href='javascript:broken=4'>y</a>"
+    planted = tmp_path / "planted.html"
+    planted.write_text(text.replace("<main>", f"<main>{inline}{button}", 1), encoding="utf-8")
+    browser.open(planted)
+    for selector in ("#planted", "#link"):
+        browser.find(selector).click()
+    assert browser.evaluate("typeof window.broken") == "undefined"
+    said = [line for line in browser.complaints() if "Content Security Policy" in line]
+    assert any("inline script" in line for line in said)
+    assert any("inline event handler" in line for line in said)
+    # the same without the policy: it is the policy that stops them
+    planted.write_text(re.sub(r"<meta http-equiv.*?>", "", planted.read_text("utf-8")), encoding="utf-8")
+    browser.open(planted)
+    browser.find("#planted").click()
+    assert browser.evaluate("window.broken") == 3
+
+
+def test_hostile_text_stays_text(browser, written):
+    browser.open(written("hostile")[1])
+    assert browser.figures() >= 1
+    browser.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+    assert browser.evaluate("document.querySelectorAll('img, [onerror], a:not([href^=\"#\"])').length") == 0
+    assert browser.evaluate("document.querySelectorAll('svg a').length") == 0
+    # a hover is markup of plotly's own making
+    browser.evaluate("""for (const canvas of document.querySelectorAll("[data-figure]"))
+        try { Plotly.Fx.hover(canvas, [{ curveNumber: 0, pointNumber: 0 }]); } catch { /* a trace without hover */ }""")
+    assert browser.evaluate("document.querySelectorAll('img, svg a, svg image').length") == 0
+    assert browser.evaluate("typeof window.broken") == "undefined"
+    assert "<img src=x onerror=" in browser.find("h1").text
+    assert browser.complaints() == []
+
+
+def test_prints_every_figure_and_table(browser, written):
+    browser.open(written("kept")[1], "dark")
+    dark, closed = browser.evaluate(PAPER), browser.evaluate("document.querySelectorAll('details:not([open])').length")
+    drawn = strokes(browser.pdf())
+    printed = browser.evaluate("window.printed")
+    assert printed["drawn"] == printed["figures"] >= 8
+    assert (printed["closed"], printed["theme"]) == (0, "light")
+    # afterwards all is as it was
+    browser.until(f"{PAPER} === {dark!r}")
+    assert browser.evaluate("document.querySelectorAll('details:not([open])').length") == closed
+    # on paper there are many lines, and they are those of the figures: text and tables have none
+    browser.evaluate("for (const canvas of document.querySelectorAll('.canvas')) canvas.style.visibility = 'hidden'")
+    assert sum(drawn) > 50 * printed["figures"] + 3 * sum(strokes(browser.pdf()))
+    assert sum(count > 50 for count in drawn) >= 3
+
+
+def strokes(pdf: bytes) -> list[int]:
+    """Lines and curves in each drawing of a PDF: Chromium writes a stream per page."""
+    assert pdf.startswith(b"%PDF-")
+    found = []
+    for match in re.finditer(rb"/FlateDecode[^>]*>>\s*stream\r?\n(.*?)endstream", pdf, re.DOTALL):
+        try:
+            text = zlib.decompressobj().decompress(match[1])
+        except zlib.error:
+            continue
+        found.append(len(re.findall(rb"\d [lc]\n", text)))
+    return found
+
+
+def test_the_simulated_band_stays_in_view(browser, written):
+    browser.open(written("node")[1], width=390)
     for y in (0, 2000, 6000):
-        page.evaluate(f"scrollTo({{top: {y}, behavior: 'instant'}})")
-        box = page.locator(".band").bounding_box()
-        assert 0 <= box["y"] < 40
-        assert page.evaluate("document.elementFromPoint(100, 10).closest('.band') !== null")
+        browser.evaluate(f"scrollTo({{top: {y}, behavior: 'instant'}})")
+        assert 0 <= browser.evaluate("document.querySelector('.band').getBoundingClientRect().top") < 40
+        assert browser.evaluate("document.elementFromPoint(100, 10).closest('.band') !== null")

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from bench import report, store, work
+from bench.analysis.placed import Kernel
 from bench.device import DeviceError
 from bench.report import page as pages
 from bench.schema import End, Run
@@ -341,3 +342,95 @@ def test_write_complains_in_one_line(tmp_path, h200):
 
 def test_the_same_run_makes_the_same_page(h200, text):
     assert report.html(h200) == text
+
+
+def figure(parsed: Parsed, name: str) -> dict:
+    return json.loads(next(body for attrs, body in parsed.scripts if attrs.get("id") == f"data-{name}"))
+
+
+def test_every_trace_of_the_roofline_says_what_it_is(parsed):
+    found = figure(parsed, "fig-roofline")
+    names = [trace["meta"] for trace in found["data"]]
+    sides = found["layout"]["meta"]["traces"]
+    assert len(set(names)) == len(names)
+    assert set(names) == set(sides)
+    roof = sides["roof tensor.bfloat16.library"]
+    assert (roof["dtype"], roof["method"], roof["level"], roof["regime"]) == ("bfloat16", "library", "", "burst")
+    assert sides["theory dram"]["method"] == "datasheet"
+    assert (sides["roof h2d"]["level"], sides["roof d2h"]["level"]) == ("host", "host")
+    assert sides["points attention decode bfloat16"]["probe"] == "attention decode"
+    # whatever a trace says can be chosen
+    choices = {each["side"]: [c["value"] for c in each["choices"]] for each in found["layout"]["meta"]["selectors"]}
+    for each in sides.values():
+        assert all(each[side] in ("", *values) for side, values in choices.items())
+
+
+def test_sweeps_are_paths_of_one_shape_each(h200, parsed):
+    path = next(t for t in figure(parsed, "fig-roofline")["data"] if t["meta"] == "points GEMM over batch bfloat16")
+    rows = [m for m in h200.measurements if m.probe == "gemm" and m.params.get("dtype") == "bfloat16" and m.seconds]
+    shapes = {tuple(m.params.get(key) for key in ("n", "k", "strided")) for m in rows}
+    assert path["x"].count(None) == len(shapes) - 1 > 0
+    assert "lines" in path["mode"]
+
+
+def test_kernels_are_drawn_listed_and_judged(h200):
+    kernels = [
+        Kernel("near <b>", work.gemm(8192, 8192, 8192, "bfloat16", "tensor"), 1.2e-3),
+        Kernel("far", work.Work(1e9, "vector", "float32", bytes=8e9), 4e-3),
+        Kernel("too fast", work.Work(1e9, "vector", "float32", bytes=8e9), 1e-3),
+        Kernel("foreign", work.Work(1e12, "tensor", "float4", bytes=8e9), 3e-3),
+        Kernel("copy", work.Work(bytes=8e9), 2e-3),
+    ]
+    text = report.html(h200, points=kernels)
+    parsed = Parsed(text)
+    assert "your-kernels" in [attrs["id"] for attrs in parsed.by("section")]
+    for sentence in (
+        "5 kernels of yours.",
+        "near <b> comes nearest to its roof, 93.",
+        "far is farthest, 41.",
+        "limited by memory (DRAM): its roof allows 2.39 times its speed.",
+        "too fast lies above the roof, 167 % at most",
+        "No share for 1 kernel: this Run has no roof for FP4 tensor.",
+        "1 kernel without arithmetic has no place in the figure.",
+    ):
+        assert sentence in parsed.text
+    found = {trace["meta"]: trace for trace in figure(parsed, "fig-roofline")["data"]}
+    assert len(found["points your kernels"]["x"]) == 4
+    assert len(found["above your kernels"]["x"]) == 1
+    assert found["points your kernels"]["text"][0] == "near &lt;b&gt;"
+    assert found["points your kernels"]["marker"]["symbol"] == ["bowtie", "bowtie", "bowtie", "bowtie-open"]
+    assert "41." in found["points your kernels"]["customdata"][1]
+
+
+def test_without_kernels_there_is_no_such_section(text, parsed):
+    assert "your-kernels" not in [attrs["id"] for attrs in parsed.by("section")]
+    assert "points your kernels" not in text
+
+
+def test_headlines_state_the_change_since_a_baseline(h200):
+    now = simulated("sim:h200-sxm,noise=0.002:0.007,overhead=2us,seed=5,dram=0.9", ("bandwidth", "peak"))
+    parsed = Parsed(report.html(now, baseline=h200))
+    tiles = [" ".join(tile.split()) for tile in parsed.text.split("What is drawn")[0].split("DRAM")]
+    assert any(re.search(r"−(9|10|11)\.\d % since the baseline \(95 % interval", tile) for tile in tiles)
+    assert "no change beyond the interval" in parsed.text
+    assert "The baseline is the Run of" in parsed.text
+    assert "same UUID" in parsed.text
+    assert "DRAM changed most: −" in parsed.text
+    assert any(t["meta"].startswith("baseline") for t in figure(parsed, "fig-roofline")["data"])
+
+
+def test_other_versions_of_a_probe_are_said_and_not_compared(h200):
+    old = replace(h200, measurements=tuple(replace(m, version=m.version + 1) for m in h200.measurements))
+    text = Parsed(report.html(h200, baseline=old)).text
+    assert "baseline: not compared, other versions of the probe" in text
+    assert "since the baseline (" not in text
+    assert "no change beyond" not in text
+
+
+def test_another_machine_or_the_same_run_is_no_baseline(h200):
+    for other, why in ((by_hand(), "a simulated Run beside a measured one"), (h200, "this very Run")):
+        parsed = Parsed(report.html(h200, baseline=other))
+        assert "nothing is compared with it" in parsed.text
+        assert why in parsed.text
+        assert "since the baseline (" not in parsed.text
+        assert not any(t["meta"].startswith("baseline") for t in figure(parsed, "fig-roofline")["data"])

@@ -1,16 +1,22 @@
 """What was measured, as points under the roofs: by question, joined where a sweep is a path, flagged where too good."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis.fit import Fit
+from bench.analysis.placed import Placed
 from bench.report import frame as frames
 from bench.report import names
 from bench.report.figures import style
-from bench.report.figures.window import Window
+from bench.report.figures.window import Facets, Window
+
+YOURS = "your kernels"
+_MOST_NAMES = 12
 
 # A question keeps its marker and colour on every machine.
 _LOOKS = {
@@ -20,75 +26,103 @@ _LOOKS = {
     "on-chip reads": ("star", style.SERIES[0]),
     "GEMM shapes": ("diamond", style.SERIES[2]),
     "FMA ladder": ("triangle-up", style.SERIES[3]),
-    "GEMM over batch, lead": ("hexagon", style.SERIES[4]),
-    "GEMM over batch, other dtypes": ("hexagon", style.SERIES[6]),
+    "GEMM over batch": ("hexagon", style.SERIES[4]),
     "attention decode": ("x", style.SERIES[5]),
     "attention prefill": ("cross", style.SERIES[5]),
 }
+# Sweeps that are drawn as paths, and what tells one path from the next.
+_PATHS = {
+    "GEMM over batch": ("variant", "n", "k", "strided"),
+    "attention decode": ("layout", "batch", "backend"),
+    "attention prefill": ("layout", "batch", "causal", "backend"),
+}
+# Where a kernel lies beyond the frame's right edge: at the edge, pointing out of it.
+_EDGE = 0.93
 
 
-def points(fit: Fit, rows: pd.DataFrame, frame: Window) -> Iterator[go.Scatter]:
+@dataclass(frozen=True)
+class Drawn:
+    """A trace with its sides, by which it is selected."""
+
+    trace: go.Scatter
+    facets: Facets
+
+
+def points(fit: Fit, rows: pd.DataFrame, frame: Window) -> Iterator[Drawn]:
+    """What was measured, a trace per question and precision."""
     seen = rows[rows["seconds"].notna() & (rows["intensity"] > 0)]
     lead = fit.info.headline.split(".")[1]
-    for name, part in _groups(seen, lead):
-        marker, colour = _LOOKS.get(
-            name, _LOOKS["GEMM over batch, lead"] if name.startswith("GEMM") else ("star", style.SERIES[6])
-        )
-        joined = name.startswith("GEMM over batch")
-        main = not joined or any(params.get("dtype") == lead for params in part["params"])
+    for asked, dtype, part in _groups(seen):
+        marker, colour = _LOOKS.get(asked, ("star", style.SERIES[6]))
+        main = dtype == lead or asked not in _PATHS
         symbols = [style.symbol(marker, validity) for validity in part["validity"]]
-        # beyond the frame's right edge a loop that never touches memory is shown at the edge, pointing out of it
         beyond = part["intensity"] > frame.right
-        xs = [frame.right * 0.93 if out else x for x, out in zip(part["intensity"], beyond, strict=True)]
+        xs = [frame.right * _EDGE if out else x for x, out in zip(part["intensity"], beyond, strict=True)]
         symbols = ["triangle-right" if out else mark for mark, out in zip(symbols, beyond, strict=True)]
         ys = list(part["flop_rate"])
         hovers = [point_text(row) for row in part.itertuples()]
-        if joined:
-            xs, ys, symbols, hovers = _paths(part, xs, ys, symbols, hovers)
-        yield style.line(
-            name,
+        if asked in _PATHS:
+            xs, ys, symbols, hovers = _paths(part, _PATHS[asked], xs, ys, symbols, hovers)
+        name = f"{asked}, {names.dtype(dtype)}" if asked in _PATHS else asked
+        trace = style.line(
+            style.safe(name),
             xs,
             ys,
-            colour,
+            colour if main else style.SERIES[6],
             hovers,
-            mode="lines+markers" if joined else "markers",
-            marker={"symbol": symbols, "size": 7 if main else 5, "color": colour, "opacity": 0.9},
-            opacity=1 if main else 0.45,
+            mode="lines+markers" if asked in _PATHS else "markers",
+            marker={
+                "symbol": symbols,
+                "size": 7 if main else 5,
+                "color": colour if main else style.SERIES[6],
+                "opacity": 0.9,
+            },
+            opacity=1 if main else 0.6,
             connectgaps=False,
-            meta=f"points {name}",
-            line={"color": colour, "width": 1.4},
+            meta=f"points {style.safe(asked)} {dtype}",
+            legendgroup=style.safe(name),
+            line={"color": colour if main else style.SERIES[6], "width": 1.4},
         )
+        regime = str(part["regime"].iloc[0])
+        yield Drawn(trace, Facets(name, name, dtype, regime=regime, probe=asked))
+        above = part[part["above"].astype(bool)]
+        if len(above):
+            sides = Facets("above its roof", name, dtype, regime=regime, probe=asked)
+            yield Drawn(_flags(above, frame, f"{style.safe(asked)} {dtype}"), sides)
 
 
-def _paths(part: pd.DataFrame, xs: list, ys: list, symbols: list, hovers: list) -> tuple[list, list, list, list]:
-    """The points again with a gap wherever another weight matrix or dtype begins."""
-    shapes = [tuple(params.get(k) for k in ("dtype", "n", "k", "strided")) for params in part["params"]]
+def _paths(
+    part: pd.DataFrame, keys: Sequence[str], xs: list, ys: list, symbols: list, hovers: list
+) -> tuple[list, list, list, list]:
+    """The points again, path after path, with a gap wherever another begins (another weight matrix, another shape)."""
+    shapes = [tuple(str(params.get(key)) for key in keys) for params in part["params"]]
     path: tuple[list, list, list, list] = ([], [], [], [])
-    for position, shape in enumerate(shapes):
-        points = [(xs[position], ys[position], symbols[position], hovers[position])]
-        if position and shape != shapes[position - 1]:
-            points.insert(0, (None, None, symbols[position], ""))
-        for point in points:
-            for column, value in zip(path, point, strict=True):
+    for number, shape in enumerate(dict.fromkeys(shapes)):
+        places = [place for place, other in enumerate(shapes) if other == shape]
+        steps = [(xs[place], ys[place], symbols[place], hovers[place]) for place in places]
+        if number:
+            steps.insert(0, (None, None, steps[0][2], ""))
+        for step in steps:
+            for column, value in zip(path, step, strict=True):
                 column.append(value)
     return path
 
 
-def _groups(seen: pd.DataFrame, lead: str) -> list[tuple[str, pd.DataFrame]]:
-    """Points by question, in words; a probe that is not known by name is a group of its own."""
+def _groups(seen: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """(question, precision, its rows); a probe that is not known by name is a question of its own."""
+    labels = [(question(row.probe, row.params), row.work.dtype) for row in seen.itertuples()]
+    return [(*label, seen[[other == label for other in labels]]) for label in dict.fromkeys(labels)]
 
-    def group(row) -> str:
-        params = row.params
-        if row.probe == "gemm" and params.get("dtype"):
-            return f"GEMM over batch, {names.dtype(lead) if params['dtype'] == lead else 'other dtypes'}"
-        if row.probe == "attention" and params.get("phase"):
-            return f"attention {params['phase']}"
-        if row.probe == "peak":
-            return {"loop": "FMA loop", "tensor loop": "tensor loop"}.get(str(params.get("kind")), "GEMM shapes")
-        return {"intensity": "FMA ladder", "bandwidth": "stream", "onchip": "on-chip reads"}.get(row.probe, row.probe)
 
-    labels = [style.safe(group(row)) for row in seen.itertuples()]
-    return [(label, seen[[other == label for other in labels]]) for label in dict.fromkeys(labels)]
+def question(probe: str, params: Mapping[str, Any]) -> str:
+    """What a point answers, in words."""
+    if probe == "gemm" and params.get("dtype"):
+        return "GEMM over batch"
+    if probe == "attention" and params.get("phase"):
+        return f"attention {params['phase']}"
+    if probe == "peak":
+        return {"loop": "FMA loop", "tensor loop": "tensor loop"}.get(str(params.get("kind")), "GEMM shapes")
+    return {"intensity": "FMA ladder", "bandwidth": "stream", "onchip": "on-chip reads"}.get(probe, probe)
 
 
 def point_text(row) -> str:
@@ -104,8 +138,8 @@ def point_text(row) -> str:
         lines.append(f"{units.percent(row.share)} of measured roof, limited by {names.limiter(row.limiter)}")
     if frames.has(row.theory_share):
         lines.append(f"{units.percent(row.theory_share)} of theory")
-    if frames.has(row.clock_hz):
-        lines.append(f"clock {units.hertz(row.clock_hz)}")
+    clock = [f"clock {units.hertz(row.clock_hz)}"] if frames.has(row.clock_hz) else []
+    lines.append(", ".join([*clock, style.safe(row.regime)]))
     if row.above:
         lines.append("<b>above its roof: flagged</b>")
     if row.validity != "valid":
@@ -113,25 +147,94 @@ def point_text(row) -> str:
     return "<br>".join(lines)
 
 
-def flags(rows: pd.DataFrame, frame: Window) -> Iterator[go.Scatter]:
-    above = rows[rows["above"].astype(bool) & (rows["intensity"] > 0)]
-    if len(above):
-        yield go.Scatter(
-            x=above["intensity"].clip(upper=frame.right * 0.93),
-            y=above["flop_rate"],
+def _flags(above: pd.DataFrame, frame: Window, name: str) -> go.Scatter:
+    return go.Scatter(
+        x=above["intensity"].clip(upper=frame.right * _EDGE),
+        y=above["flop_rate"],
+        mode="markers",
+        name="above its roof",
+        legendgroup="above its roof",
+        hoverinfo="skip",
+        marker={"symbol": "circle-open", "size": 14, "color": style.ALARM, "line": {"width": 1.5}},
+        meta=f"above {name}",
+    )
+
+
+def placed(kernels: Sequence[Placed], frame: Window) -> Iterator[Drawn]:
+    """A reader's own kernels, by name: filled where a roof stands over them, open where the Run has none."""
+    drawn = [each for each in kernels if each.kernel.work.flops]
+    if not drawn:
+        return
+    xs = [min(each.kernel.work.intensity, frame.right * _EDGE) for each in drawn]
+    ys = [each.kernel.work.flops / each.kernel.seconds for each in drawn]
+    facets = Facets(YOURS, YOURS, probe=YOURS)
+    trace = go.Scatter(
+        x=xs,
+        y=ys,
+        mode="markers+text",
+        # more names than this would lie on one another; the hover has them all
+        text=[style.safe(each.kernel.name) if len(drawn) <= _MOST_NAMES else "" for each in drawn],
+        textposition="bottom center",
+        textfont={"size": 12, "color": style.INK},
+        name=YOURS,
+        legendgroup=YOURS,
+        marker={
+            "symbol": ["bowtie" if each.share is not None else "bowtie-open" for each in drawn],
+            "size": 13,
+            "color": style.GOOD,
+            "line": {"color": style.INK, "width": 1},
+        },
+        customdata=[placed_text(each) for each in drawn],
+        hovertemplate="%{customdata}<extra></extra>",
+        meta=f"points {YOURS}",
+    )
+    yield Drawn(trace, facets)
+    above = [k for k, each in enumerate(drawn) if each.above]
+    if above:
+        flag = {"symbol": "circle-open", "size": 20, "color": style.ALARM, "line": {"width": 1.5}}
+        flags = go.Scatter(
+            x=[xs[k] for k in above],
+            y=[ys[k] for k in above],
             mode="markers",
             name="above its roof",
+            legendgroup="above its roof",
             hoverinfo="skip",
-            marker={"symbol": "circle-open", "size": 14, "color": style.ALARM, "line": {"width": 1.5}},
-            meta="above",
+            marker=flag,
+            meta=f"above {YOURS}",
         )
+        yield Drawn(flags, Facets("above its roof", YOURS, probe=YOURS))
 
 
-def outside(rows: pd.DataFrame, frame: Window) -> Iterator[dict]:
-    seen = rows[rows["seconds"].notna() & (rows["intensity"] > 0) & (rows["intensity"] <= frame.right)]
-    out = sum(not frame.holds(x, y) for x, y in zip(seen["intensity"], seen["flop_rate"], strict=True))
-    if out:
-        text = f"{out} point{'s' if out > 1 else ''} below the frame: “Fit to data” shows them"
-        yield style.note(
-            text, 0.005, 0.055, xref="paper", yref="paper", font={"size": 12, "color": style.MUTED}, name="outside"
-        )
+def placed_text(each: Placed) -> str:
+    """Rates, share of the roof, limiter and what lacks, for hovers."""
+    work, seconds = each.kernel.work, each.kernel.seconds
+    lines = [f"<b>{style.safe(each.kernel.name)}</b>"]
+    if work.flops:
+        rate = units.rate_text(work.flops / seconds, f"{work.compute}.x")
+        lines.append(f"{rate} of {names.quantity(work.compute)}, {units.intensity(work.intensity)}")
+    if work.bytes:
+        lines.append(f"{units.bandwidth(work.bytes / seconds)} over {style.safe(names.channel(work.channel))}")
+    lines.append(f"{units.seconds(seconds)} a launch, as you gave it")
+    if each.share is not None:
+        lines.append(f"{units.percent(each.share)} of measured roof, limited by {names.limiter(each.limit)}")
+    if each.lacking:
+        lines.append(f"no measured roof for {style.safe(', '.join(names.quantity(key) for key in each.lacking))}")
+    if each.above:
+        lines.append("<b>above its roof: flagged</b>")
+    return "<br>".join(lines)
+
+
+def outside(drawn: Sequence[go.Scatter], frame: Window) -> Iterator[dict]:
+    """How many of the points that are shown lie below the frame."""
+    out = sum(y is not None and y < frame.bottom for trace in drawn for y in trace.y)
+    text = f"{out} point{'s' if out > 1 else ''} below the frame: “Fit to data” shows them" if out else ""
+    yield style.note(
+        text,
+        0.005,
+        0.055,
+        xref="paper",
+        yref="paper",
+        font={"size": 12, "color": style.MUTED},
+        name="outside",
+        visible=bool(out),
+    )

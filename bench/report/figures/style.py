@@ -15,6 +15,7 @@ from bench import units
 
 INK, MUTED, FAINT, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--faint)", "var(--grid)", "var(--paper)"
 MEMORY, COMPUTE, THEORY, ALARM = "var(--memory)", "var(--compute)", "var(--ink)", "var(--alarm)"
+GOOD = "var(--good)"
 # Okabe-Ito, each with a darker or lighter twin for the other theme.
 SERIES = tuple(f"var(--s{n})" for n in range(1, 8))
 MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x")
@@ -73,6 +74,8 @@ def log_axis(
         # so few decades that powers of ten alone leave the axis bare
         ticks = [m * 10.0**k for k in range(first - 1, last + 1) for m in (1, 2, 5) if low <= m * 10.0**k <= high]
     label = text or (lambda value: units.number(value, 1))
+    # plotly finds no place for the title where the only tick lies on the edge, or just outside by rounding
+    ticks = ticks if len(ticks) > 1 else [math.sqrt(low * high)]
     return axis(
         title,
         type="log",

@@ -1,10 +1,13 @@
-"""The frame of a roofline and the roofs within it: which there are, how far each binds, and which one leads."""
+"""The frame of a roofline and the roofs within it: which there are, how far each binds, which one leads, and by which
+of their sides (precision, method, level, regime, probe) a reader shows and hides what is drawn.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.fit import Fit
+from bench.report import names
 from bench.roofline import Roof, Roofline
 
 # A GEMV in INT8 has 2 FLOP/B, STREAM's add 1/12: the frame starts a little below that on every machine.
@@ -12,6 +15,8 @@ _LEFT = 1 / 20
 _STEPS = 24
 # Channels that no kernel computes from.
 _LINKS = ("link", "h2d", "d2h", "duplex")
+# Levels that one selector shows and hides: both directions of the host link are one question.
+_LEVELS = {"h2d": "host", "d2h": "host", "duplex": "host"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,38 @@ class Window:
 
     def holds(self, x: float, y: float) -> bool:
         return self.left <= x <= self.right and self.bottom <= y <= self.top
+
+
+@dataclass(frozen=True)
+class Facets:
+    """What a trace is of; an empty side is shown whatever is selected. kind: its legend entry; group: what a click on
+    it isolates.
+    """
+
+    kind: str
+    group: str
+    dtype: str = ""
+    method: str = ""
+    level: str = ""
+    regime: str = ""
+    probe: str = ""
+
+    def within(self, chosen: Mapping[str, Sequence[str]]) -> bool:
+        """Whether a selection (side -> its values; a side left out is free) shows it."""
+        return all((value := getattr(self, side)) == "" or value in values for side, values in chosen.items())
+
+
+def facets(key: str, kind: str, regime: str = "") -> Facets:
+    """Of a roof, by its key."""
+    if "." not in key:
+        claimed = "datasheet" if kind in ("datasheet", "assumed peak") else ""
+        return Facets(kind, names.quantity(key), method=claimed, level=level(key), regime=regime)
+    _, dtype, *rest = key.split(".")
+    return Facets(kind, names.quantity(key), dtype, rest[-1] if rest else "", regime=regime)
+
+
+def level(channel: str) -> str:
+    return _LEVELS.get(channel, channel)
 
 
 def window(fit: Fit, theory: Roofline | None) -> Window | None:
@@ -50,6 +87,11 @@ def ceilings(roofline: Roofline) -> tuple[tuple[Roof, ...], tuple[Roof, ...]]:
     """The memory roofs under which arithmetic is drawn, slowest first, and the compute roofs."""
     memory = [roof for roof in roofline.roofs if not roof.is_compute and roof.key not in _LINKS]
     return tuple(sorted(memory, key=lambda roof: roof.rate)), tuple(roof for roof in roofline.roofs if roof.is_compute)
+
+
+def links(roofline: Roofline) -> tuple[Roof, ...]:
+    """The roofs of host link and NVLink, which a reader may ask for as slopes of their own."""
+    return tuple(roof for roof in roofline.roofs if roof.key in _LINKS)
 
 
 def grid(low: float, high: float) -> list[float]:
