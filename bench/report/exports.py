@@ -24,7 +24,9 @@ from bench.analysis.facts import facts
 from bench.analysis.facts import placed as placed_facts
 from bench.analysis.fit import Fit, fit
 from bench.analysis.placed import Kernel, Placed, place
-from bench.report import frame, names, page, whole_file, words
+from bench.report import baseline as baselines
+from bench.report import frame, names, page, shell, whole_file, words
+from bench.report.downloads import csv_text
 from bench.report.figures import style
 from bench.report.figures.roofline import roofline
 from bench.schema import Run
@@ -59,7 +61,7 @@ def made(run: Run, form: str, points: Sequence[Kernel] = (), baseline: Run | Non
 
 def markdown(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None) -> bytes:
     """The verdict, the roofs beside theory, what to look at first and how it was made, in at most 64 KiB."""
-    against = page.against(run, baseline)
+    against = baselines.against(run, baseline)
     fits = against.theirs if against else fit(run)
     parts = [f"## {_text(page.title(run, fits))}", ""]
     if run.environment.simulated:
@@ -75,7 +77,7 @@ def markdown(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = Non
         rows = frame.cases(chosen, theory)
         parts += [*(f"- {_text(line)}" for line in words.look_first(run, fits, rows, gaps)), ""]
     if against:
-        parts += [_text(page.beside(against, page.before(against, chosen))), ""]
+        parts += [_text(baselines.beside(against, baselines.before(against, chosen))), ""]
     for fitted in fits:
         parts += [*_roofs(fitted), ""]
     if points and chosen:
@@ -92,7 +94,7 @@ def markdown(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = Non
 
 def table(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None) -> bytes:
     """Every case of every device as CSV, base units, one row per case and regime."""
-    return page.csv_text(_cases(fit(run))).encode("utf-8", "replace")
+    return csv_text(_cases(fit(run))).encode("utf-8", "replace")
 
 
 def parquet(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None) -> bytes:
@@ -138,14 +140,14 @@ def image(kind: str) -> Callable[..., bytes]:
 
 
 def _figure(run: Run, points: Sequence[Kernel], baseline: Run | None) -> go.Figure:
-    against = page.against(run, baseline)
+    against = baselines.against(run, baseline)
     fits = against.theirs if against else fit(run)
     chosen = frame.shown(fits)
     theory = datasheet(chosen.info) if chosen else None
     rows = frame.burst(frame.cases(chosen, theory)) if chosen else None
     others = [other for other in fits if other is not chosen]
     placed = [place(chosen, kernel) for kernel in points] if chosen else []
-    figure = roofline(chosen, theory, rows, others, placed, page.ghost(against, chosen)) if chosen else None
+    figure = roofline(chosen, theory, rows, others, placed, baselines.ghost(against, chosen)) if chosen else None
     if figure is None:
         raise ExportError(
             "there is no roofline to draw: it needs a memory roof and a compute roof, measured or claimed"
@@ -157,7 +159,7 @@ def _figure(run: Run, points: Sequence[Kernel], baseline: Run | None) -> go.Figu
 
 
 def _drawn(figure: go.Figure, kind: str) -> bytes:
-    colours = dict(re.findall(r"(--[\w-]+): light-dark\((#\w+),", page.stylesheet()))
+    colours = dict(re.findall(r"(--[\w-]+): light-dark\((#\w+),", shell.stylesheet()))
     text = re.sub(r"var\((--[\w-]+)\)", lambda m: colours.get(m[1], "#000000"), figure.to_json())
     plain = json.loads(text)
     plain["layout"] |= {"paper_bgcolor": colours["--paper"], "plot_bgcolor": colours["--paper"]}

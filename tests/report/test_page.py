@@ -13,7 +13,7 @@ import pytest
 from bench import report, store, work
 from bench.analysis.placed import Kernel
 from bench.device import DeviceError
-from bench.report import page as pages
+from bench.report import downloads
 from bench.schema import End, Run
 from tests.report.runs import by_hand, cpu, measured, simulated, through_file
 
@@ -152,7 +152,7 @@ def test_size(text, slow_sibling):
 
 
 def test_a_huge_run_embeds_medians_and_says_so(h200, monkeypatch):
-    monkeypatch.setattr(pages, "MOST_RAW", 1000)
+    monkeypatch.setattr(downloads, "MOST_RAW", 1000)
     parsed = Parsed(report.html(replace(h200, source="results/x/RUN.jsonl")))
     again = store.parse(unpacked(parsed, "raw"), "again")
     assert all(len(m.seconds) <= 1 for m in again.measurements)

@@ -3,9 +3,6 @@
 import json
 from collections.abc import Sequence
 
-import jinja2
-from markupsafe import Markup
-
 from bench import units
 from bench.analysis.difference import EQUIVALENT, LEVEL, Against, differences
 from bench.analysis.fit import Fit
@@ -14,8 +11,8 @@ from bench.report.comparison import figures, tables, words
 from bench.report.comparison.conditions import conditions, stated
 from bench.report.comparison.plain import plain
 from bench.report.comparison.words import Label
-from bench.report.page import Data, _environment, _file, _hash, _inert, _packed, _plotly
 from bench.report.sections import Plot
+from bench.report.shell import Data, packed, rendered
 from bench.schema import Run
 
 
@@ -27,45 +24,32 @@ def page(runs: Sequence[Run]) -> str:
     around = conditions(runs, fits)
     plots = _plots(found, named)
     content = json.dumps(plain(runs, found), indent=1, allow_nan=False)
-    javascript, (plotly, plotly_hash) = _file("report.js"), _plotly()
-    return (
-        _templates()
-        .get_template("comparison/template.html.j2")
-        .render(
-            named=named,
-            about=runs[0].environment,
-            pretend=[label.letter for label in named if label.simulated],
-            title=_title(runs),
-            heading=_heading(runs),
-            incomplete=[label.name for label, run in zip(named, runs, strict=True) if not run.complete],
-            warnings=[f"{label.name}: {text}" for label, run in zip(named, runs, strict=True) for text in run.warnings],
-            lead=words.lead(found, named),
-            each=[words.headline(x, named[0], y) for x, y in zip(found, named[1:], strict=True)]
-            if len(found) > 1
-            else [],
-            look=words.look_first(found, named, stated(around)),
-            runs=tables.runs(runs, fits, named),
-            around=tables.conditions(around, named),
-            paired=[words.paired(x, y) for x, y in zip(found, named[1:], strict=True)],
-            plots=plots,
-            roofs=tables.roofs(found, named),
-            wide=any(d.doubts for each in found for d in each.of("roof", "case")),
-            case_words=[words.cases(x, y) for x, y in zip(found, named[1:], strict=True)],
-            cases=tables.cases(found, named),
-            apart=tables.apart(found, named),
-            skips=tables.skips(found, named),
-            level=units.percent(1 - LEVEL, 2),
-            equivalent=units.percent(EQUIVALENT, 1),
-            downloads=[Data("json", "comparison.json", "application/json", _packed(content))],
-            figures=[(plot.id, _inert(plot.figure.to_json())) for plot in plots.values() if plot],
-            css=Markup(_file("report.css")),
-            javascript=Markup(javascript),
-            plotly=plotly,
-            csp=(
-                "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; style-src"
-                f" 'unsafe-inline'; script-src {_hash(javascript)} {plotly_hash}"
-            ),
-        )
+    return rendered(
+        "comparison/template.html.j2",
+        [plot for plot in plots.values() if plot],
+        named=named,
+        about=runs[0].environment,
+        pretend=[label.letter for label in named if label.simulated],
+        title=_title(runs),
+        heading=_heading(runs),
+        incomplete=[label.name for label, run in zip(named, runs, strict=True) if not run.complete],
+        warnings=[f"{label.name}: {text}" for label, run in zip(named, runs, strict=True) for text in run.warnings],
+        lead=words.lead(found, named),
+        each=[words.headline(x, named[0], y) for x, y in zip(found, named[1:], strict=True)] if len(found) > 1 else [],
+        look=words.look_first(found, named, stated(around)),
+        runs=tables.runs(runs, fits, named),
+        around=tables.conditions(around, named),
+        paired=[words.paired(x, y) for x, y in zip(found, named[1:], strict=True)],
+        plots=plots,
+        roofs=tables.roofs(found, named),
+        wide=any(d.doubts for each in found for d in each.of("roof", "case")),
+        case_words=[words.cases(x, y) for x, y in zip(found, named[1:], strict=True)],
+        cases=tables.cases(found, named),
+        apart=tables.apart(found, named),
+        skips=tables.skips(found, named),
+        level=units.percent(1 - LEVEL, 2),
+        equivalent=units.percent(EQUIVALENT, 1),
+        downloads=[Data("json", "comparison.json", "application/json", packed(content))],
     )
 
 
@@ -78,15 +62,6 @@ def _title(runs: Sequence[Run]) -> str:
 def _heading(runs: Sequence[Run]) -> str:
     kinds = list(dict.fromkeys(words.machine(run) for run in runs))
     return f"{len(runs)} Runs of {kinds[0]}" if len(kinds) == 1 else " · ".join(kinds)
-
-
-def _templates() -> jinja2.Environment:
-    """With the macros of a Run's page, which stand before its first line of HTML."""
-    environment = _environment()
-    environment.loader = jinja2.FunctionLoader(
-        lambda name: _file("template.html.j2").split("<!doctype", 1)[0] if name == "macros.html.j2" else _file(name)
-    )
-    return environment
 
 
 def _plots(found: Sequence[Against], named: Sequence[Label]) -> dict[str, Plot | None]:

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from markupsafe import Markup
-
 import bench
 from bench import units
 from bench.analysis.history import WORTH, History, Series
-from bench.report import page as run_page
 from bench.report.figures import style
 from bench.report.sections import Plot
+from bench.report.shell import Data, packed, rendered
 from bench.report.trend import figures, tables, words
 from bench.report.words import many
 
@@ -46,48 +44,36 @@ def page(history: History) -> str:
     plots = [plot for part in parts for plot in part.plots]
     for plot in plots:
         style.mark(plot.figure, history.simulated)
-    css, javascript = run_page._file("report.css"), run_page._file("report.js")
-    plotly, plotly_hash = run_page._plotly()
     title = f"{'SIMULATED · ' * history.simulated}{history.name} · trend · {words.day(history.runs[-1][1].at)}"
-    return (
-        run_page._environment()
-        .get_template("trend/page.html.j2")
-        .render(
-            history=history,
-            suite=bench.__version__,
-            title=title,
-            lead=words.lead(history),
-            look=words.look_first(history),
-            tiles=_tiles(history),
-            parts=parts,
-            standing=tables.standing(history),
-            moves=tables.moves(history),
-            runs=tables.runs(history),
-            left_out=tables.left_out(history),
-            download=_download(history),
-            worth=units.percent(WORTH, 1),
-            figures=[(plot.id, run_page._inert(plot.figure.to_json())) for plot in plots],
-            css=Markup(css),
-            javascript=Markup(javascript),
-            plotly=plotly,
-            csp=(
-                "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; style-src"
-                f" 'unsafe-inline'; script-src {run_page._hash(javascript)} {plotly_hash}"
-            ),
-        )
+    return rendered(
+        "trend/page.html.j2",
+        plots,
+        history=history,
+        suite=bench.__version__,
+        title=title,
+        lead=words.lead(history),
+        look=words.look_first(history),
+        tiles=_tiles(history),
+        parts=parts,
+        standing=tables.standing(history),
+        moves=tables.moves(history),
+        runs=tables.runs(history),
+        left_out=tables.left_out(history),
+        download=_download(history),
+        worth=units.percent(WORTH, 1),
     )
 
 
-def _download(history: History) -> run_page.Data:
+def _download(history: History) -> Data:
     """Every row as CSV, or as many of the newest as keep the page small."""
     rows = sum(len(run.devices) for _, run in history.runs)
     held = min(rows, MOST_ROWS)
-    content = run_page._packed(tables.as_csv(history, held))
+    content = packed(tables.as_csv(history, held))
     while len(content) > MOST_PACKED:
         held = int(0.95 * held * MOST_PACKED / len(content))
-        content = run_page._packed(tables.as_csv(history, held))
+        content = packed(tables.as_csv(history, held))
     note = f"The file holds the newest {held:,} of {rows:,} rows; --json prints all." if held < rows else ""
-    return run_page.Data("csv", f"trend-{history.product}.csv", "text/csv", content, note)
+    return Data("csv", f"trend-{history.product}.csv", "text/csv", content, note)
 
 
 def _part(history: History, number: int, key: str) -> Part:
