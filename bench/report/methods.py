@@ -68,7 +68,8 @@ FORMULAS = (
         "all-reduce",
         (
             "bytes on each link = 2 (n−1)/n × size, as a ring moves them. Bus bandwidth is that over time for every"
-            " algorithm (NCCL-tests), so that algorithms compare; only the ring claims the link's roof."
+            " algorithm (NCCL-tests), so that algorithms compare; only the ring claims the link's roof. α and β: time ="
+            " α + size / β (Hockney), relative least squares over all sizes of an algorithm."
         ),
     ),
     (

@@ -153,6 +153,18 @@ def test_all_reduce_says_ranks_bandwidth_and_tail(slow_sibling):
     assert "at p99" in text
 
 
+def test_all_reduce_gives_latency_and_bandwidth_of_the_line_through_all_sizes():
+    """A simulated ring costs its overhead and its bytes over the link: both come back."""
+    run = simulated("sim:h200-sxm,gpus=4,overhead=20us", ["bandwidth", "allreduce"])
+    text = said(run, "allreduce")
+    assert "One line through all sizes of ring gives α = 20.0 µs and β = 450 GB/s of bus bandwidth" in text
+
+
+def test_a_missing_nvlink_is_said():
+    chosen = fit(simulated("sim:t4,gpus=2", ["bandwidth", "allreduce"]))[0]
+    assert "the datasheet states no link" in interpretation.nothing(frame.cases(chosen, None), "allreduce")
+
+
 def test_probes_without_data_say_why(h200):
     rows = frame.cases(fit(h200)[0], None)
     assert interpretation.nothing(rows, "nobody") == "No case of this probe is in the Run."

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from bench import stats, units
 from bench.analysis.fit import Fit
+from bench.analysis.hockney import line
 from bench.report import frame
 from bench.report.figures import style
 from bench.report.figures.sweeps import hovers, level
@@ -51,6 +52,18 @@ def allreduce(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figur
     if claim:
         level(fig, claim.rate, f"datasheet, one direction {units.bandwidth(claim.rate)}", style.THEORY, "dash", "left")
     for index, (name, part) in enumerate(_by_algorithm(seen)):
+        if fitted := line(list(zip(part["size"], part["seconds"], strict=True))):
+            ranks = part["ranks"].iloc[0]
+            fig.add_trace(
+                go.Scatter(
+                    x=part["size"],
+                    y=[bus_bandwidth(size, ranks, fitted.seconds(size)) for size in part["size"]],
+                    mode="lines",
+                    line={"color": style.SERIES[index], "width": 1, "dash": "dot"},
+                    name=f"{style.safe(name)}: α + size / β",
+                    hoverinfo="skip",
+                )
+            )
         fig.add_trace(
             style.line(
                 style.safe(name),

@@ -6,6 +6,7 @@ import pandas as pd
 
 from bench import stats, units
 from bench.analysis.fit import Fit
+from bench.analysis.hockney import line
 from bench.report import frame, names
 from bench.report.figures.allreduce import TAIL, bus_bandwidth
 from bench.report.interpretation.claims import of_theory
@@ -41,6 +42,7 @@ def allreduce(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator
     half = next((size for size, rate in same if rate >= bus / 2), None)
     if half and half > same[0][0]:
         yield f"Half of it needs arrays of {units.size(half)}."
+    yield from _lines(seen)
     small = min(seen, key=lambda row: row.params["bytes"])
     if len(small.samples) >= TAIL:
         p50, p99 = stats.quantile(small.samples, 0.5), stats.quantile(small.samples, 0.99)
@@ -49,6 +51,23 @@ def allreduce(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator
             f" {units.seconds(p50)} in the median, {units.seconds(p99)} at p99 and {units.seconds(max(small.samples))}"
             f" at worst over {len(small.samples)} samples."
         )
+
+
+def _lines(seen: list) -> Iterator[str]:
+    """Latency and bandwidth per algorithm, by one line through all sizes."""
+    for name in dict.fromkeys(row.params.get("algorithm") for row in seen):
+        mine = [row for row in seen if row.params.get("algorithm") == name]
+        fitted = line([(row.params["bytes"], row.seconds) for row in mine])
+        if fitted is None:
+            continue
+        ranks = mine[0].params["ranks"]
+        reach = f"{units.bandwidth(bus_bandwidth(1.0, ranks, 1 / fitted.beta))} of bus bandwidth"
+        rough = f", roughly: sizes stray by {units.percent(fitted.misfit, 2)}" if fitted.misfit > 0.1 else ""
+        if fitted.alpha > 0:
+            text = f"α = {units.seconds(fitted.alpha)} and β = {reach}; half of it from {units.size(fitted.half)} on"
+        else:
+            text = f"no latency to speak of and β = {reach}"
+        yield f"One line through all sizes of {name} gives {text}{rough}."
 
 
 # What is in the time of a launch, by the way it is made.
