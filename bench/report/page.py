@@ -13,7 +13,7 @@ from bench.report import baseline as baselines
 from bench.report import frame, methods, names, tables, words, yours
 from bench.report.downloads import downloads
 from bench.report.figures import machines, style
-from bench.report.figures.roofline import claimed_ridge
+from bench.report.figures.ridges import claimed_ridge
 from bench.report.figures.roofline import roofline as roofline_figure
 from bench.report.health import health as healths
 from bench.report.sections import Plot, health, sections

@@ -9,7 +9,7 @@ from bench.analysis.difference import Pair
 from bench.analysis.fit import Fit
 from bench.report import names, words
 from bench.report.baseline import change
-from bench.report.figures.roofline import claimed_ridge
+from bench.report.figures.ridges import claimed_ridge
 from bench.roofline import Roofline
 
 
