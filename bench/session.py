@@ -6,7 +6,6 @@ under lasting load, the winners once more in the sustained regime, in a fixed or
 """
 
 import random
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -58,11 +57,11 @@ def session(
     history = history or {}
     repeated: dict[Key, tuple[Probe, Case]] = {}
     best: dict[str, tuple[float, Probe, Case]] = {}
-    deadline = time.perf_counter() + budget.total
+    deadline = device.now() + budget.total
     guide = _Guide(budget)
     for index, probe in enumerate(probes):
         # an early probe may borrow from the later ones, but not starve them: twice its even share of what is left
-        now = time.perf_counter()
+        now = device.now()
         until = now + 2 * (deadline - now) / (len(probes) - index + 1)
         cases = probe.cases(device.info, budget)
         seconds: float | None = None
@@ -76,7 +75,7 @@ def session(
                 claimed.add((key, repetition))
                 case = replace(case, skip=case.skip or guide.objection(probe, case))
                 ordinary = not (case.repeated or case.search or case.skip)
-                if ordinary and device.agree(time.perf_counter() > until):
+                if ordinary and device.agree(device.now() > until):
                     case = replace(case, skip=f"the probe's share of the {budget.name} budget was spent before it")
                 task = Task(probe, case, repetition, guide.patience(probe, case))
                 if (key, False, repetition) in history:

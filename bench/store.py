@@ -8,6 +8,7 @@ import hashlib
 import math
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import fields, replace
@@ -192,6 +193,35 @@ def _check_numbers(m: Measurement, where: str) -> None:
         raise RunError(f"{where}: unknown validity {m.validity!r}")
     if m.launches < 0 or m.repetition < 0:
         raise RunError(f"{where}: {m.probe} has a negative count")
+
+
+def replaced(path: Path, content: bytes) -> None:
+    """Writes a file that no reader ever sees half of, over what was there. Raises OSError."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        # mkstemp makes it private; this is as readable as any file that its owner makes
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def whole_file(content: bytes, path: Path | str, what: str = "report") -> Path:
+    """The path of a file that holds all of these bytes, or what it held before. Raises RunError where it cannot."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replaced(path, content)
+    except OSError as error:
+        raise RunError(
+            f"cannot write the {what} {path}: {error.strerror or error}. Choose another path with --out."
+        ) from error
+    return path
 
 
 def redacted(environment: Environment) -> Environment:

@@ -9,7 +9,6 @@ seconds are not remembered), or one that is exchanged for another of the same na
 import hashlib
 import multiprocessing
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -23,7 +22,7 @@ import msgspec
 from bench.analysis import fit as fits
 from bench.analysis.entries import RunEntry, entry
 from bench.schema import MAJOR, MINOR
-from bench.store import RunError, parse
+from bench.store import RunError, parse, replaced
 
 # Raised when an entry says something else of the same fit.
 VERSION = 1
@@ -184,22 +183,6 @@ def _save(path: Path, index: _Index) -> list[str]:
         reason = error.strerror or error
         return [f"cannot write the cache {path}: {reason}; next time takes as long as this"]
     return []
-
-
-def replaced(path: Path, content: bytes) -> None:
-    """Writes a file that no reader ever sees half of. Raises OSError."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp makes it private; this is as readable as any file that its owner makes
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 # --- from a file to an entry

@@ -11,14 +11,12 @@ With your own kernels under its roofs, and its headlines beside an older Run:
 >>> report.write(run, "reports/RUN.html", points=[mine], baseline=store.read("OLD.jsonl"))  # doctest: +SKIP
 """
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.analysis.placed import Kernel
 from bench.schema import Run
-from bench.store import RunError
+from bench.store import whole_file
 
 
 def html(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None) -> str:
@@ -32,27 +30,3 @@ def html(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None) -
 def write(run: Run, path: Path | str, points: Sequence[Kernel] = (), baseline: Run | None = None) -> Path:
     """Writes the page and returns its path; no reader ever sees half of it. Raises RunError where it cannot."""
     return whole_file(html(run, points, baseline).encode(), path)
-
-
-def whole_file(data: bytes, path: Path | str) -> Path:
-    """The path of a file that holds all of these bytes, or what it held before. Raises RunError where it cannot."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            # mkstemp makes it private; a report is as readable as any file that its owner makes
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(temporary).chmod(0o666 & ~mask)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise RunError(
-            f"cannot write the report {path}: {error.strerror or error}. Choose another path with --out."
-        ) from error
-    return path

@@ -25,12 +25,12 @@ from bench.analysis.facts import placed as placed_facts
 from bench.analysis.fit import Fit, fit
 from bench.analysis.placed import Kernel, Placed, place
 from bench.report import baseline as baselines
-from bench.report import frame, names, page, shell, whole_file, words
+from bench.report import frame, names, page, shell, words
 from bench.report.downloads import csv_text
 from bench.report.figures import style
 from bench.report.figures.roofline import roofline
 from bench.schema import Run
-from bench.store import RunError
+from bench.store import RunError, whole_file
 
 # As Debian, Google and others call the browser that draws images.
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

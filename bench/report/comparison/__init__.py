@@ -6,12 +6,11 @@
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bench.schema import Run
-from bench.store import RunError
+from bench.store import RunError, whole_file
 
 # Each Run has a colour, a dash and a marker; more than these cannot be told apart in one frame.
 MOST = 6
@@ -36,19 +35,7 @@ def facts(runs: Sequence[Run]) -> dict[str, Any]:
 
 def write(runs: Sequence[Run], path: Path | str) -> Path:
     """Writes the page and returns its path; no reader ever sees half of it. Raises RunError where it cannot."""
-    path, text = Path(path), html(runs)
-    part = path.with_name(f".{path.name[:40]}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise RunError(
-            f"cannot write the report {path}: {error.strerror or error}. Choose another path with --out."
-        ) from error
-    return path
+    return whole_file(html(runs).encode("utf-8", "replace"), path)
 
 
 def _counted(runs: Sequence[Run]) -> None:

@@ -8,9 +8,8 @@ PosixPath('reports/trend-h200-sxm.html')
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.cache import replaced
 from bench.analysis.history import History, Move, Series, history
-from bench.store import RunError
+from bench.store import whole_file
 
 
 def trend(folder: Path | str, out: Path | str | None = None) -> Path:
@@ -24,15 +23,7 @@ def write(found: History, out: Path | str | None = None) -> Path:
     from bench.report.trend.page import page
 
     path = Path(out) if out else Path("reports") / f"trend-{found.product}.html"
-    text = page(found)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replaced(path, text.encode("utf-8", "replace"))
-    except OSError as error:
-        raise RunError(
-            f"cannot write the page {path}: {error.strerror or error}. Choose another path with --out."
-        ) from error
-    return path
+    return whole_file(page(found).encode("utf-8", "replace"), path, "page")
 
 
 def facts(found: History) -> dict[str, Any]:
