@@ -11,6 +11,8 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,8 +21,9 @@ import bench
 OK, REGRESSED, USAGE, INCONCLUSIVE, CRASHED, NOTHING, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 _EPILOG = """\
-exit codes: 0 ok, 1 confirmed regression or hardware defect, 2 usage, 3 inconclusive or invalid, 4 crashed,
-5 nothing to run, 130 interrupted. Examples:
+exit codes: 0 ok, 1 confirmed regression or hardware defect (the gate; not in this version), 2 usage, or a file that
+cannot be read or written, 3 inconclusive or invalid, 4 a whole device failed, 5 nothing to run, 130 interrupted.
+Examples:
   python -m bench doctor                                 is this machine fit to be measured?
   python -m bench all                                    measure this machine, write Run and report
   python -m bench run --probes bandwidth,peak --budget quick
@@ -82,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
     except OSError as error:
         print(f"{parser.prog} {options.verb}: {error.strerror or error}", file=sys.stderr)
-        return CRASHED
+        return USAGE
     finally:
         _let_go()
 
@@ -112,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
     everything = verbs.add_parser("all", help="measure everything here, write the Run file and the HTML report")
     chosen = verbs.add_parser("run", help="measure chosen probes")
-    chosen.add_argument("--probes", default="", help="comma-separated names (see list); all by default")
+    chosen.add_argument("--probes", help="comma-separated names (see list); all by default")
     for verb in (everything, chosen):
         verb.add_argument(
             "--device",
@@ -132,12 +135,12 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--redact", action="store_true", help="hash host name and UUIDs, drop paths: for publishing")
         verb.add_argument("--dry-run", action="store_true", help="print the plan with a time estimate, measure nothing")
         verb.add_argument("--json", action="store_true", help="machine output on stdout, everything else on stderr")
-        verb.set_defaults(function=_measure, probes="")
+        verb.set_defaults(function=_measure, probes=None)
 
     report = verbs.add_parser("report", help="write the report of a Run file: HTML, or another form")
     report.add_argument("run", type=Path, metavar="RUN")
     report.add_argument("--out", type=Path, metavar="FILE", help="the file to write (reports/NAME.html)")
-    report.add_argument("--format", default="html", choices=_FORMS, help="html, or what another program reads")
+    report.add_argument("--format", choices=_FORMS, help="html, or what another program reads; as --out ends")
     report.add_argument("--points", type=Path, metavar="FILE", help="CSV of your own kernels, drawn under the roofs")
     report.add_argument("--baseline", type=Path, metavar="RUN", help="a Run whose headline roofs stand beside these")
     report.set_defaults(function=_report)
@@ -193,7 +196,10 @@ def _measure(options: argparse.Namespace) -> int:
     from bench.store import read
 
     budget, devices = BUDGETS[options.budget], resolve(options.device)
-    probes = select([name.strip() for name in options.probes.split(",") if name.strip()])
+    named = None if options.probes is None else [name.strip() for name in options.probes.split(",") if name.strip()]
+    if named == []:
+        raise Complaint("--probes names no probe; leave it out to run all, or see `list`")
+    probes = select(named or [])
     people = console(stderr=options.json)
     if options.dry_run:
         return _plan(options, devices, probes, budget, people)
@@ -277,9 +283,9 @@ def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget:
         return OK
     people.print(f"{', '.join(info.id for info in infos)}: {infos[0].name}, budget {budget.name}", markup=False)
     for row in rows:
-        skipped = f", {row.skipped} skipped" if row.skipped else ""
+        skipped = f", {row.skipped} skipped (`doctor` says why)" if row.skipped else ""
         about = f", about {units.seconds(row.seconds)}" if row.seconds else ""
-        people.print(f"  {row.probe.name:<10} {row.cases} cases{skipped}{about}", markup=False)
+        people.print(f"  {row.probe.name:<10} {row.cases} case{'s' * (row.cases != 1)}{skipped}{about}", markup=False)
     if costs:
         spent = ", ".join(f"{name} {units.seconds(seconds, 2)}" for name, seconds in costs.items())
         people.print(f"  before the first case: {spent} (just now; what is compiled is kept)", markup=False)
@@ -296,14 +302,31 @@ def _report(options: argparse.Namespace) -> int:
     run = read(options.run)
     baseline = read(options.baseline) if options.baseline else None
     points = kernels(options.points) if options.points else ()
-    for warning in (*run.warnings, *(baseline.warnings if baseline else ())):
+    form = _form(options)
+    if form in ("csv", "parquet") and (points or baseline):
+        raise Complaint(
+            f"{form} holds the cases of the Run and has no place for --points or --baseline; use md or json"
+        )
+    warnings = [*run.warnings, *(baseline.warnings if baseline else ()), *exports.doubts(run, points, baseline)]
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    path = options.out or Path("reports") / f"{options.run.stem}.{options.format}"
-    if options.format == "html":
-        print(report.write(run, path, points, baseline))
-    else:
-        print(exports.write(run, path, options.format, points, baseline))
+    beside = (f"-with-{options.points.stem}" if points else "") + (f"-vs-{options.baseline.stem}" if baseline else "")
+    path = options.out or Path("reports") / f"{options.run.stem}{beside}.{form}"
+    write = report.write if form == "html" else partial(exports.write, form=form)
+    print(write(run, path, points=points, baseline=baseline))
     return OK
+
+
+def _form(options: argparse.Namespace) -> str:
+    """The form that --format or the end of --out asks for. Raises Complaint where the two contradict each other."""
+    ending = options.out.suffix.lower().lstrip(".") if options.out else ""
+    ending = {"htm": "html", "markdown": "md"}.get(ending, ending)
+    form = options.format or ending or "html"
+    if form not in _FORMS:
+        raise Complaint(f"--out {options.out}: no form ends in .{ending}; choose from {', '.join(_FORMS)}")
+    if ending and ending != form:
+        raise Complaint(f"--out {options.out} ends in .{ending}, but --format asks for {form}")
+    return form
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -312,8 +335,10 @@ def _compare(options: argparse.Namespace) -> int:
 
     runs = [read(path) for path in options.runs]
     _warn(runs)
-    names = "-".join(path.stem[:24] for path in options.runs[:2])
-    path = comparison.write(runs, options.out or Path("reports") / f"compare-{names}.html")
+    # the files decide the name, so that another comparison is another page
+    which = sha256("\0".join(str(path.resolve()) for path in options.runs).encode()).hexdigest()[:8]
+    name = f"compare-{options.runs[0].stem}-and-{len(runs) - 1}-more-{which}.html"
+    path = comparison.write(runs, options.out or Path("reports") / name)
     print(json.dumps({"report": str(path)} | comparison.facts(runs), indent=2) if options.json else path)
     return OK
 

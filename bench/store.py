@@ -91,6 +91,10 @@ def read(path: Path | str) -> Run:
         data = path.read_bytes()
     except FileNotFoundError:
         raise RunError(f"no such Run file: {path}") from None
+    except IsADirectoryError:
+        raise RunError(
+            f"{path} is a folder: name a Run file in it (*.jsonl), or follow them all with `trend`"
+        ) from None
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from None
     if not data.strip():
@@ -145,8 +149,10 @@ def _record(line: bytes, where: str) -> dict:
         record = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if where.endswith("line 1"):
-            raise RunError(f"{where}: not a ridgepoint Run (not JSON: {error})") from None
-        raise RunError(f"{where}: damaged ({error})") from None
+            raise RunError(f"{where}: not a ridgepoint Run, which is JSON Lines and ends in .jsonl") from None
+        raise RunError(
+            f"{where}: damaged ({error}); what is before it is sound: cut the file there to read that"
+        ) from None
     if not isinstance(record, dict):
         raise RunError(f"{where}: not a ridgepoint Run (expected an object, found {type(record).__name__})")
     return record
@@ -214,6 +220,8 @@ def replaced(path: Path, content: bytes) -> None:
 def whole_file(content: bytes, path: Path | str, what: str = "report") -> Path:
     """The path of a file that holds all of these bytes, or what it held before. Raises RunError where it cannot."""
     path = Path(path)
+    if _is_run(path):
+        raise RunError(f"{path} is a Run: a {what} would take its place. Choose another path with --out.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replaced(path, content)
@@ -222,6 +230,14 @@ def whole_file(content: bytes, path: Path | str, what: str = "report") -> Path:
             f"cannot write the {what} {path}: {error.strerror or error}. Choose another path with --out."
         ) from error
     return path
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return b'"schema":"' + SCHEMA.encode() in file.read(200)
+    except OSError:
+        return False
 
 
 def redacted(environment: Environment) -> Environment:

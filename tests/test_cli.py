@@ -219,3 +219,91 @@ def test_plain_lines_without_a_terminal(house):
     assert done.returncode == 0
     assert "\x1b" not in done.stdout + done.stderr
     assert "\r" not in done.stdout
+
+
+@pytest.fixture
+def two(house, capsys):
+    """Two simulated Runs, the second with memory 10 % slower."""
+    for spec in ("sim:h200-sxm", "sim:h200-sxm,dram=0.9"):
+        words = ["run", "--probes", "bandwidth,peak", "--device", spec, "--budget", "quick"]
+        assert cli.main(words) == 0
+    said(capsys)
+    return [str(path) for path in sorted(house.glob("results/*/*.jsonl"), key=lambda path: path.stat().st_mtime)]
+
+
+def test_compare_says_what_is_slower(two, capsys):
+    assert cli.main(["compare", *two, "--json"]) == 0
+    told = json.loads(said(capsys)[0])
+    assert Path(told["report"]).exists()
+    assert "dram" in json.dumps(told)
+    # another comparison is another page
+    assert cli.main(["compare", two[1], two[0]]) == 0
+    assert len(list(Path("reports").glob("compare-*.html"))) == 2
+    assert cli.main(["compare", two[0]]) == 2
+    assert "2 to 6 Runs" in said(capsys)[1]
+
+
+def test_trend_follows_a_product(two, house, capsys):
+    assert cli.main(["trend", str(Path(two[0]).parent)]) == 0
+    assert Path(said(capsys)[0].strip()).exists()
+    assert cli.main(["trend", "results/nothing"]) == 2
+    assert "no such folder" in said(capsys)[1]
+
+
+@pytest.mark.parametrize(
+    ("ending", "begins"), [("md", b"## "), ("csv", b"device,"), ("json", b"{"), ("parquet", b"PAR1"), ("html", b"<!doctype html>")]
+)
+def test_a_report_takes_the_form_that_its_name_ends_in(two, house, ending, begins):
+    out = house / f"out.{ending}"
+    assert cli.main(["report", two[0], "--out", str(out)]) == 0
+    assert out.read_bytes().lstrip().startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--out", "x.png", "--format", "csv"), "ends in .png, but --format asks for csv"),
+        (("--out", "notes.txt"), "no form ends in .txt"),
+        (("--format", "csv", "--points", "mine.csv"), "has no place for --points"),
+        (("--points", "none.csv"), "no such file: none.csv"),
+    ],
+)
+def test_what_a_report_cannot_do_is_said(two, house, capsys, words, message):
+    (house / "mine.csv").write_text("name,flops,bytes,seconds,unit,dtype\nk,1e12,1e9,1,tensor,bfloat16\n")
+    assert cli.main(["report", two[0], *words]) == 2
+    assert message in said(capsys)[1]
+
+
+def test_a_report_never_takes_the_place_of_its_run(two, capsys):
+    before = Path(two[0]).read_bytes()
+    copy = Path("run.html")
+    copy.write_bytes(before)
+    assert cli.main(["report", str(copy), "--out", str(copy)]) == 2
+    assert "is a Run" in said(capsys)[1]
+    assert copy.read_bytes() == before
+
+
+def test_kernels_and_a_baseline_have_a_page_of_their_own_and_their_doubts_are_told(two, house, capsys):
+    rows = "k,1e12,1e9,1e-9,tensor,bfloat16\nl,1e12,1e9,1,tensor,int4\n".replace("int4", "float4")
+    (house / "mine.csv").write_text("name,flops,bytes,seconds,unit,dtype\n" + rows)
+    assert cli.main(["report", two[1], "--points", "mine.csv", "--baseline", two[0]]) == 0
+    out, err = said(capsys)
+    assert "-with-mine-vs-" in out
+    assert "k is at" in err
+    assert "l has no roof here" in err
+
+
+def test_a_slow_sibling_is_named_in_the_terminal(house, capsys):
+    words = ["run", "--probes", "bandwidth", "--device", "sim:h200-sxm,gpus=4,dram@2=0.9", "--budget", "quick"]
+    assert cli.main(words) == 0
+    assert "! sim:h200-sxm:2: dram is 10 % below the median of its siblings" in said(capsys)[0]
+
+
+def test_no_probe_is_not_every_probe(house, capsys):
+    assert cli.main(["run", "--probes", "", *SIM]) == 2
+    assert "names no probe" in said(capsys)[1]
+
+
+def test_doctor_answers_for_a_datasheet(house, capsys):
+    assert cli.main(["doctor", "--device", "sim:h200-sxm", "--json"]) in (0, 3)
+    assert json.loads(said(capsys)[0])["code"] in (0, 3)

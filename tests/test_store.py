@@ -156,7 +156,7 @@ def test_missing_and_empty_files(tmp_path):
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(RunError, match="is empty"):
         read(tmp_path / "empty.jsonl")
-    with pytest.raises(RunError, match="cannot read"):
+    with pytest.raises(RunError, match="is a folder"):
         read(tmp_path)
 
 
@@ -187,3 +187,22 @@ def test_redaction_leaves_no_names(h200):
 def test_file_names_say_when_what_and_which(h200, tmp_path):
     about = replace(h200.environment, started="2026-11-20T13:37:18.123Z", commit="", run_id="0123456789abcdef")
     assert run_path(tmp_path, about) == tmp_path / "sim-h200-sxm" / "20261120T133718Z-nogit-01234567.jsonl"
+
+
+def test_no_page_takes_the_place_of_a_run(file, tmp_path):
+    from bench.store import whole_file
+
+    before = Path(file).read_bytes()
+    link = tmp_path / "link.html"
+    link.symlink_to(file)
+    for path in (file, link, f"{Path(file).parent}/./{Path(file).name}"):
+        with pytest.raises(RunError, match="is a Run: a report would take its place"):
+            whole_file(b"<html>", path)
+    assert Path(file).read_bytes() == before
+    assert whole_file(b"<html>", tmp_path / "new" / "page.html").read_bytes() == b"<html>"
+    assert whole_file(b"<html>again", tmp_path / "new" / "page.html").read_bytes() == b"<html>again"
+
+
+def test_a_folder_is_no_run(tmp_path):
+    with pytest.raises(RunError, match="is a folder: name a Run file in it"):
+        read(tmp_path)

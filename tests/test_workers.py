@@ -130,7 +130,7 @@ def test_a_kernel_that_does_not_compile_costs_its_cases(house):
 
 
 def test_ctrl_c_keeps_and_reports_what_was_measured(house):
-    troubled(house, ", ".join(["slow"] * 50))
+    troubled(house, ", ".join(["slow"] * 150))
     process = subprocess.Popen(
         command("--probes", "trouble"),
         cwd=house,
@@ -144,7 +144,7 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(house):
         files = list((house / "results").glob("*/*.jsonl"))
         if files and len(files[0].read_text().splitlines()) >= 4:
             break
-        time.sleep(0.2)
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     out, errors = process.communicate(timeout=120)
     assert process.returncode == 130

@@ -76,7 +76,8 @@ def parse(text: str) -> tuple[Product, Options]:
             raise DeviceError(f"{text}: {word!r}: {error}") from None
     for name, gpu, _ in options.faults + tuple((cause, gpu, 0.0) for cause, gpu in options.throttles):
         if gpu is not None and gpu >= options.gpus:
-            raise DeviceError(f"{text}: {name}@{gpu}: there are {options.gpus} GPUs, numbered from 0")
+            count = f"{options.gpus} GPUs" if options.gpus > 1 else "1 GPU"
+            raise DeviceError(f"{text}: {name}@{gpu}: this node has {count}, numbered from 0")
     return chosen, options
 
 
@@ -112,14 +113,17 @@ def _with(options: Options, name: str, value: str, roofline: Roofline) -> Option
 
 
 def _number(text: str, kind: type, low: float, high: float) -> Any:
-    value = kind(text)
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ValueError(f"must be a {'whole ' * (kind is int)}number") from None
     if not low <= value <= high:
         raise ValueError(f"must lie between {low:g} and {high:g}")
     return value
 
 
 def _gpu(text: str) -> int | None:
-    return int(text) if text else None
+    return _number(text, int, 0, 1024) if text else None
 
 
 def _matches(key: str, roof: str) -> bool:

@@ -59,6 +59,24 @@ def made(run: Run, form: str, points: Sequence[Kernel] = (), baseline: Run | Non
     return FORMS[form](run, points, baseline)
 
 
+def doubts(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None) -> list[str]:
+    """What the terminal should say of a reader's kernels and of a baseline, before the page is opened."""
+    found = []
+    chosen = frame.shown(fit(run)) if points else None
+    for each in (place(chosen, kernel) for kernel in points if chosen):
+        name = each.kernel.name
+        if each.above:
+            found.append(
+                f"{name} is at {units.percent(each.share or 0)} of its roof: are flops, bytes, seconds in base units?"
+            )
+        elif each.lacking:
+            found.append(f"{name} has no roof here: the Run measured no {', '.join(each.lacking)}")
+    against = baselines.against(run, baseline)
+    if against and not baselines.comparable(against):
+        found.append(f"nothing is compared with the baseline: {against.kinship}")
+    return found
+
+
 def markdown(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None) -> bytes:
     """The verdict, the roofs beside theory, what to look at first and how it was made, in at most 64 KiB."""
     against = baselines.against(run, baseline)

@@ -1,8 +1,9 @@
 """The Run as a table in the terminal: roof, value, interval, theory, percent, and what to doubt."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from statistics import median
 from typing import Any, TextIO
 
 from rich import box
@@ -18,6 +19,8 @@ from bench.stats import Estimate
 
 # One line per GPU is enough beyond these; the report has every number of every GPU.
 _FULL_TABLES = 2
+# A sibling that is slower than the median by more, interval and all, is named.
+_APART = 0.03
 
 
 def run_table(run: Run, fits: Sequence[Fit]) -> Group:
@@ -117,8 +120,8 @@ def _spread(value: Estimate) -> str:
     return units.percent(farther, 2) if farther > 1e-5 else "0 %"
 
 
-def _siblings(fits: Sequence[Fit]) -> Table:
-    """One row per GPU: its headline roofs, so that a slow sibling stands out."""
+def _siblings(fits: Sequence[Fit]) -> Group:
+    """One row per GPU: its headline roofs, and below who is slow among its siblings."""
     keys = ["dram", fits[0].info.headline]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"all {len(fits)} devices", title_justify="left")
     table.add_column("device", no_wrap=True)
@@ -132,7 +135,17 @@ def _siblings(fits: Sequence[Fit]) -> Table:
             roof = fit.roofline.find(key)
             row += [units.rate_text(roof.rate, key), units.percent(roof.rate / best[key])] if roof else ["", ""]
         table.add_row(*row)
-    return table
+    return Group(table, *_slow(fits, keys))
+
+
+def _slow(fits: Sequence[Fit], keys: Sequence[str]) -> Iterator[Text]:
+    for key in keys:
+        have = [(fit.info.id, fit.roofline.roof(key)) for fit in fits if key in fit.roofline]
+        middle = median(roof.rate for _, roof in have) if have else 0.0
+        for device, roof in have:
+            if roof.high < middle * (1 - _APART):
+                below = units.percent(1 - roof.rate / middle, 2)
+                yield Text(f"  ! {device}: {key} is {below} below the median of its siblings", style="bold yellow")
 
 
 class _Patient:

@@ -18,6 +18,8 @@ from bench.stats import Estimate
 
 # A roof below this share of its claim is worth a look; vendors' own tools reach 90 % and more of most of them.
 LOW = 0.85
+# A ratio this near to 1 is 1, rounded.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -235,14 +237,14 @@ def against_theory(gaps: Sequence[Gap], ridge: float | None, fit: Fit, simulated
         f"Of {many(len(gaps), 'roof')} with a claimed value, {names.roof(best.ours.key)} is highest"
         f" ({units.percent(best.ratio)}) and {names.roof(worst.ours.key)} lowest ({units.percent(worst.ratio)})."
     )
-    over = [gap for gap in gaps if gap.low > 1]
+    over = [gap for gap in gaps if gap.low > 1 + _ROUNDING]
     which = listed([names.roof(gap.ours.key) for gap in over]) if over else ""
     if over:
         text += (
             f" {which[0].upper()}{which[1:]} "
             f"{'lies' if len(over) == 1 else 'lie'} above the claim with the whole interval: "
             + (
-                "that is the seeded noise."
+                "that is the noise that was asked for."
                 if simulated
                 else "the clock ran above the one that the claim assumes, or the claim is low."
                 if any(gap.ours.is_compute for gap in over)

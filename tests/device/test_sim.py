@@ -132,7 +132,7 @@ def test_a_simulated_run_says_so(h200):
         ("sim:", "no GPU '' in the table"),
         ("sim:h200-sxm,gpus", "not name=value"),
         ("sim:h200-sxm,gpus=0", "between 1 and"),
-        ("sim:h200-sxm,gpus=two", "invalid literal"),
+        ("sim:h200-sxm,gpus=two", "must be a whole number"),
         ("sim:h200-sxm,seed=-1", "between 0"),
         ("sim:h200-sxm,noise=nan", "between 0 and 1"),
         ("sim:h200-sxm,overhead=soon", "not a duration"),
@@ -140,7 +140,7 @@ def test_a_simulated_run_says_so(h200):
         ("sim:h200-sxm,sustained=2", "between"),
         ("sim:h200-sxm,l3=0.9", "nor one of its roofs"),
         ("sim:h200-sxm,dram=0", "between"),
-        ("sim:h200-sxm,dram@1=0.9", "there are 1 GPUs"),
+        ("sim:h200-sxm,dram@1=0.9", "this node has 1 GPU,"),
         ("sim:h200-sxm,throttle=boredom", "unknown cause"),
     ],
 )
