@@ -251,7 +251,8 @@ def test_trend_follows_a_product(two, house, capsys):
 
 
 @pytest.mark.parametrize(
-    ("ending", "begins"), [("md", b"## "), ("csv", b"device,"), ("json", b"{"), ("parquet", b"PAR1"), ("html", b"<!doctype html>")]
+    ("ending", "begins"),
+    [("md", b"## "), ("csv", b"device,"), ("json", b"{"), ("parquet", b"PAR1"), ("html", b"<!doctype html>")],
 )
 def test_a_report_takes_the_form_that_its_name_ends_in(two, house, ending, begins):
     out = house / f"out.{ending}"
