@@ -1,5 +1,9 @@
 """What a GPU has by its compute capability: units, loops, settings worth a search. Claims of vendors are in theory/."""
 
+from typing import Any
+
+from bench.device import tensor
+
 # Elements per thread of fma.cu's loops: 8 chains, 16-bit types in pairs.
 LOOPS = {"float64": 8, "float32": 8, "float16": 16, "bfloat16": 16, "int32": 8}
 # Matmul dtype -> first compute capability with tensor cores for it.
@@ -27,15 +31,13 @@ STREAM = {
 ONCHIP = 32 << 10
 # Chips whose multiprocessors hold 2048 threads, two such blocks (CUDA Programming Guide, compute capabilities).
 ROOMY = ((7, 0), (8, 0), (9, 0), (10, 0), (10, 3))
-# Chips whose tensor cores multiply float64 faster than their vector units; elsewhere it runs at a token rate.
-TENSOR_FLOAT64 = ((8, 0), (9, 0), (10, 0))
 
 
 def units(capability: tuple[int, int]) -> dict[str, str]:
     """Matmul dtype -> the unit that multiplies it, for the dtypes that a compute capability has hardware for."""
-    float64 = "tensor" if capability in TENSOR_FLOAT64 else "vector"
-    tensor = {dtype: "tensor" for dtype, first in TENSOR.items() if capability >= first}
-    return {"float64": float64, "float32": "vector"} | tensor
+    float64 = "tensor" if capability in tensor.FLOAT64 else "vector"
+    narrow = {dtype: "tensor" for dtype, first in TENSOR.items() if capability >= first}
+    return {"float64": float64, "float32": "vector"} | narrow
 
 
 def loops(capability: tuple[int, int], sms: int, threads_per_sm: int) -> dict[str, int]:
@@ -54,3 +56,18 @@ def tuning(capability: tuple[int, int]) -> dict[str, dict[str, tuple[int | str, 
 def onchip(capability: tuple[int, int]) -> dict[str, int]:
     """Channel -> bytes in each multiprocessor that onchip.cu works on."""
     return dict.fromkeys(("shared", "l1"), ONCHIP * (2 if capability in ROOMY else 1))
+
+
+def features(capability: tuple[int, int], sms: int) -> dict[str, Any]:
+    """The fields of DeviceInfo that a compute capability and the number of its multiprocessors decide."""
+    return {
+        "sms": sms,
+        "tensor_loops": tensor.loops(capability, sms),
+        "lacking": tensor.lacking(capability),
+        "tuning": tuning(capability),
+        "ladders": LADDERS,
+        "onchip": onchip(capability),
+        "host_memory": HOST_MEMORY,
+        "launches": LAUNCHES,
+        "attention": BACKENDS,
+    }

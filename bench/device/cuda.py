@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import theory
-from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, chips, group, nvml, nvrtc, stack, tensor
+from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, chips, group, nvml, nvrtc, stack
 from bench.device.dtypes import torch_dtype
 from bench.device.sources import kernel_source
 from bench.device.stopwatch import NODES, Stopwatch
@@ -157,15 +157,7 @@ class CudaDevice:
             algorithms=("ring", "default") if ranks > 1 else (),
             ranks=ranks,
             facts=self._facts(identity),
-            sms=sms,
-            tensor_loops=tensor.loops(self._capability, sms),
-            lacking=tensor.lacking(self._capability),
-            tuning=chips.tuning(self._capability),
-            ladders=chips.LADDERS,
-            onchip=chips.onchip(self._capability),
-            host_memory=chips.HOST_MEMORY,
-            launches=chips.LAUNCHES,
-            attention=chips.BACKENDS,
+            **chips.features(self._capability, sms),
         )
 
     def _facts(self, identity: Mapping[str, Any]) -> dict[str, str]:

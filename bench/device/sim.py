@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench import units
-from bench.device import DeviceError, Sample, Unsupported, chips, tensor
+from bench.device import DeviceError, Sample, Unsupported, chips
 from bench.device.blank import Blank
 from bench.device.verdict import judge
 from bench.roofline import MissingRoof, Roofline
@@ -164,15 +164,7 @@ class SimDevice(Blank):
             ranks=options.gpus,
             simulated=True,
             facts={"simulated": "virtual clock over the datasheet; not a measurement", "options": text_of(options)},
-            sms=chosen.sms,
-            tensor_loops=tensor.loops(chosen.capability, chosen.sms),
-            lacking=tensor.lacking(chosen.capability),
-            tuning=chips.tuning(chosen.capability),
-            ladders=chips.LADDERS,
-            onchip=chips.onchip(chosen.capability),
-            host_memory=chips.HOST_MEMORY,
-            launches=chips.LAUNCHES,
-            attention=chips.BACKENDS,
+            **chips.features(chosen.capability, chosen.sms),
         )
         super().__init__(info)
         self._product = chosen

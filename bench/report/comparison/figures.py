@@ -226,16 +226,5 @@ def _marked(fig: go.Figure, named: Sequence[Label]) -> go.Figure:
     if len(pretend) == len(named):
         return style.mark(fig, True)
     if pretend:
-        fig.add_annotation(
-            text=f"{', '.join(pretend)} simulated, not measured",
-            name="simulated",
-            xref="paper",
-            yref="paper",
-            x=1,
-            y=1,
-            xanchor="right",
-            yanchor="bottom",
-            showarrow=False,
-            font={"size": 12, "color": style.ALARM},
-        )
+        style.flag(fig, f"{', '.join(pretend)} simulated, not measured")
     return fig

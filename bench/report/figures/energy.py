@@ -28,7 +28,7 @@ def energy(costs: Sequence[Cost]) -> go.Figure | None:
             "Energy per FLOP (OP for integers)",
             min(flops) / 2,
             costs[0].byte.joules.value / low * 1.5,
-            lambda value: f"{value * 1e12:g} pJ",
+            lambda value: units.joules(value, significant=1),
         )
     )
     for index, cost in enumerate(costs):

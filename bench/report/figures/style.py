@@ -159,21 +159,26 @@ def mark(fig: go.Figure, simulated: bool) -> go.Figure:
             font={"size": 52, "color": ALARM},
             opacity=0.13,
         )
-        fig.add_annotation(
-            text="simulated, not a measurement",
-            name="simulated",
-            xref="paper",
-            yref="paper",
-            x=1,
-            y=1,
-            xanchor="right",
-            yanchor="bottom",
-            showarrow=False,
-            font={"size": 12, "color": ALARM},
-        )
+        flag(fig, "simulated, not a measurement")
     return fig
 
 
 def symbol(marker: str, validity: str) -> str:
     """A marker stands open where its measurement is suspect."""
     return marker if validity == "valid" else f"{marker}-open"
+
+
+def flag(fig: go.Figure, text: str) -> go.Figure:
+    """The same figure with a word in the colour of alarm at its upper right."""
+    return fig.add_annotation(
+        text=text,
+        name="simulated",
+        xref="paper",
+        yref="paper",
+        x=1,
+        y=1,
+        xanchor="right",
+        yanchor="bottom",
+        showarrow=False,
+        font={"size": 12, "color": ALARM},
+    )
