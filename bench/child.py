@@ -70,12 +70,13 @@ def live(pipe: Connection | None, place: Place, budget: Budget, seed: int) -> No
             pipe.send(("opened", (device.info, costs)))
         while True:
             # every rank runs the same generators over the same info, or their searches would diverge
-            names, history = device.agree(pipe.recv() if pipe else None)
+            names, history, pinned = device.agree(pipe.recv() if pipe else None)
             mine = [probes()[name] for name in names]
             if history is None:
                 pipe.send(("compiled", _compiled(device, mine, budget)))
                 continue
-            for measurement in session(device, mine, budget, seed, history, _announcer(pipe, device.info.id)):
+            announce = _announcer(pipe, device.info.id)
+            for measurement in session(device, mine, budget, seed, history, announce, pinned):
                 if pipe:
                     pipe.send(("measured", measurement))
             if pipe:

@@ -5,7 +5,7 @@ One call is one repetition of one case. Raw seconds are kept in order; nothing i
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, TypeVar
 
@@ -58,6 +58,14 @@ class Budget:
         """Every density-th point of a sweep, counted from its last, which is always kept; and the first."""
         kept = list(points)[:: -self.density][::-1]
         return kept if not points or kept[0] == points[0] else [points[0], *kept]
+
+    @property
+    def lasting(self) -> "Budget":
+        """This budget with time for the sustained regime: a gate follows it under every budget, and as one number."""
+        if self.sustained_rounds:
+            return self
+        names = ("preheat", "settle", "sustained", "sustained_rounds")
+        return replace(self, **{name: getattr(BUDGETS["standard"], name) for name in names})
 
 
 BUDGETS = {

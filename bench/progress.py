@@ -11,7 +11,7 @@ from bench import units
 from bench.child import Started
 from bench.measure import Budget
 from bench.probes import Probe
-from bench.schema import FIRST_ROUND, DeviceInfo, Environment, Measurement
+from bench.schema import CONFIRM, FIRST_ROUND, DeviceInfo, Environment, Measurement
 from bench.session import plans
 from bench.workers import Event, Failed, Measured, Opened
 
@@ -19,8 +19,9 @@ from bench.workers import Event, Failed, Measured, Opened
 class Listener:
     """Turns a Run's events into a live bar on a terminal, or into plain lines elsewhere."""
 
-    def __init__(self, console: Console, probes: Sequence[Probe], budget: Budget):
-        self._console, self._probes, self._budget = console, probes, budget
+    def __init__(self, console: Console, probes: Sequence[Probe], budget: Budget, gate: bool = False):
+        """gate: a Run of what is followed only, in rounds from the start."""
+        self._console, self._probes, self._budget, self._gate = console, probes, budget, gate
         self._bar = Progress(
             TextColumn("{task.fields[probe]:<10}"),
             BarColumn(bar_width=24),
@@ -67,12 +68,13 @@ class Listener:
                 self._console.print(f"warning: {caution}", style="yellow", markup=False)
         self._devices = len(devices)
         # GPUs run side by side, so one device's plan is everyone's
-        self._planned = sum(plan.seconds for plan in plans(devices[0], self._probes, self._budget))
+        if not self._gate:
+            self._planned = sum(plan.seconds for plan in plans(devices[0], self._probes, self._budget))
         self._begun = time.monotonic()
         self._bar.update(self._task, total=max(self._planned, 1e-9))
 
     def _measured(self, m: Measurement) -> None:
-        stage = m.probe if m.repetition < FIRST_ROUND else "rounds"
+        stage = m.probe if m.repetition < FIRST_ROUND and not self._gate else "rounds"
         before, self._at[m.device] = self._at.get(m.device, stage), stage
         if before != stage and before not in self._at.values() and len(self._at) == self._devices:
             self._report(before)
@@ -84,6 +86,8 @@ class Listener:
         self._bar.update(self._task, completed=done, probe=_label(m), eta=self._eta(), value=_value(m))
 
     def _eta(self) -> str:
+        if not self._planned:
+            return ""
         left = max(self._planned - self._done, 0.0)
         return f"{units.seconds(max(left, 1.0), 2)} left"
 
@@ -103,6 +107,8 @@ class Listener:
 
 
 def _label(m: Measurement) -> str:
+    if m.repetition >= CONFIRM:
+        return "again"
     return m.probe if m.repetition < FIRST_ROUND else f"round {m.repetition - FIRST_ROUND + 1}"
 
 

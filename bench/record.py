@@ -1,7 +1,7 @@
 """From devices to a Run file: what the workers tell is written down as it comes, and how it ended is said last."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,9 @@ from bench import store, workers
 from bench.environment import environment
 from bench.measure import Budget
 from bench.probes import Probe
-from bench.schema import End, Environment
-from bench.workers import Event, Failed, Measured, Opened
+from bench.schema import End, Environment, Run
+from bench.session import NOTHING_PINNED, Pinned
+from bench.workers import Choose, Event, Failed, Measured, Opened
 
 
 class NothingToRun(Exception):
@@ -36,10 +37,16 @@ def record(
     command: Sequence[str],
     redact: bool = False,
     listen: Callable[[Event | Environment], None] = lambda event: None,
+    choose: Choose = lambda infos: NOTHING_PINNED,
+    again: Callable[[Run], Pinned] = lambda run: NOTHING_PINNED,
 ) -> Recorded:
-    """Measures and writes a Run. Ctrl-C keeps what was measured. Raises NothingToRun, and RunError for the file."""
+    """Measures and writes a Run. Ctrl-C keeps what was measured. Raises NothingToRun, and RunError for the file.
+
+    choose: the cases to follow on these devices. again: what of a Run so far is to be measured again, by fresh
+    processes: what a warm one shares over its repetitions is the disturbance that a second look should be free of.
+    """
     begun = time.monotonic()
-    with closing(workers.run(devices, probes, budget, seed)) as events:
+    with closing(workers.run(devices, probes, budget, seed, choose)) as events:
         opened, failures, event = [], [], None
         for event in events:
             if isinstance(event, Opened):
@@ -54,15 +61,29 @@ def record(
         about = store.redacted(about) if redact else about
         writer = store.Writer(store.run_path(folder, about), about)
         listen(about)
-        status = "complete"
+        status, measured = "complete", []
+
+        def heard(event: Event) -> None:
+            if isinstance(event, Measured):
+                writer.append(event.measurement)
+                measured.append(event.measurement)
+            elif isinstance(event, Failed):
+                failures.append(f"{event.device}: {event.reason}")
+            listen(event)
+
         try:
             while event is not None:
-                if isinstance(event, Measured):
-                    writer.append(event.measurement)
-                elif isinstance(event, Failed):
-                    failures.append(f"{event.device}: {event.reason}")
-                listen(event)
+                heard(event)
                 event = next(events, None)
+            events.close()
+            # judged as if it had ended here; a Run without a device that failed is worth a second look
+            pinned = (
+                again(Run(about, tuple(measured), End(status, 0, store.utc_now()))) if not failures else NOTHING_PINNED
+            )
+            if pinned.cases:
+                with closing(_second_look(devices, probes, budget, seed, pinned)) as more:
+                    for event in more:
+                        heard(event)
         except KeyboardInterrupt:
             status = "interrupted"
         if failures and status == "complete":
@@ -70,3 +91,14 @@ def record(
         code = {"complete": 0, "failed": 4, "interrupted": 130}[status]
         writer.end(End(status, code, store.utc_now(), time.monotonic() - begun, tuple(failures)))
         return Recorded(writer.path, status, tuple(failures))
+
+
+def _second_look(
+    devices: Sequence[str], probes: Sequence[Probe], budget: Budget, seed: int, pinned: Pinned
+) -> Iterator[Event]:
+    """Events of the suspects only; that their devices opened again is no news."""
+    wanted = {key[0] for pins in pinned.cases.values() for key, _ in pins}
+    chosen = [probe for probe in probes if probe.name in wanted]
+    for event in workers.run(devices, chosen, budget, seed + 1, lambda infos: pinned):
+        if not isinstance(event, Opened):
+            yield event

@@ -8,16 +8,17 @@ under lasting load, the winners once more in the sustained regime, in a fixed or
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bench import units
 from bench.device import Device, Kernel, Unsupported
 from bench.device.blank import Blank
-from bench.measure import Budget, measure
-from bench.probes import Probe, describe
+from bench.measure import BUDGETS, Budget, measure
+from bench.probes import Probe, cases_of, describe
 from bench.roofline import METHODS
 from bench.schema import FIRST_ROUND, SUSTAINED, Case, DeviceInfo, Key, Measurement, Turn, case_key
 from bench.store import utc_now
+from bench.work import Work
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,23 @@ class Task:
 
     @property
     def key(self) -> Key:
-        return case_key(self.probe.name, self.probe.version, self.case.params)
+        return _key(self.probe, self.case)
 
 
+@dataclass(frozen=True)
+class Pinned:
+    """Cases that a gate follows, by device: as (key, whether sustained).
+
+    They join the rounds of a Run, whatever won its searches. Or, where repetitions are given, they are all that is
+    measured, at these; the repetition `warming` before them counts for nothing, as a Run's first pass.
+    """
+
+    cases: Mapping[str, Sequence[tuple[Key, bool]]] = field(default_factory=dict)
+    repetitions: tuple[int, ...] = ()
+    warming: int = 0
+
+
+NOTHING_PINNED = Pinned()
 # Seconds that any case may be silent, whatever it was predicted to take: first calls load libraries and compile.
 PATIENCE = 60.0
 
@@ -48,6 +63,7 @@ def session(
     seed: int = 0,
     history: History | None = None,
     announce: Callable[[Task], None] = lambda task: None,
+    pinned: Pinned = NOTHING_PINNED,
 ) -> Iterator[Measurement]:
     """Measures the probes on one device (every rank runs the same session, rank 0 decides).
 
@@ -55,10 +71,18 @@ def session(
     the generators as if they had been. announce is told of each task before it starts.
     """
     history = history or {}
+    guide = _Guide(budget)
+    rounds = _Rounds(device, budget, seed, history, announce, guide)
+    followed, gone = _followed(device.info, probes, pinned.cases.get(device.info.id, ()))
+    yield from (measurement for measurement in gone if measurement.turn not in history)
+    if pinned.repetitions:
+        brief = [found for (_, lasting), found in followed.items() if not lasting]
+        yield from rounds.shuffled(brief, (pinned.warming, *pinned.repetitions))
+        yield from rounds.sustained([found for (_, lasting), found in followed.items() if lasting], pinned.repetitions)
+        return
     repeated: dict[Key, tuple[Probe, Case]] = {}
     best: dict[str, tuple[float, Probe, Case]] = {}
     deadline = device.now() + budget.total
-    guide = _Guide(budget)
     for index, probe in enumerate(probes):
         # an early probe may borrow from the later ones, but not starve them: twice its even share of what is left
         now = device.now()
@@ -69,7 +93,7 @@ def session(
         try:
             case = next(cases)
             while True:
-                key = case_key(probe.name, probe.version, case.params)
+                key = _key(probe, case)
                 # a search yields its winner again: the same key, now with a claim, so it starts at repetition 1
                 repetition = 1 if (key, 0) in claimed else 0
                 claimed.add((key, repetition))
@@ -96,30 +120,89 @@ def session(
                 case = cases.send(seconds)
         except StopIteration:
             pass
-    shuffle = random.Random(seed)
-    for index in range(1, budget.rounds):
-        order = list(repeated.items())
-        shuffle.shuffle(order)
-        for key, (probe, case) in order:
-            # round numbers are shared by all cases, so that ratios pair what was measured together
-            repetition = FIRST_ROUND + index - 1
-            if (key, False, repetition) in history:
+    brief = {key: found for (key, lasting), found in followed.items() if not lasting} | repeated
+    yield from rounds.shuffled(list(brief.values()), range(FIRST_ROUND, FIRST_ROUND + budget.rounds - 1))
+    settling = device.info.regime != "steady" and budget.sustained_rounds
+    lasting = {_key(*found): found for found in _lasting(device.info, best)} if settling else {}
+    lasting |= {key: found for (key, sustained), found in followed.items() if sustained}
+    yield from rounds.sustained(
+        list(lasting.values()), range(FIRST_ROUND, FIRST_ROUND + budget.lasting.sustained_rounds)
+    )
+
+
+class _Rounds:
+    """Cases measured again and again, unless an earlier process of the same Run did."""
+
+    def __init__(
+        self, device: Device, budget: Budget, seed: int, history: History, announce: Callable, guide: "_Guide"
+    ):
+        self._device, self._budget, self._seed = device, budget, seed
+        self._history, self._announce, self._guide = history, announce, guide
+
+    def shuffled(self, cases: Sequence[tuple[Probe, Case]], repetitions: Sequence[int]) -> Iterator[Measurement]:
+        """Every case once a round; the numbers are shared by all, so that ratios pair what was measured together."""
+        shuffle = random.Random(self._seed)
+        for repetition in repetitions:
+            order = list(cases)
+            shuffle.shuffle(order)
+            for probe, case in order:
+                if (_key(probe, case), False, repetition) not in self._history:
+                    self._announce(Task(probe, case, repetition, self._guide.patience(probe, case)))
+                    yield measure(self._device, probe.name, probe.version, case, self._budget, repetition)
+
+    def sustained(self, cases: Sequence[tuple[Probe, Case]], repetitions: Sequence[int]) -> Iterator[Measurement]:
+        """Every case once a round under lasting load, in a fixed order; the first one waits longest for the clock."""
+        budget = self._budget.lasting
+        settle = budget.preheat
+        for repetition in repetitions:
+            for probe, case in cases:
+                if (_key(probe, case), True, repetition) not in self._history:
+                    patience = self._guide.patience(probe, case) + 10 * (settle + budget.sustained)
+                    case = replace(case, regime=SUSTAINED)
+                    self._announce(Task(probe, case, repetition, patience))
+                    yield measure(self._device, probe.name, probe.version, case, budget, repetition, settle)
+                    settle = budget.settle
+
+
+def _key(probe: Probe, case: Case) -> Key:
+    return case_key(probe.name, probe.version, case.params)
+
+
+def _followed(
+    info: DeviceInfo, probes: Sequence[Probe], pins: Sequence[tuple[Key, bool]]
+) -> tuple[dict[tuple[Key, bool], tuple[Probe, Case]], list[Measurement]]:
+    """(the cases that a gate follows, a record with its reason for each that these probes no longer have)."""
+    found, gone = {}, []
+    for probe in probes:
+        mine = [pin for pin in pins if pin[0][0] == probe.name]
+        cases = {
+            _key(probe, case): case for case in cases_of(info, probe, [key for key, _ in mine], BUDGETS["standard"])
+        }
+        for key, lasting in mine:
+            if key in cases:
+                # repeated, and so with the time that a headline has
+                found[key, lasting] = (probe, replace(cases[key], repeat=True))
                 continue
-            announce(Task(probe, case, repetition, guide.patience(probe, case)))
-            yield measure(device, probe.name, probe.version, case, budget, repetition)
-    if device.info.regime == "steady" or not budget.sustained_rounds:
-        return
-    lasting = [(probe, replace(case, regime=SUSTAINED)) for probe, case in _lasting(device.info, best)]
-    settle = budget.preheat
-    for index in range(budget.sustained_rounds):
-        for probe, case in lasting:
-            repetition = FIRST_ROUND + index
-            if (case_key(probe.name, probe.version, case.params), True, repetition) in history:
-                continue
-            patience = guide.patience(probe, case) + 10 * (settle + budget.sustained)
-            announce(Task(probe, case, repetition, patience))
-            yield measure(device, probe.name, probe.version, case, budget, repetition, settle)
-            settle = budget.settle
+            why = "no such case on this device any more"
+            if key[1] != probe.version:
+                why = f"the probe is of version {probe.version} now, and this case of version {key[1]}"
+            gone.append(_absent(info, probe, key, lasting, why))
+    return found, gone
+
+
+def _absent(info: DeviceInfo, probe: Probe, key: Key, lasting: bool, why: str) -> Measurement:
+    return Measurement(
+        probe=probe.name,
+        version=key[1],
+        device=info.id,
+        params=dict(key[2]),
+        work=Work(),
+        regime=SUSTAINED if lasting else info.regime,
+        repetition=FIRST_ROUND,
+        started=utc_now(),
+        stop_reason="skipped",
+        skip=why,
+    )
 
 
 def _lasting(info: DeviceInfo, best: Mapping[str, tuple[float, Probe, Case]]) -> list[tuple[Probe, Case]]:

@@ -22,7 +22,7 @@ from bench.device import DeviceError, cpu
 from bench.measure import BUDGETS, Budget
 from bench.probes import Probe
 from bench.schema import DeviceInfo, Measurement
-from bench.session import session
+from bench.session import NOTHING_PINNED, Pinned, session
 
 # Opening a device loads torch, a driver and maybe compiles; a cold file system on a busy node takes its time.
 _OPENING = 300.0
@@ -53,10 +53,20 @@ class Failed:
 Event = Opened | Started | Measured | Failed
 
 
-def run(devices: Sequence[str], chosen: Sequence[Probe], budget: Budget, seed: int) -> Iterator[Event]:
+# Which cases to follow, once it is known what the devices are.
+Choose = Callable[[Sequence[DeviceInfo]], Pinned]
+
+
+def run(
+    devices: Sequence[str],
+    chosen: Sequence[Probe],
+    budget: Budget,
+    seed: int,
+    choose: Choose = lambda infos: NOTHING_PINNED,
+) -> Iterator[Event]:
     """Events of a whole Run, every device's Opened first. Closing the iterator ends every child."""
     if devices[0].startswith("sim:"):
-        yield from _simulated(devices[0], chosen, budget, seed)
+        yield from _simulated(devices[0], chosen, budget, seed, choose)
         return
     # GPUs run at once: they share nothing but the host. The host's own cores are measured when nothing else runs.
     gpus = [name for name in devices if name != "cpu"]
@@ -64,6 +74,9 @@ def run(devices: Sequence[str], chosen: Sequence[Probe], budget: Budget, seed: i
     host = [_alone("cpu", 1, budget, seed)] if "cpu" in devices else []
     with _ended(groups + host):
         yield from _opened(groups + host)
+        pinned = choose([group.info for group in groups + host if group.info])
+        for group in groups + host:
+            group.pinned = pinned
         # a collective on a device without peers is one skip, which the device says itself
         for members in (groups, host):
             yield from _watch(members, lambda info: _names(chosen, info, alone=False))
@@ -73,6 +86,7 @@ def run(devices: Sequence[str], chosen: Sequence[Probe], budget: Budget, seed: i
     together = [p.name for p in chosen if p.together]
     if together:
         for group in _gangs(ready, budget, seed):
+            group.pinned = pinned
             with _ended([group]):
                 # the parent knows these devices already; a second Opened would only repeat it
                 yield from (e for e in _opened([group]) if isinstance(e, Failed))
@@ -103,22 +117,23 @@ def compiled(device: str, chosen: Sequence[Probe], budget: Budget) -> Compiled |
         if any(isinstance(event, Failed) for event in _opened([group])):
             return None
         with suppress(OSError, EOFError):
-            group.pipe.send(([p.name for p in chosen if not p.together], None))
+            group.pipe.send(([p.name for p in chosen if not p.together], None, NOTHING_PINNED))
             kind, value = group.pipe.recv() if group.pipe.poll(_OPENING) else ("", None)
             return value if kind == "compiled" else None
     return None
 
 
-def _simulated(text: str, chosen: Sequence[Probe], budget: Budget, seed: int) -> Iterator[Event]:
+def _simulated(text: str, chosen: Sequence[Probe], budget: Budget, seed: int, choose: Choose) -> Iterator[Event]:
     from bench.device.sim import open_simulated
 
     devices = open_simulated(text)
     yield from (Opened(device.info) for device in devices)
+    pinned = choose([device.info for device in devices])
     peers = tuple(device.info.id for device in devices)
     for device in devices:
-        for measurement in session(device, [p for p in chosen if not p.together], budget, seed):
+        for measurement in session(device, [p for p in chosen if not p.together], budget, seed, pinned=pinned):
             yield Measured(measurement)
-    for measurement in session(devices[0], [p for p in chosen if p.together], budget, seed):
+    for measurement in session(devices[0], [p for p in chosen if p.together], budget, seed, pinned=pinned):
         yield Measured(replace(measurement, devices=peers if len(peers) > 1 else ()))
 
 
@@ -141,6 +156,7 @@ class _Group:
     heard: float = 0.0
     crashes: int = 0
     history: dict = field(default_factory=dict)
+    pinned: Pinned = NOTHING_PINNED
     folder: str = ""
 
     def start(self) -> None:
@@ -169,7 +185,7 @@ class _Group:
 
     def begin(self, probes: list[str]) -> None:
         with suppress(OSError):  # a child that died is found by the watch
-            self.pipe.send((probes, dict(self.history)))
+            self.pipe.send((probes, dict(self.history), self.pinned))
         self.heard = time.monotonic()
 
     def patience(self) -> float:

@@ -139,7 +139,7 @@ def test_reports_that_cannot_be_written_are_said_before_measuring(house, capsys)
 def test_a_report_that_fails_loses_no_run(house, capsys, monkeypatch):
     from bench import report
 
-    def full(run, path):
+    def full(run, path, gate=None):
         raise RunError("cannot write x.html: No space left on device")
 
     monkeypatch.setattr(report, "write", full)

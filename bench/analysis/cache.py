@@ -1,9 +1,10 @@
-"""What a history needs of each Run, remembered beside the Runs, so that only new files are read and fitted.
+"""What a trend or a gate needs of each Run, remembered beside the Runs, so that only new files are read and fitted.
 
-An index in FOLDER/.cache remembers (name, size, mtime) -> hash, and hash -> entry. It is never trusted further than
-its checksum and versions reach: a damaged, foreign or older one is made anew, and one that cannot be written only costs
-time. What would make it wrong: a file that changes within the clock's tick of its last change (files younger than two
-seconds are not remembered), or one that is exchanged for another of the same name, size and time.
+An index in FOLDER/.cache for each of the two remembers (name, size, mtime) -> hash, and hash -> entry. It is never
+trusted further than its checksum and versions reach: a damaged, foreign or older one is made anew, and one that cannot
+be written only costs time. What would make it wrong: a file that changes within the clock's tick of its last change
+(files younger than two seconds are not remembered), or one that is exchanged for another of the same name, size and
+time.
 """
 
 import hashlib
@@ -16,28 +17,39 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from bench.analysis import fit as fits
-from bench.analysis.entries import RunEntry, entry
-from bench.schema import MAJOR, MINOR
+from bench.schema import MAJOR, MINOR, Run
 from bench.store import RunError, parse, replaced
 
-# Raised when an entry says something else of the same fit.
-VERSION = 1
-_MADE_BY = ["ridgepoint.history", VERSION, fits.VERSION, MAJOR, MINOR]
 _FEW, _SAVE_EVERY = 8, 30.0
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
-class Reading:
+class Kind(Generic[Entry]):
+    """What is remembered of each Run: how it is made, as which type, in which file; version is of what it says."""
+
+    name: str
+    version: tuple[int, ...]
+    type: type
+    made: Callable[[Run], Entry]
+
+    @property
+    def made_by(self) -> list[Any]:
+        return [f"ridgepoint.{self.name}", *self.version, MAJOR, MINOR]
+
+
+@dataclass(frozen=True)
+class Reading(Generic[Entry]):
     """What a folder holds: entries by file name, why other files have none, and what was odd about the cache.
 
     fitted: how many files had to be fitted anew.
     """
 
-    entries: Mapping[str, RunEntry]
+    entries: Mapping[str, Entry]
     damaged: Mapping[str, str]
     warnings: tuple[str, ...]
     fitted: int
@@ -51,21 +63,23 @@ class _Known:
 
 
 @dataclass(frozen=True)
-class _Index:
+class _Index(Generic[Entry]):
     """files: by name. entries and damaged: by hash."""
 
     files: dict[str, _Known] = field(default_factory=dict)
-    entries: dict[str, RunEntry] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
 
 
-def readings(folder: Path, listen: Callable[[int, int], None] = lambda done, total: None) -> Reading:
+def readings(
+    folder: Path, kind: Kind[Entry], listen: Callable[[int, int], None] = lambda done, total: None
+) -> Reading[Entry]:
     """Every Run file of a folder as an entry; listen(done, total) hears of those that must be fitted.
 
     Raises RunError where the folder cannot be listed.
     """
-    store = folder / ".cache" / "history.json"
-    index, warnings = _loaded(store)
+    store = folder / ".cache" / f"{kind.name}.json"
+    index, warnings = _loaded(store, kind)
     before = (dict(index.files), len(index.entries), len(index.damaged))
     files, unreadable = _listed(folder)
     stale = [name for name, (size, mtime, _) in files.items() if _changed(index.files.get(name), size, mtime)]
@@ -79,7 +93,7 @@ def readings(folder: Path, listen: Callable[[int, int], None] = lambda done, tot
     fitted = 0
     try:
         saved = time.monotonic()
-        for name, (found, entry, reason, lasting) in _fitted(folder, list(first.values())):
+        for name, (found, entry, reason, lasting) in _fitted(folder, list(first.values()), kind):
             fitted += 1
             # it may have grown, or gone, since it was hashed: the hash that counts is of what was read
             hashes[name] = found
@@ -92,12 +106,12 @@ def readings(folder: Path, listen: Callable[[int, int], None] = lambda done, tot
                 unreadable[name] = reason
             listen(fitted, len(first))
             if time.monotonic() - saved > _SAVE_EVERY:
-                _save(store, _kept(index, files, hashes))
+                _save(store, _kept(index, files, hashes), kind)
                 saved = time.monotonic()
     finally:
         kept = _kept(index, files, hashes)
         if (kept.files, len(kept.entries), len(kept.damaged)) != before:
-            warnings += _save(store, kept)
+            warnings += _save(store, kept, kind)
     named = {name: hashes[name] for name in files if name in hashes}
     return Reading(
         {name: index.entries[found] for name, found in named.items() if found in index.entries},
@@ -161,21 +175,21 @@ def _cores() -> int:
 # --- the index as a file: a line that says who made it and the checksum of the next, and that line
 
 
-def _loaded(path: Path) -> tuple[_Index, list[str]]:
+def _loaded(path: Path, kind: Kind) -> tuple[_Index, list[str]]:
     try:
         head, _, body = path.read_bytes().partition(b"\n")
         made_by, checksum = msgspec.json.decode(head, type=tuple[list, str])
-        if made_by == _MADE_BY and checksum == hashlib.sha256(body).hexdigest():
-            return msgspec.json.decode(body, type=_Index), []
+        if made_by == kind.made_by and checksum == hashlib.sha256(body).hexdigest():
+            return msgspec.json.decode(body, type=_Index[kind.type]), []
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         pass
     return _Index(), []
 
 
-def _save(path: Path, index: _Index) -> list[str]:
+def _save(path: Path, index: _Index, kind: Kind) -> list[str]:
     """Written, or why not."""
     body = msgspec.json.encode(index)
-    head = msgspec.json.encode([_MADE_BY, hashlib.sha256(body).hexdigest()])
+    head = msgspec.json.encode([kind.made_by, hashlib.sha256(body).hexdigest()])
     try:
         path.parent.mkdir(exist_ok=True)
         replaced(path, head + b"\n" + body)
@@ -188,20 +202,22 @@ def _save(path: Path, index: _Index) -> list[str]:
 # --- from a file to an entry
 
 # hash, entry or None, why there is none, whether that will be so again
-_Outcome = tuple[str, RunEntry | None, str, bool]
+_Outcome = tuple[str, Any, str, bool]
 
 
-def _fitted(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, _Outcome]]:
+def _fitted(folder: Path, names: Sequence[str], kind: Kind) -> Iterator[tuple[str, _Outcome]]:
     """Each file read and fitted; many of them by as many processes as there are cores."""
     if len(names) < _FEW or _cores() == 1:
         for name in names:
-            yield name, _outcome(folder / name)
+            yield name, _outcome(kind.made, folder / name)
         return
     # spawned like the lab's: a fork would copy whatever threads the caller's libraries have started
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(_cores(), len(names)), context)
     try:
-        yield from zip(names, pool.map(_outcome, [folder / name for name in names], chunksize=4), strict=True)
+        yield from zip(
+            names, pool.map(partial(_outcome, kind.made), [folder / name for name in names], chunksize=4), strict=True
+        )
     except BrokenProcessPool:
         raise RunError(
             "a process that was reading Runs died: for want of memory (what was read is kept: try again), or because a"
@@ -211,14 +227,14 @@ def _fitted(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, _Outcome]
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _outcome(path: Path) -> _Outcome:
+def _outcome(made: Callable[[Run], Any], path: Path) -> _Outcome:
     try:
         data = path.read_bytes()
     except OSError as error:
         return "", None, f"it cannot be read: {error.strerror or error}", False
     found = hashlib.sha256(data).hexdigest()
     try:
-        return found, entry(parse(data, "the file")), "", True
+        return found, made(parse(data, "the file")), "", True
     except RunError as error:
         return found, None, str(error), True
     except Exception as error:  # one odd Run must not cost the history of ten thousand

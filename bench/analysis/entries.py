@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 
 from bench.analysis import fit as fits
 from bench.roofline import Roof
-from bench.schema import SUSTAINED, Measurement, Run
+from bench.schema import SUSTAINED, DeviceInfo, Measurement, Run
 from bench.stats import Estimate
 from bench.store import RunError
 
+# Raised when an entry says something else of the same fit, or the fit of the same Run.
+VERSION = (1, fits.VERSION)
 # The narrowest dtype's GEMM is the fastest roof; by name, because of two close ones noise would choose.
 _NARROWEST = ("float4", "float8_e4m3")
 
@@ -73,12 +75,7 @@ class RunEntry:
 
 def entry(run: Run) -> RunEntry:
     """What a history needs of a Run. Raises RunError for one that has no place in time."""
-    about = run.environment
-    try:
-        started = datetime.fromisoformat(about.started)
-        at = (started if started.tzinfo else started.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise RunError(f"it started at {about.started!r}, which is no time") from None
+    about, at = run.environment, moment(run)
     done = [m.validity for m in run.measurements if not m.skip]
     return RunEntry(
         about.run_id,
@@ -95,6 +92,16 @@ def entry(run: Run) -> RunEntry:
         tuple(w for w in run.warnings if not w.startswith("no end line")),
         tuple(_device(run, fit) for fit in fits.fit(run)),
     )
+
+
+def moment(run: Run) -> float:
+    """When it started, in seconds since 1970. Raises RunError for one that has no place in time."""
+    about = run.environment
+    try:
+        started = datetime.fromisoformat(about.started)
+        return (started if started.tzinfo else started.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise RunError(f"it started at {about.started!r}, which is no time") from None
 
 
 def _device(run: Run, fit: fits.Fit) -> DeviceEntry:
@@ -114,7 +121,7 @@ def _device(run: Run, fit: fits.Fit) -> DeviceEntry:
         if ridge:
             found["ridge"] = _ridge(ridge, found[ridge.compute], found[ridge.memory])
         values += found.values()
-    return DeviceEntry(info.id, info.name, info.uuid, _factors(run, fit), tuple(values))
+    return DeviceEntry(info.id, info.name, info.uuid, factors(run, info), tuple(values))
 
 
 def _headlines(info) -> list[str]:
@@ -152,9 +159,11 @@ def _ridge(ridge: fits.Ridge, compute: Value, memory: Value) -> Value:
     return Value(f"ridge {ridge.compute}", compute.regime, each.value, each.low, each.high, each.n, word, basis, doubt)
 
 
-def _factors(run: Run, fit: fits.Fit) -> dict[str, str]:
-    """By name, in the order in which a reader would suspect them; what is not known is left out."""
-    facts, libraries = fit.info.facts, run.environment.libraries
+def factors(run: Run, info: DeviceInfo) -> dict[str, str]:
+    """What of a device's environment may move its numbers, by name, in the order in which a reader would suspect them;
+    what is not known is left out.
+    """
+    facts, libraries = info.facts, run.environment.libraries
     limit = facts.get("power_limit_w", "")
     found = {
         "driver": facts.get("driver"),

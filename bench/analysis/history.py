@@ -18,11 +18,12 @@ from statistics import median
 import numpy as np
 from scipy.special import stdtrit
 
-from bench.analysis.cache import readings
-from bench.analysis.entries import DeviceEntry, RunEntry, Value
+from bench.analysis.cache import Kind, readings
+from bench.analysis.entries import VERSION, DeviceEntry, RunEntry, Value, entry
 from bench.stats import mad
 from bench.store import RunError
 
+REMEMBERED = Kind("history", VERSION, RunEntry, entry)
 # A level that moved by less is not worth a sentence, however sure.
 WORTH = 0.005
 # Valid Runs on each side of a change; with fewer nothing is said. From ENOUGH on the two sides share a slope.
@@ -166,7 +167,7 @@ def history(folder: Path | str, listen: Callable[[int, int], None] = lambda done
     Raises RunError for a folder without Runs, one of several products, or one that mixes simulated and measured Runs.
     """
     folder = Path(folder)
-    reading = readings(folder, listen)
+    reading = readings(folder, REMEMBERED, listen)
     entries, left_out = dict(reading.entries), dict(reading.damaged)
     if not entries:
         raise RunError(_nothing(folder, left_out))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.schema import FIRST_ROUND, SUSTAINED, Measurement
+from bench.schema import CONFIRM, FIRST_ROUND, SUSTAINED, Measurement
 from bench.stats import Estimate, estimate
 from bench.work import Work
 
@@ -51,10 +51,14 @@ class Summary:
 
 
 def summaries(measurements: Iterable[Measurement]) -> tuple[Summary, ...]:
-    """One Summary per (device, case, regime), in the order of first appearance; burst and steady are one."""
+    """One Summary per (device, case, regime), in the order of first appearance; burst and steady are one.
+
+    A gate's re-measurements of suspects are its own and not among them.
+    """
     grouped: dict[Any, list[Measurement]] = {}
     for m in measurements:
-        grouped.setdefault((m.device, m.key, m.regime == SUSTAINED), []).append(m)
+        if m.repetition < CONFIRM:
+            grouped.setdefault((m.device, m.key, m.regime == SUSTAINED), []).append(m)
     return tuple(_summary(group) for group in grouped.values())
 
 

@@ -14,19 +14,28 @@ With your own kernels under its roofs, and its headlines beside an older Run:
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.analysis.gate.verdict import Gate
 from bench.analysis.placed import Kernel
 from bench.schema import Run
 from bench.store import whole_file
 
 
-def html(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None) -> str:
-    """The whole page. points: kernels of yours, drawn under the roofs; baseline: an older Run to state changes from."""
+def html(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None, gate: Gate | None = None) -> str:
+    """The whole page. points: kernels of yours, drawn under the roofs; baseline: an older Run to state changes from;
+    gate: the verdicts on this Run.
+    """
     # plotly and pandas take a second to load: only who asks for a page waits for it
     from bench.report.page import page
 
-    return page(run, points, baseline)
+    return page(run, points, baseline, gate)
 
 
-def write(run: Run, path: Path | str, points: Sequence[Kernel] = (), baseline: Run | None = None) -> Path:
+def write(
+    run: Run,
+    path: Path | str,
+    points: Sequence[Kernel] = (),
+    baseline: Run | None = None,
+    gate: Gate | None = None,
+) -> Path:
     """Writes the page and returns its path; no reader ever sees half of it. Raises RunError where it cannot."""
-    return whole_file(html(run, points, baseline).encode(), path)
+    return whole_file(html(run, points, baseline, gate).encode(), path)

@@ -8,6 +8,7 @@ import pandas as pd
 from bench import units
 from bench.analysis.compare import at_clock, compare, datasheet
 from bench.analysis.fit import Fit, fit
+from bench.analysis.gate.verdict import Gate
 from bench.analysis.placed import Kernel, Placed, place
 from bench.report import baseline as baselines
 from bench.report import frame, methods, names, tables, words, yours
@@ -15,6 +16,7 @@ from bench.report.downloads import downloads
 from bench.report.figures import machines, style
 from bench.report.figures.ridges import claimed_ridge
 from bench.report.figures.roofline import roofline as roofline_figure
+from bench.report.gate import page as judged
 from bench.report.health import health as healths
 from bench.report.sections import Plot, health, sections
 from bench.report.shell import rendered
@@ -25,8 +27,10 @@ from bench.schema import Run
 _ICONS = {"valid": "✓", "suspect": "▲", "invalid": "✕", "empty": "∅"}
 
 
-def page(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None) -> str:
-    """The Run as one HTML document, with a reader's own kernels under its roofs and headlines beside a baseline's."""
+def page(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None, gate: Gate | None = None) -> str:
+    """The Run as one HTML document, with a reader's own kernels under its roofs, headlines beside a baseline's, and the
+    gate's verdicts.
+    """
     beside_it = baselines.against(run, baseline)
     fits = beside_it.theirs if beside_it else fit(run)
     chosen = frame.shown(fits)
@@ -57,6 +61,7 @@ def page(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None) -
         validity=words.validity(run, fits),
         icons=_ICONS,
         verdict=words.verdict(run, fits, theory),
+        judged=judged.section(gate) if gate else None,
         look=words.look_first(run, fits, rows, gaps),
         tiles=tiles(fits, chosen, theory, earlier if baselines.comparable(beside_it) else None),
         beside=baselines.beside(beside_it, earlier) if beside_it else "",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bench import store
 from bench.analysis import fit as fits
 from bench.analysis.cache import readings
-from bench.analysis.history import FEW, History, history
+from bench.analysis.history import FEW, REMEMBERED, History, history
 from bench.schema import FIRST_ROUND, SUSTAINED, Cache, DeviceInfo, End, Environment, Measurement, Run
 from bench.store import RunError
 from bench.work import Work
@@ -222,12 +222,12 @@ def test_an_unwritable_cache_only_costs_time(folder):
 def test_many_files_are_read_by_several_processes_alike(folder, monkeypatch):
     for day in range(9):
         put(folder, run(day))
-    few = readings(folder)
+    few = readings(folder, REMEMBERED)
     shutil.rmtree(folder / ".cache")
     monkeypatch.setattr("bench.analysis.cache._FEW", 2)
     monkeypatch.setattr("bench.analysis.cache._cores", lambda: 2)
     heard = []
-    assert readings(folder, lambda done, total: heard.append((done, total))) == few
+    assert readings(folder, REMEMBERED, lambda done, total: heard.append((done, total))) == few
     assert heard == [(n, 9) for n in range(1, 10)]
 
 
@@ -261,7 +261,7 @@ def test_whatever_happened_the_cache_says_what_a_fresh_reading_says(tmp_path, ch
             aged(path, 100 + step)
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(folder, fresh, ignore=shutil.ignore_patterns(".cache"))
-        cached, anew = readings(folder), readings(fresh)
+        cached, anew = readings(folder, REMEMBERED), readings(fresh, REMEMBERED)
         assert cached.entries == anew.entries
         assert cached.damaged == anew.damaged
 

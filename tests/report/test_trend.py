@@ -9,7 +9,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 
-from bench.analysis.history import history
+from bench.analysis.changes import ChangePoint, ChangePoints
+from bench.analysis.history import Change, history
 from bench.report.trend import facts, figures, trend, words, write
 from bench.report.trend import page as trend_page
 from bench.report.trend.page import page
@@ -186,6 +187,88 @@ def test_simulated_histories_say_so_everywhere(tmp_path):
         assert any(note["text"] == "SIMULATED" for note in json.loads(content)["layout"]["annotations"])
 
 
+# --- change points, where they were searched for
+
+
+def searched(found, ratio: float = 0.968, at: int = 12, **more) -> ChangePoints:
+    """A mark on DRAM, burst, of the Run `at`, as a search would hand it over."""
+    series = next(each for each in found.series if (each.key, each.regime) == ("dram", "burst"))
+    before, after = series.points[at - 1], series.points[at]
+    fields = {"changes": (Change("driver", OLD, NEW),), "p": 0.0, "before": at, "after": len(series.points) - at}
+    point = ChangePoint(series, before.at, after.at, after.file, after.run.run_id, ratio=ratio, **fields | more)
+    left_out = ((found.series[-1], "too few valid Runs: 9 of the 10 that a search needs"),)
+    return ChangePoints((point,), len(found.series) - 1, left_out)
+
+
+def test_marks_are_said_to_be_information(folder):
+    found = planted(folder)
+    text = page(found, searched(found))
+    said = prose(text)
+    assert (
+        "E-divisive (Matteson & James 2014) marks 1 step in 1 of 5 series, the largest −3.2 % in DRAM (burst) at"
+        f" 2026-01-13 03:00 UTC, with driver {OLD} → {NEW}: information, not the gate." in said
+    )
+    assert re.search(
+        r"Not searched for change points: .* \(too few valid Runs: 9 of the 10 that a search needs\)\.", said
+    )
+    assert "E-divisive marks −3.2 % at 2026-01-13 03:00 in burst: information, not the gate." in said
+    row = next(row for row in re.findall(r"<tr>.*?</tr>", text, re.S) if "step by E-divisive" in row)
+    cells = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.S)]
+    assert cells[5:10] == ["step by E-divisive", "−3.2 %", "p < 0.000001", "12", "12"]
+    assert cells[10] == "information, not the gate"
+    assert "suspect" not in row, "it is no verdict"
+
+
+def test_a_mark_is_drawn_on_its_jump_and_only_there(folder):
+    found = planted(folder)
+    drawn = traces(page(found, searched(found)))
+    names = {figure for figure, each in drawn.items() if any("E-divisive" in trace.get("name", "") for trace in each)}
+    assert names == {"fig-0-burst"}
+    mark = drawn["fig-0-burst"][-1]
+    assert (mark["x"], mark["text"]) == (["2026-01-13 03:00"], ["−3.2 %"])
+    values = [point.value.value for point in searched(found).points[0].series.points[11:13]]
+    assert values[1] < mark["y"][0] < values[0]
+    assert "between 2026-01-12 03:00 and 2026-01-13 03:00 UTC" in mark["customdata"][0]
+    assert mark["customdata"][0].endswith("information, not the gate")
+
+
+def test_a_mark_with_few_runs_on_a_side_says_so(folder):
+    found = planted(folder)
+    said = page(found, searched(found, at=22, p=0.00042, changes=()))
+    assert "information, not the gate; fewer than 10 Runs on a side" in said
+    assert "p 0.00042" in said
+    assert "22 valid Runs before, 2 after: few" in said
+
+
+def test_a_search_without_a_mark_and_none_at_all(folder):
+    found = planted(folder)
+    said = prose(page(found, ChangePoints((), 6, ())))
+    assert "marks no step in 6 series: information, not the gate." in said
+    assert "no series has the 10 valid Runs" in prose(page(found, ChangePoints((), 0, ())))
+    assert "E-divisive" not in page(found), "nobody asked"
+
+
+def test_marks_of_several_devices_name_them(folder):
+    for day in range(12):
+        put(folder, run(day, devices=(gpu(0, "GPU-a"), gpu(1, "GPU-b"))))
+    found = history(folder)
+    said = prose(page(found, searched(found, at=5)))
+    assert "in DRAM (burst) of GPU 0 at" in said
+    assert "at 2026-01-06 03:00 in burst of GPU 0: information" in said
+
+
+def test_facts_have_the_marks(folder):
+    found = planted(folder)
+    assert facts(found)["change_points"] is None
+    told = json.loads(json.dumps(facts(found, searched(found)), allow_nan=False))["change_points"]
+    assert told["method"].endswith("information, not the gate")
+    assert (told["judged"], len(told["left_out"]), told["most_p"], told["least"]) == (5, 1, 0.001, 0.01)
+    (point,) = told["points"]
+    assert (point["key"], point["regime"], point["file"], point["ratio"]) == ("dram", "burst", "00000c.jsonl", 0.968)
+    assert (point["runs"], point["trusted"]) == ([12, 12], True)
+    assert point["changes"] == [{"factor": "driver", "before": OLD, "after": NEW}]
+
+
 # --- the page as a file
 
 
@@ -216,7 +299,8 @@ def test_hostile_text_stays_text(folder):
     for day in range(3):
         put(folder, run(day, devices=(device,), host=HOSTILE, validity="suspect" if day else "invalid"))
     put(folder, run(5, devices=(gpu(driver=OLD),), host=HOSTILE, started="<script>1</script>"))
-    text = page(history(folder))
+    found = history(folder)
+    text = page(found, searched(found, at=1, changes=(Change(HOSTILE, HOSTILE, HOSTILE),)))
     assert "<img" not in text
     assert "<script>1" not in text
     for name, each in traces(text).items():
@@ -257,7 +341,8 @@ def test_the_file_in_the_page_keeps_the_newest_rows(folder, monkeypatch):
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_in_a_browser(browser, folder, tmp_path, scheme, width):
     """No complaint, no request, nothing serious for axe-core, and tables that sort by value."""
-    path = write(planted(folder), tmp_path / "trend.html")
+    found = planted(folder)
+    path = write(found, tmp_path / "trend.html", searched(found))
     browser.open(path, scheme, width)
     assert browser.figures() == 6
     assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways"

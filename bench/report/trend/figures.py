@@ -14,9 +14,10 @@ from statistics import median
 
 import plotly.graph_objects as go
 
+from bench.analysis.changes import ChangePoint
 from bench.analysis.history import Change, Point, Segment, Series
 from bench.report.figures import style
-from bench.report.trend import words
+from bench.report.trend import marks, words
 
 # Markers in a figure, over all its lines; beyond, a line's points are drawn in groups.
 MOST = 700
@@ -56,8 +57,8 @@ class Group:
         return self.chosen[0].value.validity
 
 
-def over_time(lines: Sequence[Series]) -> go.Figure:
-    """Every line of one number in one regime."""
+def over_time(lines: Sequence[Series], points: Sequence[ChangePoint] = ()) -> go.Figure:
+    """Every line of one number in one regime, with the change points that were found in them."""
     key = lines[0].key
     low, high = _reach(lines)
     fig = style.figure(300, margin={"l": 56, "r": 16, "t": 20, "b": 44}, hovermode="closest")
@@ -77,6 +78,7 @@ def over_time(lines: Sequence[Series]) -> go.Figure:
         _line(fig, each, style.safe(name), colour, marker, most, several, len(lines) <= FEW_LINES)
     _invalid(fig, lines, low, high)
     _changes(fig, lines, devices, (low + high) / 2)
+    _marks(fig, lines, points)
     return fig
 
 
@@ -270,3 +272,39 @@ def _changes(fig: go.Figure, lines: Sequence[Series], devices: Sequence[str], mi
                 y=0 if below else 1, yanchor="bottom" if below else "top", xanchor="left", textangle=-90,
                 showarrow=False, name="change", font={"size": 11, "color": style.MUTED},
             )  # fmt: skip
+
+
+def _marks(fig: go.Figure, lines: Sequence[Series], points: Sequence[ChangePoint]) -> None:
+    """A dash-dotted line and a diamond in its line's colour for each change point; the newest say by how much."""
+    newest = sorted(points, key=lambda point: point.at)[-_SHAPES:]
+    if not newest:
+        return
+    order = {id(each): number for number, each in enumerate(lines)}
+    colours = [style.SERIES[order[id(point.series)] % len(style.SERIES)] for point in newest]
+    for point, colour in zip(newest, colours, strict=True):
+        fig.add_shape(
+            type="line", x0=_iso(point.at), x1=_iso(point.at), xref="x", yref="paper", y0=0, y1=1, layer="below",
+            line={"color": colour, "width": 1.2, "dash": "dashdot"},
+        )  # fmt: skip
+    silent = len(newest) - _LABELS
+    first, last = min(each.points[0].at for each in lines), max(each.points[-1].at for each in lines)
+    # left of its line, for the right is what changed in the environment; but not beyond the axis
+    sides = ["middle right" if each.at < first + 0.15 * (last - first) else "middle left" for each in newest]
+    fig.add_trace(
+        go.Scatter(
+            name=f"step by E-divisive: {marks.STANDING}",
+            x=[_iso(each.at) for each in newest],
+            y=[_short((_value(each.series, each.since) + _value(each.series, each.at)) / 2) for each in newest],
+            mode="markers+text",
+            marker={"symbol": "diamond", "size": 9, "color": style.PAPER, "line": {"width": 1.8, "color": colours}},
+            text=[words.signed(each.ratio) if number >= silent else "" for number, each in enumerate(newest)],
+            textposition=sides,
+            textfont={"size": 11, "color": style.INK},
+            customdata=[_lines(marks.hover(each)) for each in newest],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    )
+
+
+def _value(series: Series, at: float) -> float:
+    return next(point.value.value for point in series.points if point.at == at)

@@ -5,10 +5,11 @@ import io
 from collections.abc import Mapping, Sequence
 
 from bench import units
+from bench.analysis.changes import ChangePoint
 from bench.analysis.entries import DeviceEntry, RunEntry, Value
 from bench.analysis.history import FEW, History, Move, Series, identity
 from bench.report.tables import Cell, Column, Table
-from bench.report.trend import words
+from bench.report.trend import marks, words
 
 # Rows of a table in the page; the newest are kept.
 MOST_ROWS = 400
@@ -61,35 +62,36 @@ def _against(each: Series, across: Mapping[int, Move]) -> tuple[Cell, Cell]:
     )
 
 
-def moves(history: History) -> Table:
-    """Every change that was judged, every step and drift that was found, the newest first."""
+def moves(history: History, points: Sequence[ChangePoint] = ()) -> Table:
+    """Every change that was judged, every step and drift that was found, and the change points; the newest first."""
+    interval = "interval or p" if points else "interval"
     columns = (
         Column("until"), Column("number"), Column("regime"), Column("device"), Column("budget"), Column("what"),
-        Column("moved by", True), Column("interval"), Column("Runs before", True), Column("after", True),
+        Column("moved by", True), Column(interval), Column("Runs before", True), Column("after", True),
         Column("verdict"), Column("changed"),
     )  # fmt: skip
-    found = sorted(history.moves, key=lambda move: -move.until)
-    body = []
-    for move in found[:MOST_ROWS]:
-        each, unknown = move.series, move.verdict == "unknown"
-        kind = "change of environment" if move.kind == "change" else move.kind
-        body.append(
-            (
-                Cell(words.moment(move.until)),
-                Cell(words.metric(each.key), each.key),
-                Cell(each.regime),
-                Cell(each.device),
-                Cell(each.budget),
-                Cell(kind),
-                _NONE if unknown else Cell(words.signed(move.ratio), move.ratio - 1),
-                _NONE if unknown else Cell(f"{words.signed(move.low)} to {words.signed(move.high)}"),
-                Cell(str(move.before), move.before),
-                Cell(str(move.after), move.after),
-                Cell(move.verdict if not unknown else "too few valid Runs", mark="suspect" * (move.verdict == "moved")),
-                Cell(words.changes(move.changes) if move.changes else "nothing recorded"),
-            )
-        )
-    return Table("moves", f"What was judged{_newest(len(found))}", columns, tuple(body))
+    found = [*((move.until, _move, move) for move in history.moves), *((each.at, marks.row, each) for each in points)]
+    found.sort(key=lambda each: -each[0])
+    body = tuple(row(each) for _, row, each in found[:MOST_ROWS])
+    return Table("moves", f"What was judged{_newest(len(found))}", columns, body)
+
+
+def _move(move: Move) -> tuple[Cell, ...]:
+    each, unknown = move.series, move.verdict == "unknown"
+    return (
+        Cell(words.moment(move.until)),
+        Cell(words.metric(each.key), each.key),
+        Cell(each.regime),
+        Cell(each.device),
+        Cell(each.budget),
+        Cell("change of environment" if move.kind == "change" else move.kind),
+        _NONE if unknown else Cell(words.signed(move.ratio), move.ratio - 1),
+        _NONE if unknown else Cell(f"{words.signed(move.low)} to {words.signed(move.high)}"),
+        Cell(str(move.before), move.before),
+        Cell(str(move.after), move.after),
+        Cell(move.verdict if not unknown else "too few valid Runs", mark="suspect" * (move.verdict == "moved")),
+        Cell(words.changes(move.changes) if move.changes else "nothing recorded"),
+    )
 
 
 def _newest(count: int) -> str:

@@ -1,0 +1,189 @@
+"""Runs that someone blessed, kept as Runs: one per device by its hashed UUID, and one per product for its siblings.
+
+    results/PRODUCT/baselines/device-<16 hex>.jsonl     the device's own, with its measurements only
+    results/PRODUCT/baselines/product.jsonl             for devices without one of their own, at twice the floor
+    results/PRODUCT/baselines/replaced/                 what a promotion took the place of
+
+A baseline names the cases that are gated from then on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as altered
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+
+from bench.analysis.gate.metrics import Metric, Pin, metrics
+from bench.analysis.gate.past import identity, surroundings
+from bench.analysis.gate.readings import Reading, pins, readings
+from bench.schema import DeviceInfo, Environment, Run
+from bench.store import RunError, raw_lines, read, replaced
+
+FOLDER, REPLACED, OF_PRODUCT = "baselines", "replaced", "product.jsonl"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A blessed Run. own: whether it is of this very device; info: the device in it whose cases are pinned."""
+
+    run: Run
+    info: DeviceInfo
+    own: bool
+    path: Path
+
+    @cached_property
+    def pins(self) -> Mapping[str, Pin]:
+        return pins(self.run, self.info)
+
+    @cached_property
+    def metrics(self) -> Mapping[str, Metric]:
+        return metrics(self.info)
+
+    @cached_property
+    def readings(self) -> Mapping[str, Reading]:
+        return readings(self.run, self.info.id, self.pins, self.metrics)
+
+    def speed(self, metric: str) -> float | None:
+        """Of its device; of a product's baseline, the median over the devices in it."""
+        if metric not in self.pins:
+            return None
+        if self.own:
+            return self.readings[metric].speed
+        pin = {metric: self.pins[metric]}
+        known = self.run.environment.devices
+        speeds = [readings(self.run, info.id, pin, self.metrics)[metric].speed for info in known]
+        found = [speed for speed in speeds if speed]
+        return median(found) if found else None
+
+    @cached_property
+    def surroundings(self) -> dict[str, str]:
+        return surroundings(self.run, self.info)
+
+    @property
+    def whence(self) -> str:
+        return f"the {'baseline' if self.own else 'product’s baseline'} of {self.run.environment.started[:10]}"
+
+
+def find(home: Path, about: Environment, info: DeviceInfo) -> Baseline | None:
+    """What a device is held against: its own baseline, else its product's; None without either.
+
+    Raises RunError for one that cannot be read, or is of another product, or simulated where this is measured.
+    """
+    for path, own in ((own_path(home, identity(about, info)), True), (home / FOLDER / OF_PRODUCT, False)):
+        if not path.is_file():
+            continue
+        run = read(path)
+        there = run.environment
+        if not there.devices:
+            raise RunError(f"the baseline {path} is of no device; bless a Run with `baseline promote`")
+        if there.devices[0].name != info.name:
+            raise RunError(
+                f"the baseline {path} is of another product, {there.devices[0].name}, and this is {info.name}; bless a"
+                " Run of this machine with `baseline set`"
+            )
+        if there.simulated != about.simulated:
+            kinds = "simulated", "measured"
+            was, now = kinds if there.simulated else kinds[::-1]
+            raise RunError(f"the baseline {path} is {was} and this Run is {now}: they are never compared")
+        return Baseline(run, there.devices[0], own, path)
+    return None
+
+
+def own_path(home: Path, who: str) -> Path:
+    # a redacted Run has no identity, and no file of that name exists
+    return home / FOLDER / f"device-{who or 'unknown'}.jsonl"
+
+
+def all_of(home: Path) -> list[Baseline]:
+    """Every baseline of a product, the product's own first. Raises RunError."""
+    files = sorted((home / FOLDER).glob("*.jsonl"), key=lambda path: (path.name != OF_PRODUCT, path.name))
+    return [Baseline(run := read(path), run.environment.devices[0], path.name != OF_PRODUCT, path) for path in files]
+
+
+@dataclass(frozen=True)
+class Blessed:
+    """A baseline that was written. before: the one that it took the place of, and where that one is now."""
+
+    baseline: Baseline
+    before: Baseline | None = None
+    kept: Path | None = None
+
+    @property
+    def changes(self) -> Mapping[str, tuple[float | None, float | None]]:
+        """Metric -> (the speed that was expected, the one that is from now on)."""
+        names = dict.fromkeys([*(self.before.pins if self.before else ()), *self.baseline.pins])
+        return {name: (self.before.speed(name) if self.before else None, self.baseline.speed(name)) for name in names}
+
+
+def bless(run: Run, home: Path, *, of_product: bool = False, promote: bool = False) -> list[Blessed]:
+    """Makes a Run the baseline of its devices, or of its product. Raises RunError for a Run that cannot be one, and
+    where there is one already and it is not to be replaced: nothing is lost, it is kept under replaced/.
+    """
+    about = run.environment
+    _fit_for_a_baseline(run, of_product)
+    parts = [(home / FOLDER / OF_PRODUCT, run, about.devices[0])]
+    if not of_product:
+        parts = [(own_path(home, identity(about, info)), _part(run, info), info) for info in about.devices]
+    there = [path for path, _, _ in parts if path.exists()]
+    if there and not promote:
+        raise RunError(
+            f"there is a baseline already: {there[0]}. `baseline promote` replaces it and keeps the old one."
+        )
+    return [_blessed(path, part, info, not of_product) for path, part, info in parts]
+
+
+def _blessed(path: Path, run: Run, info: DeviceInfo, own: bool) -> Blessed:
+    before, kept = None, None
+    try:
+        if path.exists():
+            old = read(path)
+            before = Baseline(old, old.environment.devices[0], own, path)
+            stamp = old.environment.started[:19].replace("-", "").replace(":", "")
+            kept = path.parent / REPLACED / f"{path.stem}-{stamp}Z-{old.environment.run_id[:8]}.jsonl"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            replaced(kept, path.read_bytes())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replaced(path, "".join(f"{line}\n" for line in raw_lines(run)).encode())
+    except OSError as error:
+        raise RunError(
+            f"cannot write the baseline {path}: {error.strerror or error}; what was there is kept"
+        ) from error
+    return Blessed(Baseline(run, info, own, path), before, kept)
+
+
+def _part(run: Run, info: DeviceInfo) -> Run:
+    """The Run as if it had had this device only; what several did together stays with the first of them."""
+    about = altered(run.environment, devices=(info,))
+    return altered(run, environment=about, measurements=run.of(info.id))
+
+
+def _fit_for_a_baseline(run: Run, of_product: bool) -> None:
+    about = run.environment
+    if not run.complete:
+        raise RunError(f"{run.source}: an incomplete Run cannot be a baseline; measure again")
+    if about.redacted and not of_product:
+        raise RunError(f"{run.source}: a redacted Run does not say which device it is of; bless it with --product")
+    for info in about.devices:
+        known = metrics(info)
+        found = readings(run, info.id, pins(run, info), known)
+        gated = [metric for metric in known.values() if metric.gates]
+        if not any(metric.name in found for metric in gated):
+            raise RunError(
+                f"{run.source}: {info.id} has none of the metrics that a gate follows; measure with `all` or `gate`"
+            )
+        if doubtful := doubts(found, gated):
+            raise RunError(
+                f"{run.source}: {info.id} {', '.join(doubtful)} is in doubt or was measured only once, and a baseline"
+                " must not be; measure again on a quiet machine"
+            )
+
+
+def doubts(found: Mapping[str, Reading], gated: Sequence[Metric]) -> list[str]:
+    """Gated metrics that most repetitions do not vouch for."""
+    return [
+        metric.name
+        for metric in gated
+        if (reading := found.get(metric.name))
+        and (len(reading.first) < 2 or 2 * sum(seen.valid for seen in reading.first) <= len(reading.first))
+    ]

@@ -1,0 +1,78 @@
+"""This machine's own noise, from Runs in which nothing changed: how far apart they are is what a gate must forgive.
+
+A floor is never set below the registry's: Runs in a row share a day, a room and a neighbour, and the next month's do
+not. What scatters so much that its floor would be half of the value cannot gate here, and says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median, stdev
+from typing import Any
+
+from bench.analysis.gate.metrics import Metric, metrics
+from bench.analysis.gate.readings import pins, readings
+from bench.analysis.gate.tolerances import Settings
+from bench.schema import DeviceInfo, Run
+from bench.store import RunError
+
+# Fewer Runs say next to nothing of how far apart they may be.
+FEWEST = 5
+# A floor forgives so many deviations, and so much more than the worst of the Runs.
+DEVIATIONS, MARGIN = 3.5, 1.25
+# A floor beyond this gates nothing.
+USELESS = 0.5
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How one metric scattered over n Runs, as shares of its median: deviation, and the slowest Run's distance."""
+
+    metric: Metric
+    n: int
+    deviation: float
+    worst: float
+
+    @property
+    def floor(self) -> float:
+        return max(self.metric.tolerance.floor, DEVIATIONS * self.deviation, MARGIN * self.worst)
+
+    @property
+    def useless(self) -> bool:
+        return self.floor > USELESS
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What differs from the registry."""
+        if self.useless:
+            return {"floor": USELESS, "gates": False} if self.metric.gates else {"floor": USELESS}
+        own = self.metric.tolerance
+        # half a unit of the last digit that is written must not take from it
+        found = {"floor": round(self.floor + 5e-5, 4)} if self.floor > own.floor else {}
+        if self.deviation > own.warn:
+            found["warn"] = round(self.deviation + 5e-5, 4)
+        return found
+
+
+def noise(runs: Sequence[Run], info: DeviceInfo) -> dict[str, Noise]:
+    """Each followed metric's scatter over Runs of one device. Raises RunError for too few of them."""
+    if len(runs) < FEWEST:
+        raise RunError(f"{len(runs)} Runs are too few to know a machine's noise; at least {FEWEST}, better 10 and more")
+    chosen, known = pins(runs[0], info), metrics(info)
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for name, reading in readings(run, info.id, chosen, known).items():
+            if reading.speed:
+                found.setdefault(name, []).append(reading.speed)
+    return {name: _noise(known[name], speeds) for name, speeds in found.items() if len(speeds) >= FEWEST}
+
+
+def _noise(metric: Metric, speeds: Sequence[float]) -> Noise:
+    values = [metric.value(speed) for speed in speeds]
+    centre = median(values)
+    off = [(centre - value if metric.better == "higher" else value - centre) / centre for value in values]
+    return Noise(metric, len(values), stdev(values) / centre, max(off))
+
+
+def settings(found: Mapping[str, Noise]) -> Settings:
+    """What a gate should forgive beyond the registry's tolerances."""
+    return Settings({name: each.settings for name, each in found.items() if each.settings})

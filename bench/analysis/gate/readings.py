@@ -1,0 +1,141 @@
+"""What a Run says of each metric: the speed of every repetition, and how far each may be believed.
+
+The unit is the repetition. Rates here are work over raw seconds, the launch included: two Runs are compared as they
+were timed. What would make one wrong: a repetition of the first pass (it chose the winner of a search, so it only
+counts where nothing else does), an invalid one (never counts), a suspect one (counts, but accuses nobody).
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean, median
+
+from bench.analysis.gate.metrics import Candidate, Metric, Pin, candidates_of, metrics, pinned
+from bench.schema import CONFIRM, FIRST_ROUND, SUSTAINED, DeviceInfo, Measurement, Run
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One repetition: its speed (work or launches per second), the mean SM clock under it where known, its doubts."""
+
+    speed: float
+    valid: bool
+    clock_hz: float | None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One metric of one device in one Run. first: the repetitions that state its value; again: those that re-measured
+    a suspect. lost: why repetitions do not count. skip: why nothing was measured.
+    """
+
+    metric: Metric
+    pin: Pin
+    first: tuple[Seen, ...]
+    again: tuple[Seen, ...] = ()
+    lost: tuple[str, ...] = ()
+    skip: str = ""
+
+    @cached_property
+    def speed(self) -> float | None:
+        """The median of its repetitions."""
+        return median(seen.speed for seen in self.first) if self.first else None
+
+    @cached_property
+    def confirmed(self) -> float | None:
+        """The median of the re-measurements."""
+        return median(seen.speed for seen in self.again) if self.again else None
+
+    @property
+    def believed(self) -> bool:
+        """Whether nothing but the device can have slowed it, as far as anybody saw."""
+        return bool(self.first) and not self.lost and all(seen.valid for seen in (*self.first, *self.again))
+
+    @property
+    def best(self) -> float:
+        return max((seen.speed for seen in (*self.first, *self.again)), default=0.0)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        said = [reason for seen in (*self.first, *self.again) for reason in seen.reasons]
+        return tuple(dict.fromkeys([*self.lost, *said]))
+
+    @property
+    def clock_hz(self) -> float | None:
+        clocks = [seen.clock_hz for seen in (self.again or self.first) if seen.clock_hz]
+        return fmean(clocks) if clocks else None
+
+    @property
+    def params(self) -> Mapping[str, object]:
+        return dict(self.pin[0][2])
+
+
+def repeated(run: Run, info: DeviceInfo) -> dict[Pin, Reading]:
+    """Every case that could stand for a metric and was measured more than once: which one does, a baseline says."""
+    grouped = _grouped(run, info.id)
+    known = _candidates(grouped)
+    return {
+        each.pin: _reading(metric, each.pin, grouped[each.pin])
+        for metric in metrics(info).values()
+        for each in candidates_of(metric, known)
+        if len(grouped[each.pin]) > 1
+    }
+
+
+def _candidates(grouped: Mapping[Pin, Sequence[Measurement]]) -> tuple[Candidate, ...]:
+    """Every case that was measured soundly, with its rate in the rounds."""
+    return tuple(
+        Candidate(pin, next((m.saturates for m in group if m.saturates), ""), _rate(group), group[0].params)
+        for pin, group in grouped.items()
+        if any(m.sound for m in group)
+    )
+
+
+def pins(run: Run, info: DeviceInfo) -> dict[str, Pin]:
+    """Metric -> the case that it is of, as this Run measured it: what a baseline pins."""
+    found = _candidates(_grouped(run, info.id))
+    chosen = {name: pinned(metric, found) for name, metric in metrics(info).items()}
+    return {name: pin for name, pin in chosen.items() if pin}
+
+
+def readings(run: Run, device: str, chosen: Mapping[str, Pin], known: Mapping[str, Metric]) -> dict[str, Reading]:
+    """Each metric of a device by name, of the pinned cases; empty where the Run does not have one. known: by name."""
+    grouped = _grouped(run, device)
+    return {name: _reading(known[name], pin, grouped.get(pin, ())) for name, pin in chosen.items()}
+
+
+def _grouped(run: Run, device: str) -> dict[Pin, list[Measurement]]:
+    grouped: dict[Pin, list[Measurement]] = defaultdict(list)
+    for m in run.measurements:
+        if m.device == device:
+            grouped[m.key, m.regime == SUSTAINED].append(m)
+    return grouped
+
+
+def _rate(group: Sequence[Measurement]) -> float:
+    rounds = [m for m in group if m.sound and FIRST_ROUND <= m.repetition < CONFIRM]
+    amounts = [m.work.flops or m.work.bytes or 1.0 for m in rounds]
+    return median(amount / m.median for m, amount in zip(rounds, amounts, strict=True)) if rounds else 0.0
+
+
+def _reading(metric: Metric, pin: Pin, group: Sequence[Measurement]) -> Reading:
+    rounds = [m for m in group if FIRST_ROUND <= m.repetition < CONFIRM] or [m for m in group if m.repetition < CONFIRM]
+    again = [m for m in group if m.repetition >= CONFIRM]
+    lost = [reason for m in (*rounds, *again) if not m.sound and not m.skip for reason in m.reasons or ("no reason",)]
+    skip = next((m.skip for m in group if m.skip), "") if not any(m.sound for m in group) else ""
+    return Reading(metric, pin, _seen(metric, rounds), _seen(metric, again), tuple(dict.fromkeys(lost)), skip)
+
+
+def _seen(metric: Metric, group: Sequence[Measurement]) -> tuple[Seen, ...]:
+    return tuple(
+        Seen(
+            metric.speed(m.work, m.median),
+            m.validity == "valid",
+            fmean(m.clock_hz) if m.clock_hz else None,
+            () if m.validity == "valid" else m.reasons,
+        )
+        for m in group
+        if m.sound
+    )

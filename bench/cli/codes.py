@@ -1,0 +1,24 @@
+"""Exit codes, and the complaint that carries one: a line for stderr, never a traceback."""
+
+from pathlib import Path
+
+OK, REGRESSED, USAGE, INCONCLUSIVE, CRASHED, NOTHING, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+
+class Complaint(Exception):
+    """Something the user can mend: one line for stderr and an exit code."""
+
+    def __init__(self, message: str, code: int = USAGE):
+        super().__init__(message)
+        self.code = code
+
+
+def worse(*codes: int) -> int:
+    """The code that several outcomes add up to: interrupted, then 4, then 1, then 3, then 0."""
+    order = (INTERRUPTED, USAGE, NOTHING, CRASHED, REGRESSED, INCONCLUSIVE, OK)
+    return min(codes, key=order.index)
+
+
+def home_of(run: Path, product: str, out: Path) -> Path:
+    """The folder of a product's Runs that a Run file belongs to: where it lies, or results/PRODUCT."""
+    return run.parent if run.resolve().parent.name == product else out / product

@@ -1,0 +1,109 @@
+"""Between measuring and judging: what a gate wants measured, what again, and what it says of the Run."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.analysis.gate import baselines, tolerances
+from bench.analysis.gate.metrics import Candidate, Pin, metrics, pinned
+from bench.analysis.gate.past import identity, past
+from bench.analysis.gate.rule import Known, judged, suspects
+from bench.analysis.gate.verdict import Gate
+from bench.environment import environment
+from bench.measure import BUDGETS
+from bench.probes import Probe, describe
+from bench.schema import CONFIRM, FIRST_ROUND, DeviceInfo, Environment, Run
+from bench.session import NOTHING_PINNED, Pinned
+
+# Repetitions that state a gated value: a median of three outvotes one bad minute.
+REPETITIONS = 3
+
+
+class Followed:
+    """What a gate holds these devices against. A Run's parts come to it as they are known: devices, measurements."""
+
+    def __init__(self, out: Path, probes: Sequence[Probe], options: argparse.Namespace, people: Any):
+        self._out, self._probes, self._people = out, probes, people
+        self._confirm = getattr(options, "confirm", REPETITIONS)
+        self._file = getattr(options, "tolerances", None)
+        self.known: dict[str, Known] = {}
+        self._home, self._past = out, None
+        self._gates = False
+
+    @property
+    def blessed(self) -> bool:
+        """Whether any device has a baseline."""
+        return any(known.baseline for known in self.known.values())
+
+    def everything(self, infos: Sequence[DeviceInfo]) -> Pinned:
+        """All that a gate follows of these devices, nothing else: the baseline's cases, the registry's beside them."""
+        self._learn(environment(infos, (), "", 0))
+        self._gates = True
+        cases = {info.id: tuple(self._pins(info).values()) for info in infos}
+        return Pinned(cases, tuple(range(FIRST_ROUND, FIRST_ROUND + REPETITIONS)))
+
+    def beside(self, infos: Sequence[DeviceInfo]) -> Pinned:
+        """What a baseline follows, to be measured in the rounds of a whole Run; nothing without a baseline."""
+        self._learn(environment(infos, (), "", 0))
+        self._gates = self.blessed
+        return Pinned({info.id: tuple(self._blessed(info).values()) for info in infos})
+
+    def again(self, run: Run) -> Pinned:
+        """What is suspect in a Run, to be measured again before it is believed."""
+        found = suspects(self.judged(run)) if self._confirm and self._gates else {}
+        if not found:
+            return NOTHING_PINNED
+        count = len({pin for pins in found.values() for pin in pins})
+        self._people.print(f"{count} suspect case{'s' * (count != 1)}: measuring again", style="yellow", markup=False)
+        return Pinned(found, tuple(range(CONFIRM + 1, CONFIRM + 1 + self._confirm)), CONFIRM)
+
+    def judged(self, run: Run, home: Path | None = None) -> Gate:
+        """A Run's verdicts. home: where its product's Runs are, if not under results/."""
+        if not self.known:
+            self._learn(run.environment, home)
+        if self._past is None:
+            self._past = past(self._home, self._reading)
+        return judged(run, self.known, self._past, self._past.warnings)
+
+    def _reading(self, done: int, total: int) -> None:
+        if done == 1 and total > 50:
+            self._people.print(f"reading {total} Runs of the history; it is remembered", markup=False)
+
+    def _learn(self, about: Environment, home: Path | None = None) -> None:
+        self._home = home or self._out / about.product
+        for info in about.devices:
+            baseline = baselines.find(self._home, about, info)
+            known = {**metrics(info), **(baseline.metrics if baseline else {})}
+            settings = tolerances.Settings()
+            calibrated = tolerances_path(self._home, identity(about, info))
+            if calibrated.is_file():
+                settings = tolerances.read(calibrated, known)
+            if self._file:
+                settings = tolerances.read(self._file, known).over(settings)
+            self.known[info.id] = Known(baseline, settings)
+
+    def _blessed(self, info: DeviceInfo) -> Mapping[str, Pin]:
+        """A baseline's cases, where the probe still measures what it measured then."""
+        baseline = self.known[info.id].baseline
+        versions = {probe.name: probe.version for probe in self._probes}
+        found = baseline.pins if baseline else {}
+        return {name: pin for name, pin in found.items() if versions.get(pin[0][0]) == pin[0][1]}
+
+    def _pins(self, info: DeviceInfo) -> Mapping[str, Pin]:
+        cases = [
+            Candidate(
+                ((probe.name, probe.version, tuple(case.params.items())), lasting), case.saturates, 0.0, case.params
+            )
+            for probe in self._probes
+            for case in describe(info, probe, BUDGETS["standard"])
+            for lasting in ((False, True) if info.regime == "burst" else (False,))
+            if not case.skip
+        ]
+        own = {name: pin for name, metric in metrics(info).items() if (pin := pinned(metric, cases))}
+        return {**own, **self._blessed(info)}
+
+
+def tolerances_path(home: Path, who: str) -> Path:
+    """A device's own tolerances, as `calibrate` writes them."""
+    return baselines.own_path(home, who).with_suffix(".toml")

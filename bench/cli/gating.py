@@ -1,0 +1,236 @@
+"""Verbs of the gate: gate, baseline, history, calibrate."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.cli.codes import CRASHED, INTERRUPTED, OK, Complaint, home_of
+
+
+def gate(options: argparse.Namespace) -> int:
+    """Measures what is followed (or takes a Run), judges it, and says so wherever it was asked to."""
+    from bench.cli.followed import Followed
+    from bench.probes import select
+    from bench.report import gate as surfaces
+    from bench.report.gate.facts import facts
+    from bench.report.gate.text import gate_table, nagios, nagios_code
+    from bench.report.text import console
+    from bench.store import read
+
+    exports = [_export(text, tuple(surfaces.FORMS)) for text in options.export]
+    people = console(stderr=options.json or options.nagios)
+    followed = Followed(options.out, select([]), options, people)
+    status = "complete"
+    if options.run:
+        run = read(options.run)
+        if not run.complete:
+            raise Complaint(f"{options.run}: the Run is incomplete, and what it lacks cannot be judged", 3)
+        found = followed.judged(run, home_of(options.run, run.environment.product, options.out))
+    else:
+        run, status = _measured(options, followed, people)
+        if status != "complete":
+            people.print(f"the Run was {status}: nothing is judged; see {run.source}", style="red", markup=False)
+            return INTERRUPTED if status == "interrupted" else CRASHED
+        found = followed.judged(run)
+    code = found.code(options.fail_on, options.require_baseline)
+    for form, path in exports:
+        for written in surfaces.write(found, form, path):
+            people.print(f"{form:<7} {written}", markup=False, soft_wrap=True)
+    report = _report(run, found, options, people)
+    if options.github:
+        _tell_github(found, code, report, people)
+    if options.nagios:
+        print(nagios(found, code))
+        return nagios_code(found, code)
+    if options.json:
+        paths = {"run": run.source, "report": str(report) if report else None, "exit_code": code}
+        print(json.dumps(paths | facts(found), indent=2))
+        return code
+    people.print(gate_table(found))
+    people.print(f"Run     {run.source}", markup=False, soft_wrap=True)
+    if report:
+        people.print(f"report  {report}", markup=False, soft_wrap=True)
+    if options.require_baseline and found.unfounded:
+        people.print(
+            "no baseline, and --require-baseline asks for one: bless this Run with `baseline set`", markup=False
+        )
+    return code
+
+
+def _export(text: str, forms: Sequence[str]) -> tuple[str, Path]:
+    form, equals, path = text.partition("=")
+    if not equals or not path:
+        raise Complaint(f"--export {text}: write it as FORM=FILE; forms are {', '.join(forms)}")
+    if form not in forms:
+        raise Complaint(f"--export {text}: unknown form {form!r}; choose from {', '.join(forms)}")
+    return form, Path(path)
+
+
+def _measured(options: argparse.Namespace, followed: Any, people: Any) -> tuple[Any, str]:
+    """A Run of what is followed, and how it ended."""
+    from dataclasses import replace
+
+    from bench.device import resolve
+    from bench.environment import command_line
+    from bench.measure import BUDGETS
+    from bench.probes import select
+    from bench.progress import Listener
+    from bench.record import record
+    from bench.store import read
+
+    # a Run of a dozen cases is no Run of a whole budget, and a trend must not join the two
+    budget, devices = BUDGETS[options.budget], resolve(options.device)
+    budget = replace(budget, name=f"gate {budget.name}")
+    probes = select([])
+    with machine(options, devices, people), Listener(people, probes, budget, gate=True) as listener:
+        made = record(
+            devices,
+            probes,
+            budget,
+            options.seed,
+            options.out,
+            command_line(),
+            listen=listener,
+            choose=followed.everything,
+            again=followed.again,
+        )
+    return read(made.path), made.status
+
+
+def machine(options: argparse.Namespace, devices: Sequence[str], people: Any) -> Any:
+    """The machine alone for as long as something is measured on it; a datasheet needs none."""
+    from contextlib import nullcontext
+
+    from bench import lock
+
+    if devices[0].startswith("sim:"):
+        return nullcontext()
+    return lock.alone(options.wait, lambda who: people.print(f"waiting for another measurement: {who}", markup=False))
+
+
+def _report(run: Any, found: Any, options: argparse.Namespace, people: Any) -> Path | None:
+    from bench.cli.measuring import written
+
+    return written(run, options.reports / f"{Path(run.source).stem}.html", people, found)
+
+
+def _tell_github(found: Any, code: int, report: Path | None, people: Any) -> None:
+    """The step summary, the outputs and one annotation: what --github asks for, by the files that the runner names."""
+    from bench.report.gate.github import annotation, outputs
+    from bench.report.gate.markdown import markdown
+
+    texts = {
+        "GITHUB_STEP_SUMMARY": markdown(found).decode(),
+        "GITHUB_OUTPUT": outputs(found, str(report) if report else ""),
+    }
+    for name, text in texts.items():
+        if not (path := os.environ.get(name)):
+            raise Complaint(f"--github: ${name} is not set; it is, in a step of GitHub Actions")
+        try:
+            with Path(path).open("a", encoding="utf-8") as file:
+                file.write(text if text.endswith("\n") else f"{text}\n")
+        except OSError as error:
+            raise Complaint(f"--github: cannot write {path}: {error.strerror or error}") from None
+    print(annotation(found, code), file=sys.stderr if people.stderr else sys.stdout)
+
+
+def baseline(options: argparse.Namespace) -> int:
+    """Blesses a Run, or shows what is blessed."""
+    from bench.analysis.gate import baselines
+    from bench.report.gate.listings import baseline_table, blessed_table
+    from bench.report.text import console
+    from bench.store import read
+
+    people = console(stderr=False)
+    if options.action == "show":
+        homes = [options.target] if options.target else sorted(p.parent for p in options.out.glob("*/baselines"))
+        found = [each for home in homes for each in baselines.all_of(home)]
+        if not found:
+            where = options.target or options.out
+            raise Complaint(f"no baselines in {where}; bless a Run with `baseline set RUN`", 3)
+        people.print(baseline_table(found))
+        return OK
+    if not options.target:
+        raise Complaint(f"baseline {options.action} needs a RUN")
+    run = read(options.target)
+    home = home_of(options.target, run.environment.product, options.out)
+    blessed = baselines.bless(run, home, of_product=options.product, promote=options.action == "promote")
+    people.print(blessed_table(blessed))
+    return OK
+
+
+def history(options: argparse.Namespace) -> int:
+    """Lists the Runs of a product as a gate sees them, or deletes the oldest; first only says which."""
+    from bench.analysis.gate.past import past
+    from bench.report.gate.listings import history_table
+    from bench.report.text import console
+
+    people = console(stderr=False)
+    if not options.folder.is_dir():
+        raise Complaint(f"no such folder: {options.folder}; give results/PRODUCT")
+    found = past(options.folder)
+    if not found.runs and not found.left_out:
+        raise Complaint(f"no Runs (*.jsonl) in {options.folder}: give results/PRODUCT")
+    if options.action == "list":
+        people.print(history_table(found))
+        return OK
+    if options.keep is None:
+        raise Complaint("history prune needs --keep N: how many of the newest Runs stay")
+    files = list(found.runs)[: -options.keep]
+    for name in files:
+        people.print(
+            f"{'deleted' if options.yes else 'would delete'} {options.folder / name}", markup=False, soft_wrap=True
+        )
+        if options.yes:
+            try:
+                (options.folder / name).unlink()
+            except OSError as error:
+                raise Complaint(f"cannot delete {options.folder / name}: {error.strerror or error}") from None
+    kept = len(found.runs) - len(files)
+    left = f"; {len(found.left_out)} unreadable files are left alone" if found.left_out else ""
+    todo = "" if options.yes or not files else "; nothing was deleted: say --yes to do it"
+    people.print(f"{len(files)} of {len(found.runs)} Runs, {kept} stay{left}{todo}", markup=False)
+    return OK
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    """Measures the same machine again and again, and writes down what a gate must forgive it."""
+    from bench.analysis.gate import calibration, tolerances
+    from bench.analysis.gate.past import identity
+    from bench.cli.followed import Followed, tolerances_path
+    from bench.probes import select
+    from bench.report.gate.listings import noise_table
+    from bench.report.text import console
+
+    people = console(stderr=False)
+    if options.runs < calibration.FEWEST:
+        raise Complaint(f"--runs {options.runs}: at least {calibration.FEWEST} Runs are needed, better 10 and more")
+    options.confirm = 0
+    runs = []
+    for number in range(options.runs):
+        people.print(f"Run {number + 1} of {options.runs}", style="bold", markup=False)
+        run, status = _measured(options, Followed(options.out, select([]), options, people), people)
+        if status != "complete":
+            return INTERRUPTED if status == "interrupted" else CRASHED
+        runs.append(run)
+        # a sim's noise is seeded: the same seed would be the same Run
+        options.seed += 1
+    about = runs[0].environment
+    home = options.out / about.product
+    for info in about.devices:
+        noise = calibration.noise(runs, info)
+        people.print(noise_table(info, noise))
+        words = (
+            f"What a gate must forgive {info.name}, by {len(runs)} Runs in a row from {about.started} on.\n"
+            f"Made by: {' '.join(about.command)}\nMetrics that are not here keep the registry's tolerances."
+        )
+        path = tolerances_path(home, identity(about, info))
+        path.unlink(missing_ok=True)
+        people.print(
+            f"floors  {tolerances.write(path, calibration.settings(noise), words)}", markup=False, soft_wrap=True
+        )
+    return OK

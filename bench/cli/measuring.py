@@ -1,0 +1,136 @@
+"""Verbs that measure: all, run."""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.cli.codes import CRASHED, INCONCLUSIVE, INTERRUPTED, OK, Complaint, worse
+from bench.cli.gating import machine
+
+
+def measure(options: argparse.Namespace) -> int:
+    from bench.analysis.facts import facts
+    from bench.analysis.fit import fit
+    from bench.cli.followed import Followed
+    from bench.device import resolve
+    from bench.environment import command_line
+    from bench.measure import BUDGETS
+    from bench.probes import select
+    from bench.progress import Listener
+    from bench.record import record
+    from bench.report.text import console
+    from bench.store import read
+
+    budget, devices = BUDGETS[options.budget], resolve(options.device)
+    named = None if options.probes is None else [name.strip() for name in options.probes.split(",") if name.strip()]
+    if named == []:
+        raise Complaint("--probes names no probe; leave it out to run all, or see `list`")
+    probes = select(named or [])
+    people = console(stderr=options.json)
+    if options.dry_run:
+        return _plan(options, devices, probes, budget, people)
+    _writable(options.reports)
+    # a Run of chosen probes lacks what a baseline has, and a redacted one hides which device it is of
+    followed = Followed(options.out, probes, options, people) if named is None and not options.redact else None
+    with machine(options, devices, people), Listener(people, probes, budget) as listener:
+        made = record(
+            devices, probes, budget, options.seed, options.out, command_line(), options.redact, listener,
+            **({"choose": followed.beside, "again": followed.again} if followed else {}),
+        )  # fmt: skip
+    run = read(made.path)
+    fits = fit(run)
+    code = verdict(made.status, fits)
+    gate = followed.judged(run) if followed and followed.blessed and run.complete else None
+    report = written(run, options.reports / f"{made.path.stem}.html", people, gate)
+    _say(people, run, fits, made.path, report)
+    if gate:
+        from bench.report.gate.text import gate_table
+
+        people.print(gate_table(gate))
+        code = worse(code, gate.code())
+    if options.json:
+        paths = {"run": str(made.path), "report": str(report) if report else None}
+        print(
+            json.dumps(
+                paths
+                | {"status": made.status, "exit_code": code, "gate": gate.word if gate else None}
+                | {"devices": [facts(f) for f in fits]},
+                indent=2,
+            )
+        )
+    return code
+
+
+def _writable(folder: Path) -> None:
+    """Raises Complaint for a folder that could not take the report: better known before measuring than after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise Complaint(f"cannot write to {folder}: {reason}. Choose another folder with --reports.") from None
+
+
+def written(run: Any, path: Path, people: Any, gate: Any = None) -> Path | None:
+    """The report's path, or None with a warning: a Run that was measured is never lost to a report that fails."""
+    from bench import report
+    from bench.store import RunError
+
+    try:
+        return report.write(run, path, gate=gate)
+    except RunError as error:
+        people.print(f"warning: {error}", style="yellow", markup=False)
+    except Exception as error:
+        people.print(
+            f"warning: the report failed ({type(error).__name__}: {error}); please tell us", style="red", markup=False
+        )
+    return None
+
+
+def verdict(status: str, fits: Sequence[Any]) -> int:
+    if status == "interrupted":
+        return INTERRUPTED
+    if status == "failed":
+        return CRASHED
+    claimed = [fit for fit in fits if fit.roofs or fit.missing]
+    return INCONCLUSIVE if claimed and not any(fit.roofs for fit in claimed) else OK
+
+
+def _say(people: Any, run: Any, fits: Sequence[Any], path: Path, report: Path | None) -> None:
+    from bench.report.text import run_table
+
+    people.print(run_table(run, fits))
+    people.print(f"Run     {path}", markup=False, soft_wrap=True)
+    if report:
+        people.print(f"report  {report}", markup=False, soft_wrap=True)
+
+
+def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget: Any, people: Any) -> int:
+    from bench import units
+    from bench.session import plans
+    from bench.workers import compiled, opened
+
+    answers = opened(devices)
+    infos, costs = [answer.info for answer in answers], dict(answers[0].costs)
+    if made := compiled(devices[0], probes, budget):
+        costs[f"compiling {made.kernels} kernels"] = made.seconds
+    rows = plans(infos[0], probes, budget)
+    if options.json:
+        found = [{"probe": r.probe.name, "cases": r.cases, "skipped": r.skipped, "estimate_s": r.seconds} for r in rows]
+        plan = {"devices": [info.id for info in infos], "budget": budget.name, "costs_s": costs, "probes": found}
+        print(json.dumps(plan, indent=2))
+        return OK
+    people.print(f"{', '.join(info.id for info in infos)}: {infos[0].name}, budget {budget.name}", markup=False)
+    for row in rows:
+        skipped = f", {row.skipped} skipped (`doctor` says why)" if row.skipped else ""
+        about = f", about {units.seconds(row.seconds)}" if row.seconds else ""
+        people.print(f"  {row.probe.name:<10} {row.cases} case{'s' * (row.cases != 1)}{skipped}{about}", markup=False)
+    if costs:
+        spent = ", ".join(f"{name} {units.seconds(seconds, 2)}" for name, seconds in costs.items())
+        people.print(f"  before the first case: {spent} (just now; what is compiled is kept)", markup=False)
+    people.print(f"about {units.seconds(sum(row.seconds for row in rows))} in all; nothing was measured", markup=False)
+    return OK

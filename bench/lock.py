@@ -1,0 +1,76 @@
+"""One measurement at a time on a machine: two at once would each measure the other."""
+
+import fcntl
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# Where every user of the machine looks; a lock per user would let two users spoil each other's numbers.
+PATH = Path(tempfile.gettempdir()) / "ridgepoint.lock"
+_EVERY = 0.5
+
+
+class Held(Exception):
+    """Another measurement kept the machine for longer than was waited; the message says who."""
+
+
+@contextmanager
+def alone(wait: float, tell: Callable[[str], None] = lambda holder: None, path: Path = PATH) -> Iterator[None]:
+    """The machine for as long as the block lasts; the kernel lets go of it however the process ends.
+
+    wait: seconds to wait for whoever has it. tell: hears once who that is. Raises Held.
+    """
+    handle = _opened(path)
+    if handle is None:  # a file system without a place for a lock is no reason not to measure
+        yield
+        return
+    try:
+        until, told = time.monotonic() + wait, False
+        while not _locked(handle):
+            holder = _holder(path)
+            if time.monotonic() >= until:
+                raise Held(
+                    f"another measurement has this machine: {holder}. Two at once would measure each other; try again"
+                    " later, or wait longer with --wait"
+                )
+            if not told:
+                tell(holder)
+                told = True
+            time.sleep(min(_EVERY, max(0.01, until - time.monotonic())))
+        with suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"pid {os.getpid()}, since {time.strftime('%H:%M:%S')}: {_command()}".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _command() -> str:
+    return " ".join(["python -m bench", *sys.argv[1:]])[:200]
+
+
+def _opened(path: Path) -> int | None:
+    """The lock's file; another user's can be locked though not be written."""
+    for flags in (os.O_RDWR, os.O_RDONLY, os.O_RDWR | os.O_CREAT):
+        with suppress(OSError):
+            return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    return None
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _holder(path: Path) -> str:
+    with suppress(OSError):
+        if text := path.read_text(encoding="utf-8", errors="replace").strip():
+            return text
+    return "by someone who left no name"
