@@ -15,7 +15,8 @@ MAJOR, MINOR = 1, 1
 
 # Repetition 0 belongs to the first pass over the probes, 1 to a search's winner within that pass; from here on rounds.
 FIRST_ROUND = 2
-# From here on re-measurements of what a gate found suspect: they state no roof, or being slow would earn more chances.
+# From here on re-measurements of what a gate found suspect, the first of them a warm-up: they state no roof, or being
+# slow would earn more chances.
 CONFIRM = 1000
 
 # A case is (probe, version, params); the params are plain values, in the order the probe gave them.

@@ -44,10 +44,21 @@ class Followed:
         return Pinned(cases, tuple(range(FIRST_ROUND, FIRST_ROUND + REPETITIONS)))
 
     def beside(self, infos: Sequence[DeviceInfo]) -> Pinned:
-        """What a baseline follows, to be measured in the rounds of a whole Run; nothing without a baseline."""
+        """What a baseline follows, to be measured in the rounds of a whole Run; and what gates without claiming a roof,
+        which no round would repeat, so that the Run can be a baseline.
+        """
         self._learn(environment(infos, (), "", 0))
         self._gates = self.blessed
-        return Pinned({info.id: tuple(self._blessed(info).values()) for info in infos})
+        cases = {}
+        for info in infos:
+            known = metrics(info)
+            own = {
+                n: pin
+                for n, pin in self._pins(info).items()
+                if n in known and known[n].gates and not known[n].saturates
+            }
+            cases[info.id] = tuple({**own, **self._blessed(info)}.values())
+        return Pinned(cases)
 
     def again(self, run: Run) -> Pinned:
         """What is suspect in a Run, to be measured again before it is believed."""

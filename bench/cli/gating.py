@@ -40,15 +40,16 @@ def gate(options: argparse.Namespace) -> int:
     for form, path in exports:
         for written in surfaces.write(found, form, path):
             people.print(f"{form:<7} {written}", markup=False, soft_wrap=True)
-    report = _report(run, found, options, people)
+    # a Run that was measured before has its page already, and making one takes longer than the verdict
+    report = _report(run, found, options, people) if options.reports or not options.run else None
     if options.github:
         _tell_github(found, code, report, people)
     if options.nagios:
         print(nagios(found, code))
         return nagios_code(found, code)
     if options.json:
-        paths = {"run": run.source, "report": str(report) if report else None, "exit_code": code}
-        print(json.dumps(paths | facts(found), indent=2))
+        outcome = {"exit_code": code, "report": str(report) if report else None}
+        print(json.dumps(outcome | facts(found), indent=2))
         return code
     people.print(gate_table(found))
     people.print(f"Run     {run.source}", markup=False, soft_wrap=True)
@@ -115,7 +116,7 @@ def machine(options: argparse.Namespace, devices: Sequence[str], people: Any) ->
 def _report(run: Any, found: Any, options: argparse.Namespace, people: Any) -> Path | None:
     from bench.cli.measuring import written
 
-    return written(run, options.reports / f"{Path(run.source).stem}.html", people, found)
+    return written(run, (options.reports or Path("reports")) / f"{Path(run.source).stem}.html", people, found)
 
 
 def _tell_github(found: Any, code: int, report: Path | None, people: Any) -> None:

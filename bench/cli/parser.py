@@ -69,9 +69,6 @@ def parser() -> argparse.ArgumentParser:
             "--out", type=Path, default=Path("results"), metavar="DIR", help="folder of Run files (results)"
         )
         verb.add_argument(
-            "--reports", type=Path, default=Path("reports"), metavar="DIR", help="folder of reports (reports)"
-        )
-        verb.add_argument(
             "--wait",
             type=_seconds,
             default=600.0,
@@ -79,6 +76,9 @@ def parser() -> argparse.ArgumentParser:
             help="how long to wait for a machine in use (600)",
         )
     for verb in (everything, chosen, gate):
+        # a Run that is judged later only gets a page where somebody names a folder
+        default = None if verb is gate else Path("reports")
+        verb.add_argument("--reports", type=Path, default=default, metavar="DIR", help="folder of reports (reports)")
         verb.add_argument("--json", action="store_true", help="machine output on stdout, everything else on stderr")
     for verb in (everything, chosen):
         verb.add_argument("--redact", action="store_true", help="hash host name and UUIDs, drop paths: for publishing")

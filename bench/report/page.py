@@ -62,7 +62,7 @@ def page(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None, g
         icons=_ICONS,
         verdict=words.verdict(run, fits, theory),
         judged=judged.section(gate) if gate else None,
-        look=words.look_first(run, fits, rows, gaps),
+        look=words.look_first(run, fits, rows, gaps, judged.news(gate) if gate else ()),
         tiles=tiles(fits, chosen, theory, earlier if baselines.comparable(beside_it) else None),
         beside=baselines.beside(beside_it, earlier) if beside_it else "",
         yours=yours.table(placed) if placed else None,

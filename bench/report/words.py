@@ -116,9 +116,12 @@ def regimes(fit: Fit, roof: Roof) -> str:
     return f"{burst} in a burst and {units.rate_text(lasting.roof.rate, roof.key)} sustained" if lasting else burst
 
 
-def look_first(run: Run, fits: Sequence[Fit], rows: pd.DataFrame, gaps: Sequence[Gap]) -> list[str]:
-    """What deserves attention, gravest first; one reassuring sentence where nothing does."""
+def look_first(
+    run: Run, fits: Sequence[Fit], rows: pd.DataFrame, gaps: Sequence[Gap], news: Sequence[str] = ()
+) -> list[str]:
+    """What deserves attention, gravest first; one reassuring sentence where nothing does. news: what goes before."""
     found = [
+        *news,
         *_broken(run, fits),
         *_handicaps(fits),
         *_apart(fits),

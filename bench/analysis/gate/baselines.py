@@ -56,6 +56,11 @@ class Baseline:
         found = [speed for speed in speeds if speed]
         return median(found) if found else None
 
+    @property
+    def once(self) -> list[str]:
+        """Gated metrics that were measured only once, whose value is a worse guess."""
+        return [n for n, reading in self.readings.items() if self.metrics[n].gates and len(reading.first) == 1]
+
     @cached_property
     def surroundings(self) -> dict[str, str]:
         return surroundings(self.run, self.info)
@@ -174,8 +179,8 @@ def _fit_for_a_baseline(run: Run, of_product: bool) -> None:
             )
         if doubtful := doubts(found, gated):
             raise RunError(
-                f"{run.source}: {info.id} {', '.join(doubtful)} is in doubt or was measured only once, and a baseline"
-                " must not be; measure again on a quiet machine"
+                f"{run.source}: {info.id} {', '.join(doubtful)} is in doubt, and a baseline must not be; measure again"
+                " on a quiet machine"
             )
 
 
@@ -184,6 +189,5 @@ def doubts(found: Mapping[str, Reading], gated: Sequence[Metric]) -> list[str]:
     return [
         metric.name
         for metric in gated
-        if (reading := found.get(metric.name))
-        and (len(reading.first) < 2 or 2 * sum(seen.valid for seen in reading.first) <= len(reading.first))
+        if (reading := found.get(metric.name)) and 2 * sum(seen.valid for seen in reading.first) <= len(reading.first)
     ]

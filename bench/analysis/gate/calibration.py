@@ -54,16 +54,22 @@ class Noise:
 
 
 def noise(runs: Sequence[Run], info: DeviceInfo) -> dict[str, Noise]:
-    """Each followed metric's scatter over Runs of one device. Raises RunError for too few of them."""
-    if len(runs) < FEWEST:
-        raise RunError(f"{len(runs)} Runs are too few to know a machine's noise; at least {FEWEST}, better 10 and more")
+    """Each followed metric's scatter over Runs of one device, of valid values only: a gate does not believe the others
+    either. Raises RunError where too few are.
+    """
     chosen, known = pins(runs[0], info), metrics(info)
     found: dict[str, list[float]] = {}
     for run in runs:
         for name, reading in readings(run, info.id, chosen, known).items():
-            if reading.speed:
+            if reading.believed:
                 found.setdefault(name, []).append(reading.speed)
-    return {name: _noise(known[name], speeds) for name, speeds in found.items() if len(speeds) >= FEWEST}
+    found = {name: speeds for name, speeds in found.items() if len(speeds) >= FEWEST}
+    if not found:
+        raise RunError(
+            f"{info.id}: no metric was valid in {FEWEST} of {len(runs)} Runs, and with fewer nobody knows its noise;"
+            " calibrate again on a quiet machine"
+        )
+    return {name: _noise(known[name], speeds) for name, speeds in found.items()}
 
 
 def _noise(metric: Metric, speeds: Sequence[float]) -> Noise:

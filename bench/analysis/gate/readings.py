@@ -122,7 +122,7 @@ def _rate(group: Sequence[Measurement]) -> float:
 
 def _reading(metric: Metric, pin: Pin, group: Sequence[Measurement]) -> Reading:
     rounds = [m for m in group if FIRST_ROUND <= m.repetition < CONFIRM] or [m for m in group if m.repetition < CONFIRM]
-    again = [m for m in group if m.repetition >= CONFIRM]
+    again = [m for m in group if m.repetition > CONFIRM]  # at CONFIRM itself a fresh process warms up
     lost = [reason for m in (*rounds, *again) if not m.sound and not m.skip for reason in m.reasons or ("no reason",)]
     skip = next((m.skip for m in group if m.skip), "") if not any(m.sound for m in group) else ""
     return Reading(metric, pin, _seen(metric, rounds), _seen(metric, again), tuple(dict.fromkeys(lost)), skip)

@@ -268,8 +268,10 @@ def _word(
                 None,
             )
         if mine is None:
-            compared = findings[0] if findings else None
-            return verdict.OK, _beside(metric, compared) if compared else "nothing to compare with yet", compared
+            beside = next((f for f in findings if f.reference.kind == "siblings"), None)
+            new = "not in the baseline" if device.known.baseline else "nothing of its own to compare with yet"
+            others = [_beside(metric, f) for f in (beside, absurd) if f]
+            return verdict.OK, "; ".join([new, *others]), beside
         if mine.place == "above":
             return verdict.IMPROVED, f"{_beside(metric, mine)}: bless a new baseline to keep it", mine
         return verdict.OK, _beside(metric, mine), mine

@@ -84,5 +84,5 @@ def write(gate: Gate, form: str, path: Path | str) -> tuple[Path, ...]:
             ending, made = _BESIDE[form]
             files.append((path.with_name(f"{path.stem}{ending}{path.suffix}"), made(gate)))
     except ModuleNotFoundError as error:
-        raise RunError(f"{form} needs {_NEEDS.get(form, error.name)}: pip install 'ridgepoint[ci]'") from None
+        raise RunError(f"{form} needs {error.name}: pip install 'ridgepoint[ci]'") from None
     return tuple(whole_file(content, where, what) for where, content in files if content)

@@ -48,6 +48,8 @@ def blessed_table(blessed: Sequence[Blessed]) -> Group:
         parts.append(
             Text(f"{each.baseline.path} is the baseline of {each.baseline.info.name} ({each.baseline.info.id})")
         )
+        if once := each.baseline.once:
+            parts.append(Text(f"  measured only once, a Run of `gate` knows better: {', '.join(once)}", style="yellow"))
         if each.kept:
             parts.append(Text(f"  the one before is kept: {each.kept}"))
             metrics = {**each.before.metrics, **each.baseline.metrics}

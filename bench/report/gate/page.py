@@ -66,6 +66,13 @@ def section(gate: Gate) -> Section:
     )
 
 
+def news(gate: Gate) -> list[str]:
+    """What deserves attention before anything else on the page; nothing where all is as expected."""
+    if gate.word == OK:
+        return []
+    return [f"The gate: {words.headline(gate)}."]
+
+
 def _table(gate: Gate) -> Table:
     columns = [Column("metric"), *[Column("device")] * words.several(gate), Column("value", True)]
     columns += [Column("expected", True), Column("change", True), Column("limit", True), Column("n", True)]
