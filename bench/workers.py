@@ -21,7 +21,7 @@ from bench.child import Compiled, Place, Started, live
 from bench.device import DeviceError, cpu
 from bench.measure import BUDGETS, Budget
 from bench.probes import Probe
-from bench.schema import DeviceInfo, Measurement
+from bench.schema import DeviceInfo, Key, Measurement
 from bench.session import NOTHING_PINNED, Pinned, session
 
 # Opening a device loads torch, a driver and maybe compiles; a cold file system on a busy node takes its time.
@@ -86,7 +86,7 @@ def run(
     together = [p.name for p in chosen if p.together]
     if together:
         for group in _gangs(ready, budget, seed):
-            group.pinned = pinned
+            group.pinned = _of(group, pinned)
             with _ended([group]):
                 # the parent knows these devices already; a second Opened would only repeat it
                 yield from (e for e in _opened([group]) if isinstance(e, Failed))
@@ -243,6 +243,17 @@ def _gangs(infos: list[DeviceInfo], budget: Budget, seed: int) -> Iterator[_Grou
             yield _Group(
                 names[0], names, len(names), budget, seed, settings, peers=tuple(names), algorithms=(algorithm,)
             )
+
+
+def _of(group: _Group, pinned: Pinned) -> Pinned:
+    """What a group that runs some algorithms only can be asked for."""
+    if not group.algorithms:
+        return pinned
+
+    def able(key: Key) -> bool:
+        return dict(key[2]).get("algorithm", group.algorithms[0]) in group.algorithms
+
+    return replace(pinned, cases={device: [p for p in pins if able(p[0])] for device, pins in pinned.cases.items()})
 
 
 def _pinning(name: str) -> dict[str, str]:

@@ -85,13 +85,12 @@ class Followed:
         self._home = home or self._out / about.product
         for info in about.devices:
             baseline = baselines.find(self._home, about, info)
-            known = {**metrics(info), **(baseline.metrics if baseline else {})}
             settings = tolerances.Settings()
             calibrated = tolerances_path(self._home, identity(about, info))
             if calibrated.is_file():
-                settings = tolerances.read(calibrated, known)
+                settings = tolerances.read(calibrated)
             if self._file:
-                settings = tolerances.read(self._file, known).over(settings)
+                settings = tolerances.read(self._file).over(settings)
             self.known[info.id] = Known(baseline, settings)
 
     def _blessed(self, info: DeviceInfo) -> Mapping[str, Pin]:

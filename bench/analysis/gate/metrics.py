@@ -10,9 +10,10 @@ machine's own noise. A metric under a power cap has wider ones than memory, whos
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from bench.schema import DeviceInfo, Key
+from bench.schema import Cache, DeviceInfo, Key
 from bench.work import Work
 
 # A case and its regime: whether it is measured after the clock has settled under lasting load.
@@ -87,6 +88,32 @@ def metrics(info: DeviceInfo) -> dict[str, Metric]:
     """Everything that is followed of a device, by name; what it lacks simply has no case."""
     found = (*_memory(info), *_arithmetic(info), *_library(info), *_links(info))
     return {metric.name: metric for metric in found}
+
+
+@cache
+def names() -> frozenset[str]:
+    """Every metric that some device may have: what a file of tolerances for a mixed fleet may name."""
+    dtypes = ("float64", "float32", "tf32", "float16", "bfloat16", "float8_e4m3", "float4", "int8", "int32")
+    found: set[str] = set()
+    for leading in ("bfloat16", "float16", "float32"):
+        # the units of a dtype decide which one a device is bought for
+        units = {dtype: "tensor" if dtype == leading else "vector" for dtype in dtypes}
+        device = DeviceInfo(
+            id="",
+            name="",
+            product="",
+            memory_bytes=0,
+            caches=(Cache("last", 0),),
+            units=units,
+            loops=dict.fromkeys(dtypes, 0),
+            tensor_loops=dict.fromkeys(dtypes, ()),
+            onchip=dict.fromkeys(("shared", "l1"), 0),
+            launches=("synchronous", "back to back", "graph"),
+            algorithms=("ring", "default"),
+            ranks=2,
+        )
+        found |= metrics(device).keys()
+    return frozenset(found)
 
 
 def _memory(info: DeviceInfo) -> Iterator[Metric]:

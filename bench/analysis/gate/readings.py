@@ -2,7 +2,8 @@
 
 The unit is the repetition. Rates here are work over raw seconds, the launch included: two Runs are compared as they
 were timed. What would make one wrong: a repetition of the first pass (it chose the winner of a search, so it only
-counts where nothing else does), an invalid one (never counts), a suspect one (counts, but accuses nobody).
+counts where nothing else does), an invalid one (never counts), a suspect one (counts where there are too few valid
+ones, and then accuses nobody).
 """
 
 from collections import defaultdict
@@ -13,6 +14,9 @@ from statistics import fmean, median
 
 from bench.analysis.gate.metrics import Candidate, Metric, Pin, candidates_of, metrics, pinned
 from bench.schema import CONFIRM, FIRST_ROUND, SUSTAINED, DeviceInfo, Measurement, Run
+
+# Valid repetitions that state a value by themselves; with fewer the doubtful ones join in, and the value is in doubt.
+ENOUGH = 2
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,19 @@ class Reading:
 
     @cached_property
     def speed(self) -> float | None:
-        """The median of its repetitions."""
-        return median(seen.speed for seen in self.first) if self.first else None
+        """The median of its repetitions, of the valid ones where there are enough."""
+        return _middle(self.first)
 
     @cached_property
     def confirmed(self) -> float | None:
-        """The median of the re-measurements."""
-        return median(seen.speed for seen in self.again) if self.again else None
+        """The median of the re-measurements, likewise."""
+        return _middle(self.again)
 
     @property
     def believed(self) -> bool:
-        """Whether nothing but the device can have slowed it, as far as anybody saw."""
-        return bool(self.first) and not self.lost and all(seen.valid for seen in (*self.first, *self.again))
+        """Whether nothing but the device can have slowed what was valid, as far as anybody saw."""
+        looks = [look for look in (self.first, self.again) if look]
+        return bool(looks) and all(sum(seen.valid for seen in look) >= min(ENOUGH, len(look)) for look in looks)
 
     @property
     def best(self) -> float:
@@ -70,6 +75,12 @@ class Reading:
     @property
     def params(self) -> Mapping[str, object]:
         return dict(self.pin[0][2])
+
+
+def _middle(look: Sequence[Seen]) -> float | None:
+    valid = [seen.speed for seen in look if seen.valid]
+    speeds = valid if len(valid) >= ENOUGH else [seen.speed for seen in look]
+    return median(speeds) if speeds else None
 
 
 def repeated(run: Run, info: DeviceInfo) -> dict[Pin, Reading]:

@@ -19,7 +19,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.gate.metrics import Metric, Tolerance
+from bench.analysis.gate.metrics import Metric, Tolerance, names
 from bench.store import RunError, whole_file
 
 VERSION = 1
@@ -44,7 +44,7 @@ class Settings:
         return Settings({name: {**other.metrics.get(name, {}), **self.metrics.get(name, {})} for name in names})
 
 
-def read(path: Path, known: Mapping[str, Metric]) -> Settings:
+def read(path: Path) -> Settings:
     """The settings in a file. Raises RunError that names the file, the key and what is wrong with it."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -60,7 +60,7 @@ def read(path: Path, known: Mapping[str, Metric]) -> Settings:
     metrics = data.get("metrics", {})
     if not isinstance(metrics, dict):
         raise RunError(f"{path}: metrics must be a table for each metric")
-    _only(metrics, known, f"{path}: metrics")
+    _only(metrics, sorted(names()), f"{path}: metrics")
     for name, own in metrics.items():
         where = f"{path}: {name}"
         if not isinstance(own, dict):
