@@ -64,8 +64,10 @@ def _opened(path: Path) -> int | None:
 def _locked(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:  # a file system without locks: nobody has it, and waiting would last for ever
+        return True
     return True
 
 

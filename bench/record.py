@@ -61,7 +61,8 @@ def record(
         about = store.redacted(about) if redact else about
         writer = store.Writer(store.run_path(folder, about), about)
         listen(about)
-        status, measured = "complete", []
+        status, measured, trouble = "complete", [], None
+        pinned = NOTHING_PINNED
 
         def heard(event: Event) -> None:
             if isinstance(event, Measured):
@@ -77,9 +78,11 @@ def record(
                 event = next(events, None)
             events.close()
             # judged as if it had ended here; a Run without a device that failed is worth a second look
-            pinned = (
-                again(Run(about, tuple(measured), End(status, 0, store.utc_now()))) if not failures else NOTHING_PINNED
-            )
+            try:
+                if not failures:
+                    pinned = again(Run(about, tuple(measured), End(status, 0, store.utc_now())))
+            except Exception as error:  # raised once the Run has its end line: it was measured, and nothing may lose it
+                trouble = error
             if pinned.cases:
                 with closing(_second_look(devices, probes, budget, seed, pinned)) as more:
                     for event in more:
@@ -90,6 +93,8 @@ def record(
             status = "failed"
         code = {"complete": 0, "failed": 4, "interrupted": 130}[status]
         writer.end(End(status, code, store.utc_now(), time.monotonic() - begun, tuple(failures)))
+        if trouble:
+            raise trouble
         return Recorded(writer.path, status, tuple(failures))
 
 

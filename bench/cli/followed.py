@@ -15,6 +15,7 @@ from bench.measure import BUDGETS
 from bench.probes import Probe, describe
 from bench.schema import CONFIRM, FIRST_ROUND, DeviceInfo, Environment, Run
 from bench.session import NOTHING_PINNED, Pinned
+from bench.store import RunError
 
 # Repetitions that state a gated value: a median of three outvotes one bad minute.
 REPETITIONS = 3
@@ -23,13 +24,17 @@ REPETITIONS = 3
 class Followed:
     """What a gate holds these devices against. A Run's parts come to it as they are known: devices, measurements."""
 
-    def __init__(self, out: Path, probes: Sequence[Probe], options: argparse.Namespace, people: Any):
+    def __init__(
+        self, out: Path, probes: Sequence[Probe], options: argparse.Namespace, people: Any, *, bound: bool = True
+    ):
+        """bound: by an earlier calibration; who measures the noise anew is not."""
         self._out, self._probes, self._people = out, probes, people
         self._confirm = getattr(options, "confirm", REPETITIONS)
         self._file = getattr(options, "tolerances", None)
         self.known: dict[str, Known] = {}
         self._home, self._past = out, None
-        self._gates = False
+        self._gates, self._bound = False, bound
+        self.trouble = ""
 
     @property
     def blessed(self) -> bool:
@@ -47,7 +52,12 @@ class Followed:
         """What a baseline follows, to be measured in the rounds of a whole Run; and what gates without claiming a roof,
         which no round would repeat, so that the Run can be a baseline.
         """
-        self._learn(environment(infos, (), "", 0))
+        try:
+            self._learn(environment(infos, (), "", 0))
+        except RunError as error:  # who came to measure is not sent away for it
+            self.trouble, self.known = str(error), {}
+            self._people.print(f"warning: this Run will not be gated: {error}", style="yellow", markup=False)
+            return NOTHING_PINNED
         self._gates = self.blessed
         cases = {}
         for info in infos:
@@ -87,7 +97,7 @@ class Followed:
             baseline = baselines.find(self._home, about, info)
             settings = tolerances.Settings()
             calibrated = tolerances_path(self._home, identity(about, info))
-            if calibrated.is_file():
+            if self._bound and calibrated.is_file():
                 settings = tolerances.read(calibrated)
             if self._file:
                 settings = tolerances.read(self._file).over(settings)

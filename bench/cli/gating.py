@@ -4,11 +4,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.cli.codes import CRASHED, INTERRUPTED, OK, Complaint, home_of
+from bench.cli.codes import CRASHED, INCONCLUSIVE, INTERRUPTED, OK, USAGE, Complaint, home_of, worse
 
 
 def gate(options: argparse.Namespace) -> int:
@@ -22,44 +23,55 @@ def gate(options: argparse.Namespace) -> int:
     from bench.store import read
 
     exports = [_export(text, tuple(surfaces.FORMS)) for text in options.export]
+    files = _github_files() if options.github else {}
     people = console(stderr=options.json or options.nagios)
     followed = Followed(options.out, select([]), options, people)
     status = "complete"
     if options.run:
         run = read(options.run)
         if not run.complete:
-            raise Complaint(f"{options.run}: the Run is incomplete, and what it lacks cannot be judged", 3)
+            raise Complaint(f"{options.run}: the Run is incomplete, and what it lacks cannot be judged", INCONCLUSIVE)
         found = followed.judged(run, home_of(options.run, run.environment.product, options.out))
     else:
         run, status = _measured(options, followed, people)
-        if status != "complete":
-            people.print(f"the Run was {status}: nothing is judged; see {run.source}", style="red", markup=False)
-            return INTERRUPTED if status == "interrupted" else CRASHED
+        if status == "interrupted":
+            people.print(f"the Run was interrupted: nothing is judged; see {run.source}", style="red", markup=False)
+            return INTERRUPTED
         found = followed.judged(run)
-    code = found.code(options.fail_on, options.require_baseline)
-    for form, path in exports:
-        for written in surfaces.write(found, form, path):
-            people.print(f"{form:<7} {written}", markup=False, soft_wrap=True)
+    code = worse(found.code(options.fail_on, options.require_baseline), CRASHED if status == "failed" else OK)
     # a Run that was measured before has its page already, and making one takes longer than the verdict
     report = _report(run, found, options, people) if options.reports or not options.run else None
-    if options.github:
-        _tell_github(found, code, report, people)
-    if options.nagios:
-        print(nagios(found, code))
-        return nagios_code(found, code)
     if options.json:
         outcome = {"exit_code": code, "report": str(report) if report else None}
         print(json.dumps(outcome | facts(found), indent=2))
-        return code
-    people.print(gate_table(found))
-    people.print(f"Run     {run.source}", markup=False, soft_wrap=True)
-    if report:
-        people.print(f"report  {report}", markup=False, soft_wrap=True)
+    elif options.nagios:
+        print(nagios(found, code))
+    else:
+        people.print(gate_table(found))
+        people.print(f"Run     {run.source}", markup=False, soft_wrap=True)
+        if report:
+            people.print(f"report  {report}", markup=False, soft_wrap=True)
     if options.require_baseline and found.unfounded:
-        people.print(
-            "no baseline, and --require-baseline asks for one: bless this Run with `baseline set`", markup=False
-        )
-    return code
+        people.print("no baseline, and one is required: bless this Run with `baseline set`", markup=False)
+    # the verdict stands before anything that may fail is written: a full disk must not hide a slow GPU
+    written = [_surface(partial(surfaces.write, found, form, path), people) for form, path in exports]
+    if files:
+        written.append(_surface(partial(_tell_github, found, code, report, people, files), people))
+    code = code if all(written) else worse(code, USAGE)
+    return nagios_code(found, code) if options.nagios else code
+
+
+def _surface(write: Callable[[], Any], people: Any) -> bool:
+    """Whether one more place heard of the verdict."""
+    from bench.store import RunError
+
+    try:
+        for path in write():
+            people.print(f"wrote   {path}", markup=False, soft_wrap=True)
+    except RunError as error:
+        people.print(f"warning: {error}", style="yellow", markup=False)
+        return False
+    return True
 
 
 def _export(text: str, forms: Sequence[str]) -> tuple[str, Path]:
@@ -119,24 +131,30 @@ def _report(run: Any, found: Any, options: argparse.Namespace, people: Any) -> P
     return written(run, (options.reports or Path("reports")) / f"{Path(run.source).stem}.html", people, found)
 
 
-def _tell_github(found: Any, code: int, report: Path | None, people: Any) -> None:
-    """The step summary, the outputs and one annotation: what --github asks for, by the files that the runner names."""
+def _github_files() -> dict[str, Path]:
+    """The files that a runner of GitHub Actions names; better missed before a GPU is measured than after."""
+    names = ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT")
+    for name in names:
+        if not os.environ.get(name):
+            raise Complaint(f"--github: ${name} is not set; it is, in a step of GitHub Actions")
+    return {name: Path(os.environ[name]) for name in names}
+
+
+def _tell_github(found: Any, code: int, report: Path | None, people: Any, files: Mapping[str, Path]) -> Sequence[Path]:
+    """The step summary, the outputs and one annotation. Raises RunError."""
     from bench.report.gate.github import annotation, outputs
     from bench.report.gate.markdown import markdown
+    from bench.store import RunError
 
-    texts = {
-        "GITHUB_STEP_SUMMARY": markdown(found).decode(),
-        "GITHUB_OUTPUT": outputs(found, str(report) if report else ""),
-    }
-    for name, text in texts.items():
-        if not (path := os.environ.get(name)):
-            raise Complaint(f"--github: ${name} is not set; it is, in a step of GitHub Actions")
-        try:
-            with Path(path).open("a", encoding="utf-8") as file:
-                file.write(text if text.endswith("\n") else f"{text}\n")
-        except OSError as error:
-            raise Complaint(f"--github: cannot write {path}: {error.strerror or error}") from None
     print(annotation(found, code), file=sys.stderr if people.stderr else sys.stdout)
+    texts = {"GITHUB_STEP_SUMMARY": markdown(found).decode(), "GITHUB_OUTPUT": outputs(found, str(report or ""))}
+    for name, path in files.items():
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(texts[name] if texts[name].endswith("\n") else f"{texts[name]}\n")
+        except OSError as error:
+            raise RunError(f"--github: cannot write {path}: {error.strerror or error}") from None
+    return ()
 
 
 def baseline(options: argparse.Namespace) -> int:
@@ -214,7 +232,7 @@ def calibrate(options: argparse.Namespace) -> int:
     runs = []
     for number in range(options.runs):
         people.print(f"Run {number + 1} of {options.runs}", style="bold", markup=False)
-        run, status = _measured(options, Followed(options.out, select([]), options, people), people)
+        run, status = _measured(options, Followed(options.out, select([]), options, people, bound=False), people)
         if status != "complete":
             return INTERRUPTED if status == "interrupted" else CRASHED
         runs.append(run)
@@ -230,7 +248,6 @@ def calibrate(options: argparse.Namespace) -> int:
             f"Made by: {' '.join(about.command)}\nMetrics that are not here keep the registry's tolerances."
         )
         path = tolerances_path(home, identity(about, info))
-        path.unlink(missing_ok=True)
         people.print(
             f"floors  {tolerances.write(path, calibration.settings(noise), words)}", markup=False, soft_wrap=True
         )

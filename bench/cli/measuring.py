@@ -46,6 +46,8 @@ def measure(options: argparse.Namespace) -> int:
     gate = followed.judged(run) if followed and followed.blessed and run.complete else None
     report = written(run, options.reports / f"{made.path.stem}.html", people, gate)
     _say(people, run, fits, made.path, report)
+    if followed and followed.trouble:
+        code = worse(code, INCONCLUSIVE)
     if gate:
         from bench.report.gate.text import gate_table
 

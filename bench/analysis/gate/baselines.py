@@ -7,6 +7,7 @@
 A baseline names the cases that are gated from then on.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as altered
@@ -16,7 +17,7 @@ from statistics import median
 
 from bench.analysis.gate.metrics import Metric, Pin, metrics
 from bench.analysis.gate.past import identity, surroundings
-from bench.analysis.gate.readings import Reading, pins, readings
+from bench.analysis.gate.readings import Reading, pins, readings, unsound
 from bench.schema import DeviceInfo, Environment, Run
 from bench.store import RunError, raw_lines, read, replaced
 
@@ -82,6 +83,10 @@ def find(home: Path, about: Environment, info: DeviceInfo) -> Baseline | None:
         there = run.environment
         if not there.devices:
             raise RunError(f"the baseline {path} is of no device; bless a Run with `baseline promote`")
+        if not run.complete:
+            raise RunError(
+                f"the baseline {path} is incomplete and would gate less than it did; `baseline promote` a Run"
+            )
         if there.devices[0].name != info.name:
             raise RunError(
                 f"the baseline {path} is of another product, {there.devices[0].name}, and this is {info.name}; bless a"
@@ -103,7 +108,11 @@ def own_path(home: Path, who: str) -> Path:
 def all_of(home: Path) -> list[Baseline]:
     """Every baseline of a product, the product's own first. Raises RunError."""
     files = sorted((home / FOLDER).glob("*.jsonl"), key=lambda path: (path.name != OF_PRODUCT, path.name))
-    return [Baseline(run := read(path), run.environment.devices[0], path.name != OF_PRODUCT, path) for path in files]
+    runs = [(read(path), path) for path in files]
+    for run, path in runs:
+        if not run.environment.devices:
+            raise RunError(f"the baseline {path} is of no device; bless a Run with `baseline promote`")
+    return [Baseline(run, run.environment.devices[0], path.name != OF_PRODUCT, path) for run, path in runs]
 
 
 @dataclass(frozen=True)
@@ -142,10 +151,8 @@ def _blessed(path: Path, run: Run, info: DeviceInfo, own: bool) -> Blessed:
     before, kept = None, None
     try:
         if path.exists():
-            old = read(path)
-            before = Baseline(old, old.environment.devices[0], own, path)
-            stamp = old.environment.started[:19].replace("-", "").replace(":", "")
-            kept = path.parent / REPLACED / f"{path.stem}-{stamp}Z-{old.environment.run_id[:8]}.jsonl"
+            before = _before(path, own)
+            kept = path.parent / REPLACED / f"{path.stem}-{_which(before)}.jsonl"
             kept.parent.mkdir(parents=True, exist_ok=True)
             replaced(kept, path.read_bytes())
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,6 +164,22 @@ def _blessed(path: Path, run: Run, info: DeviceInfo, own: bool) -> Blessed:
     return Blessed(Baseline(run, info, own, path), before, kept)
 
 
+def _before(path: Path, own: bool) -> Baseline | None:
+    """What a promotion replaces; None for a file that cannot be read, which is kept all the same."""
+    try:
+        old = read(path)
+    except RunError:
+        return None
+    return Baseline(old, old.environment.devices[0], own, path) if old.environment.devices else None
+
+
+def _which(before: Baseline | None) -> str:
+    if before is None:
+        return f"damaged-{secrets.token_hex(4)}"
+    about = before.run.environment
+    return f"{about.started[:19].replace('-', '').replace(':', '')}Z-{about.run_id[:8]}"
+
+
 def _part(run: Run, info: DeviceInfo) -> Run:
     """The Run as if it had had this device only; what several did together stays with the first of them."""
     about = altered(run.environment, devices=(info,))
@@ -165,6 +188,8 @@ def _part(run: Run, info: DeviceInfo) -> Run:
 
 def _fit_for_a_baseline(run: Run, of_product: bool) -> None:
     about = run.environment
+    if not about.devices:
+        raise RunError(f"{run.source}: a Run of no device cannot be a baseline")
     if not run.complete:
         raise RunError(f"{run.source}: an incomplete Run cannot be a baseline; measure again")
     if about.redacted and not of_product:
@@ -177,7 +202,11 @@ def _fit_for_a_baseline(run: Run, of_product: bool) -> None:
             raise RunError(
                 f"{run.source}: {info.id} has none of the metrics that a gate follows; measure with `all` or `gate`"
             )
-        if doubtful := doubts(found, gated):
+        # what never was valid would be gated no more, and nobody would know
+        never = unsound(run, info)
+        seen = {m.key for m in run.of(info.id) if m.reasons and not m.skip}
+        lost = [metric.name for metric in gated if metric.name in never and never[metric.name][0] in seen]
+        if doubtful := [*lost, *doubts(found, gated)]:
             raise RunError(
                 f"{run.source}: {info.id} {', '.join(doubtful)} is in doubt, and a baseline must not be; measure again"
                 " on a quiet machine"

@@ -1,6 +1,6 @@
 """What a GPU's own counters say is broken: it is no longer the machine that was bought, however fast it still is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.schema import Run
@@ -10,20 +10,21 @@ def defects(run: Run) -> tuple[tuple[str, str], ...]:
     """(device, what moved) for each hardware-defect counter that moved while measuring, or says so already."""
     found = []
     for info in run.environment.devices:
-        said = [words for m in run.of(info.id) for words in _said(m.telemetry)]
-        found += [(info.id, words) for words in dict.fromkeys(said)]
+        readings = [m.telemetry.get(name) or {} for m in run.of(info.id) for name in ("before", "after")]
+        found += [(info.id, words) for words in dict.fromkeys(_said(readings))]
     return tuple(found)
 
 
-def _said(telemetry: Mapping[str, Any]) -> Iterator[str]:
-    before, after = (telemetry.get(name) or {} for name in ("before", "after"))
-    if lost := before.get("lost") or after.get("lost"):
+def _said(readings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Of all readings of one device in their order: between two measurements it works too."""
+    if lost := next((each["lost"] for each in readings if each.get("lost")), None):
         yield f"the GPU fell off the bus (NVML: {lost})"
-    if after.get("ecc_double_bit", 0) > before.get("ecc_double_bit", after.get("ecc_double_bit", 0)):
-        yield "uncorrectable memory errors while measuring"
-    if before.get("remap_failed") or after.get("remap_failed"):
+    errors = [each["ecc_double_bit"] for each in readings if "ecc_double_bit" in each]
+    if errors and max(errors) > errors[0]:
+        yield f"uncorrectable memory errors during the Run: {max(errors) - errors[0]:.0f}"
+    if any(each.get("remap_failed") for each in readings):
         yield "a row of memory could not be remapped"
-    if before.get("remap_pending") or after.get("remap_pending"):
+    if any(each.get("remap_pending") for each in readings):
         yield "a row of memory waits to be remapped: reset the GPU"
 
 

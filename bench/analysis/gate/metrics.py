@@ -39,7 +39,8 @@ class Metric:
 
     domain: "memory", "cache", "arithmetic", "library", "link" or "latency", which tells causes apart. where: the params
     that its case must have; saturates: the roof that it must claim, if any; prefer: (param, values) to choose by where
-    nothing was searched. gates: whether it can fail a gate, or only warn.
+    nothing was searched. gates: whether it can fail a gate, or only warn. together: whether all devices of a node make
+    it, so that none of them is to blame by itself.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Metric:
     tolerance: Tolerance
     gates: bool = False
     sustained: bool = False
+    together: bool = False
     saturates: str = ""
     prefer: tuple[str, tuple[Any, ...]] = ("", ())
 
@@ -254,6 +256,7 @@ def _links(info: DeviceInfo) -> Iterator[Metric]:
             name=f"allreduce.{algorithm}",
             domain="link",
             probe="allreduce",
+            together=True,
             where={"algorithm": algorithm, "ranks": info.ranks},
             saturates="link" if algorithm == "ring" else "",
             prefer=("bytes", tuple(2**p for p in (30, 27, 24))),
@@ -265,6 +268,7 @@ def _links(info: DeviceInfo) -> Iterator[Metric]:
             name=f"allreduce.{algorithm}.small",
             domain="latency",
             probe="allreduce",
+            together=True,
             where={"algorithm": algorithm, "ranks": info.ranks, "bytes": 8192},
             amount="seconds",
             tolerance=_LATENCY,

@@ -32,13 +32,15 @@ class Seen:
 @dataclass(frozen=True)
 class Reading:
     """One metric of one device in one Run. first: the repetitions that state its value; again: those that re-measured
-    a suspect. lost: why repetitions do not count. skip: why nothing was measured.
+    a suspect; tried: how many of each there were, invalid ones included. lost: why repetitions do not count. skip: why
+    nothing was measured.
     """
 
     metric: Metric
     pin: Pin
     first: tuple[Seen, ...]
     again: tuple[Seen, ...] = ()
+    tried: tuple[int, int] = (0, 0)
     lost: tuple[str, ...] = ()
     skip: str = ""
 
@@ -55,8 +57,8 @@ class Reading:
     @property
     def believed(self) -> bool:
         """Whether nothing but the device can have slowed what was valid, as far as anybody saw."""
-        looks = [look for look in (self.first, self.again) if look]
-        return bool(looks) and all(sum(seen.valid for seen in look) >= min(ENOUGH, len(look)) for look in looks)
+        looks = [(look, tried) for look, tried in zip((self.first, self.again), self.tried, strict=True) if tried]
+        return bool(looks) and all(sum(seen.valid for seen in look) >= min(ENOUGH, tried) for look, tried in looks)
 
     @property
     def best(self) -> float:
@@ -95,12 +97,12 @@ def repeated(run: Run, info: DeviceInfo) -> dict[Pin, Reading]:
     }
 
 
-def _candidates(grouped: Mapping[Pin, Sequence[Measurement]]) -> tuple[Candidate, ...]:
-    """Every case that was measured soundly, with its rate in the rounds."""
+def _candidates(grouped: Mapping[Pin, Sequence[Measurement]], sound: bool = True) -> tuple[Candidate, ...]:
+    """Every case that was measured soundly, or that was to be measured at all; with its rate in the rounds."""
     return tuple(
         Candidate(pin, next((m.saturates for m in group if m.saturates), ""), _rate(group), group[0].params)
         for pin, group in grouped.items()
-        if any(m.sound for m in group)
+        if not sound or any(m.sound for m in group)
     )
 
 
@@ -108,6 +110,13 @@ def pins(run: Run, info: DeviceInfo) -> dict[str, Pin]:
     """Metric -> the case that it is of, as this Run measured it: what a baseline pins."""
     found = _candidates(_grouped(run, info.id))
     chosen = {name: pinned(metric, found) for name, metric in metrics(info).items()}
+    return {name: pin for name, pin in chosen.items() if pin}
+
+
+def unsound(run: Run, info: DeviceInfo) -> dict[str, Pin]:
+    """Metric -> its case, of those that the Run was to measure and has no sound value of."""
+    found, sound = _candidates(_grouped(run, info.id), sound=False), pins(run, info)
+    chosen = {n: pinned(metric, found) for n, metric in metrics(info).items() if n not in sound}
     return {name: pin for name, pin in chosen.items() if pin}
 
 
@@ -136,7 +145,8 @@ def _reading(metric: Metric, pin: Pin, group: Sequence[Measurement]) -> Reading:
     again = [m for m in group if m.repetition > CONFIRM]  # at CONFIRM itself a fresh process warms up
     lost = [reason for m in (*rounds, *again) if not m.sound and not m.skip for reason in m.reasons or ("no reason",)]
     skip = next((m.skip for m in group if m.skip), "") if not any(m.sound for m in group) else ""
-    return Reading(metric, pin, _seen(metric, rounds), _seen(metric, again), tuple(dict.fromkeys(lost)), skip)
+    tried = tuple(sum(not m.skip for m in look) for look in (rounds, again))
+    return Reading(metric, pin, _seen(metric, rounds), _seen(metric, again), tried, tuple(dict.fromkeys(lost)), skip)
 
 
 def _seen(metric: Metric, group: Sequence[Measurement]) -> tuple[Seen, ...]:

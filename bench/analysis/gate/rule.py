@@ -11,6 +11,7 @@ The first two are inconclusive, which is red too, but not the hardware's fault. 
 within its band is ok however doubtful the minute was.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,7 +25,7 @@ from bench.analysis.gate.bands import Finding, Reference, compare
 from bench.analysis.gate.baselines import Baseline
 from bench.analysis.gate.metrics import Metric, Pin, Tolerance, metrics
 from bench.analysis.gate.past import Past, digest, identity, surroundings
-from bench.analysis.gate.readings import Reading, pins, readings
+from bench.analysis.gate.readings import Reading, pins, readings, unsound
 from bench.analysis.gate.verdict import Gate, Verdict
 from bench.roofline import MissingRoof
 from bench.schema import SUSTAINED, DeviceInfo, Run
@@ -71,7 +72,7 @@ def suspects(gate: Gate) -> dict[str, tuple[Pin, ...]]:
     doubtful = (verdict.SUSPICIOUS, verdict.INCONCLUSIVE, verdict.INVALID)
     found: dict[str, list[Pin]] = {}
     for each in gate.verdicts:
-        if each.gates and each.pin and each.again is None and each.word in doubtful:
+        if each.gates and each.pin and not each.looked and each.word in doubtful:
             found.setdefault(each.device, []).append(each.pin)
     return {device: tuple(pins) for device, pins in found.items()}
 
@@ -93,14 +94,26 @@ class _Device:
         for name in self.renewed:
             del blessed[name]
         # what the baseline lacks is followed as this Run has it, for whoever blesses it
+        self.metrics = {**(baseline.metrics if baseline else {}), **metrics(info)}
         found = {(m.key, m.regime == SUSTAINED) for m in run.of(info.id) if m.seconds}
         common = {name: pin for name, pin in shared.items() if pin in found and name in own}
-        self.pins: Mapping[str, Pin] = {**own, **common, **blessed}
-        self.metrics = {**(baseline.metrics if baseline else {}), **metrics(info)}
-        self.readings = readings(run, info.id, self.pins, self.metrics)
         before = moment(run)
         same = past.of(identity(run.environment, info), self.around, run.environment.simulated, before)
         self._past = [(each, device) for each, device in same if each.run_id != run.environment.run_id]
+        self.pins: Mapping[str, Pin] = {**self._lost(), **own, **common, **blessed}
+        if info is not run.environment.devices[0]:  # which speaks for what all do together
+            self.pins = {name: pin for name, pin in self.pins.items() if not self.metrics[name].together}
+        self.readings = readings(run, info.id, self.pins, self.metrics)
+
+    def _lost(self) -> dict[str, Pin]:
+        """What the Run was to measure and could not: invalid, or skipped though its history had it."""
+        failed = {m.key for m in self.run.of(self.info.id) if m.reasons and not m.skip}
+        usual = Counter(known for _, device in self._past for known in device.values)
+        return {
+            name: pin
+            for name, pin in unsound(self.run, self.info).items()
+            if pin[0] in failed or usual[digest(pin)] >= bands.ENOUGH
+        }
 
     @cached_property
     def changes(self) -> tuple[str, ...]:
@@ -194,6 +207,8 @@ def _judged(device: _Device, name: str, devices: Sequence[_Device]) -> Verdict:
     references = [each for each in (own, outer, beside, claimed) if each]
     findings = tuple(compare(speed, each) for each in references) if speed else ()
     word, why, decisive = _word(device, reading, metric, tolerance, findings, own)
+    if metric.together:
+        why = f"all {len(devices)} together: {why}"
     if not gates and word in (verdict.REGRESSED, verdict.INCONCLUSIVE, verdict.INVALID, verdict.MISSING):
         word = verdict.SUSPICIOUS
     reference = decisive.reference if decisive else own or beside
@@ -210,6 +225,7 @@ def _judged(device: _Device, name: str, devices: Sequence[_Device]) -> Verdict:
         speed=speed,
         n=len(reading.first) or len(reading.again),
         again=reading.confirmed if reading.first else None,
+        looked=reading.tried[1],
         spread=(max(seen) - min(seen)) / (speed or 1.0) if len(seen) > 1 else None,
         reference=reference,
         findings=findings,
@@ -256,7 +272,8 @@ def _word(
             return verdict.INVALID, f"no valid repetition: {reading.lost[0]}", None
         return verdict.MISSING, reading.skip or "it was expected and this Run does not have it", None
     absurd = next((f for f in findings if f.reference.kind == "theory"), None)
-    if absurd and absurd.place == "above":
+    sane = reading.confirmed is not None and absurd and compare(reading.confirmed, absurd.reference).place != "above"
+    if absurd and absurd.place == "above" and not sane:
         return verdict.INVALID, f"{_beside(metric, absurd)}: no machine does that, so the measurement is wrong", absurd
     below = [f for f in findings if f.place == "below"]
     if not below:
@@ -276,6 +293,12 @@ def _word(
             return verdict.IMPROVED, f"{_beside(metric, mine)}: bless a new baseline to keep it", mine
         return verdict.OK, _beside(metric, mine), mine
     first = below[0]
+    if reading.tried[1] and reading.confirmed is None:
+        return (
+            verdict.INCONCLUSIVE,
+            f"{_beside(metric, first)}; measured again, never validly: {reading.doubts[0]}",
+            first,
+        )
     if reading.confirmed is None:
         return verdict.SUSPICIOUS, f"{_beside(metric, first)}; not measured again", first
     still = [again for f in below if (again := compare(reading.confirmed, f.reference)).place == "below"]

@@ -11,7 +11,6 @@
 Every key is optional; unknown ones are refused, because a misspelt floor would silently not hold.
 """
 
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -52,10 +51,10 @@ def read(path: Path) -> Settings:
         raise RunError(f"no such file of tolerances: {path}") from None
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # among them what tomllib and UTF-8 call by names of their own
         raise RunError(f"{path} is not TOML: {error}") from None
     _only(data, ("version", "metrics"), str(path))
-    if data.get("version") != VERSION:
+    if type(data.get("version")) is not int or data["version"] != VERSION:
         raise RunError(f"{path}: version is {data.get('version')!r}, and this ridgepoint reads version = {VERSION}")
     metrics = data.get("metrics", {})
     if not isinstance(metrics, dict):
@@ -93,5 +92,5 @@ def _only(found: Mapping[str, Any], known: Any, where: str) -> None:
 
 
 def _check_share(value: Any, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 < value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
         raise RunError(f"{where} must be a share between 0 and 1, such as 0.03, not {value!r}")

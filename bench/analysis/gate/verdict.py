@@ -23,9 +23,9 @@ class Verdict:
     """One metric of one device.
 
     speed: work or launches per second, the median of n repetitions; None where there is none. again: the median of the
-    re-measurements. reference: what decided, None where there was nothing to compare with; findings: every comparison.
-    per_clock: work per SM clock over the reference's, where known. cause: what probably slowed it, by causes.py;
-    why: one sentence with the evidence. gates: whether it may fail the gate.
+    re-measurements, looked: how many there were, invalid ones included. reference: what decided, None where there was
+    nothing to compare with; findings: every comparison. per_clock: work per SM clock over the reference's, where known.
+    cause: what probably slowed it, by causes.py; why: one sentence of evidence. gates: whether it may fail the gate.
     """
 
     metric: Metric
@@ -38,6 +38,7 @@ class Verdict:
     speed: float | None = None
     n: int = 0
     again: float | None = None
+    looked: int = 0
     spread: float | None = None
     reference: Reference | None = None
     findings: tuple[Finding, ...] = ()
@@ -115,7 +116,8 @@ class Gate:
     def slow(self) -> tuple[str, ...]:
         """The devices that something slow was found on, by any comparison."""
         named = [d for d, _ in self.defects]
-        named += [v.device for v in self.verdicts if v.gates and v.word in (REGRESSED, SUSPICIOUS)]
+        bad = [v for v in self.verdicts if v.gates and v.word in (REGRESSED, SUSPICIOUS)]
+        named += [v.device for v in bad if not v.metric.together]
         return tuple(dict.fromkeys(named))
 
     def code(self, fail_on: str = "inconclusive", require_baseline: bool = False) -> int:
@@ -127,8 +129,10 @@ class Gate:
             return 1
         if MISSING in words or (require_baseline and self.unfounded):
             return 3
+        if not words:
+            return 3
         if fail_on == "regression":
             return 0
-        if words & {INVALID, INCONCLUSIVE} or not words:
+        if words & {INVALID, INCONCLUSIVE}:
             return 3
         return 3 if fail_on == "suspicious" and SUSPICIOUS in words else 0

@@ -52,6 +52,7 @@ def blessed_table(blessed: Sequence[Blessed]) -> Group:
             parts.append(Text(f"  measured only once, a Run of `gate` knows better: {', '.join(once)}", style="yellow"))
         if each.kept:
             parts.append(Text(f"  the one before is kept: {each.kept}"))
+        if each.before:
             metrics = {**each.before.metrics, **each.baseline.metrics}
             parts += [Text(f"  {line}") for line in _changes(each, metrics)]
     return Group(*parts)
