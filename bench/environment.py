@@ -12,7 +12,10 @@ import bench
 from bench.schema import DeviceInfo, Environment
 from bench.store import new_run_id, utc_now
 
-_LIBRARIES = ("torch", "cupy-cuda13x", "cupy-cuda12x", "nvidia-ml-py", "nvidia-cuda-nvrtc", "numpy")
+_LIBRARIES = (
+    *("torch", "cupy-cuda13x", "cupy-cuda12x", "nvidia-ml-py", "nvidia-cuda-nvrtc", "numpy"),
+    *("nvidia-nccl-cu13", "nvidia-nccl-cu12", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12"),
+)
 
 
 def environment(devices: Sequence[DeviceInfo], command: Sequence[str], budget: str, seed: int) -> Environment:

@@ -3,14 +3,14 @@
 import fcntl
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Where every user of the machine looks; a lock per user would let two users spoil each other's numbers.
-PATH = Path(tempfile.gettempdir()) / "ridgepoint.lock"
+# Not the TMPDIR of a job, which would be a lock per job.
+PATH = Path("/tmp/ridgepoint.lock")
 _EVERY = 0.5
 
 

@@ -172,6 +172,8 @@ def factors(run: Run, info: DeviceInfo) -> dict[str, str]:
         "CuPy": libraries.get("cupy-cuda13x") or libraries.get("cupy-cuda12x"),
         "NVRTC": facts.get("nvrtc") or libraries.get("nvidia-cuda-nvrtc"),
         "cuBLAS": facts.get("cublas"),
+        "NCCL": libraries.get("nvidia-nccl-cu13") or libraries.get("nvidia-nccl-cu12"),
+        "cuDNN": libraries.get("nvidia-cudnn-cu13") or libraries.get("nvidia-cudnn-cu12"),
         "compiler": facts.get("compiler"),
         "ECC": facts.get("ecc"),
         "MIG": facts.get("mig"),

@@ -35,6 +35,7 @@ class Followed:
         self._home, self._past = out, None
         self._gates, self._bound = False, bound
         self.trouble = ""
+        self.estranged: list[str] = []
 
     @property
     def blessed(self) -> bool:
@@ -85,7 +86,7 @@ class Followed:
             self._learn(run.environment, home)
         if self._past is None:
             self._past = past(self._home, self._reading)
-        return judged(run, self.known, self._past, self._past.warnings)
+        return judged(run, self.known, self._past, [*self._past.warnings, *self.estranged])
 
     def _reading(self, done: int, total: int) -> None:
         if done == 1 and total > 50:
@@ -95,6 +96,11 @@ class Followed:
         self._home = home or self._out / about.product
         for info in about.devices:
             baseline = baselines.find(self._home, about, info)
+            if baseline is None and (other := baselines.elsewhere(self._home, about, info)):
+                self.estranged.append(
+                    f"{info.id} is blessed among the devices of {other.name}, and this Run is of {about.product}: is"
+                    " one of them gone, or was only a part of them asked for?"
+                )
             settings = tolerances.Settings()
             calibrated = tolerances_path(self._home, identity(about, info))
             if self._bound and calibrated.is_file():

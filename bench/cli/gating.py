@@ -38,7 +38,9 @@ def gate(options: argparse.Namespace) -> int:
             people.print(f"the Run was interrupted: nothing is judged; see {run.source}", style="red", markup=False)
             return INTERRUPTED
         found = followed.judged(run)
-    code = worse(found.code(options.fail_on, options.require_baseline), CRASHED if status == "failed" else OK)
+    # a GPU that is gone must not leave the others unjudged and green
+    lone = INCONCLUSIVE if followed.estranged and options.fail_on != "never" else OK
+    code = worse(found.code(options.fail_on, options.require_baseline), CRASHED if status == "failed" else OK, lone)
     # a Run that was measured before has its page already, and making one takes longer than the verdict
     report = _report(run, found, options, people) if options.reports or not options.run else None
     if options.json:

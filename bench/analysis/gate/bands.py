@@ -12,8 +12,7 @@ from bench.analysis.gate.metrics import Metric, Tolerance
 from bench.stats import mad
 
 # Deviations. Three would do for Runs that scatter independently; where most of the scatter is common to a Run and its
-# re-measurement, a dozen metrics need a little more (python -m tests.perf.gate: 2.5 % false failures in its hard set
-# with 3.4, 3.1 % with 3.15), and lose as little power by it.
+# re-measurement, a dozen metrics need a little more, and lose as little power by it (python -m tests.perf.gate).
 K = 3.4
 # Past Runs that a band of its own needs; with fewer the baseline's tolerance holds. The window is the last of them.
 ENOUGH, WINDOW = 10, 20

@@ -100,6 +100,13 @@ def find(home: Path, about: Environment, info: DeviceInfo) -> Baseline | None:
     return None
 
 
+def elsewhere(home: Path, about: Environment, info: DeviceInfo) -> Path | None:
+    """Another product's folder in which this very device is blessed: the node had another number of devices then."""
+    who = identity(about, info)
+    found = sorted(home.parent.glob(f"*/{FOLDER}/device-{who}.jsonl")) if who else []
+    return next((path.parent.parent for path in found if path.parent.parent.resolve() != home.resolve()), None)
+
+
 def own_path(home: Path, who: str) -> Path:
     # a redacted Run has no identity, and no file of that name exists
     return home / FOLDER / f"device-{who or 'unknown'}.jsonl"
@@ -181,9 +188,9 @@ def _which(before: Baseline | None) -> str:
 
 
 def _part(run: Run, info: DeviceInfo) -> Run:
-    """The Run as if it had had this device only; what several did together stays with the first of them."""
-    about = altered(run.environment, devices=(info,))
-    return altered(run, environment=about, measurements=run.of(info.id))
+    """The Run as if it had had this device only, with what it did together with others."""
+    mine = tuple(m for m in run.measurements if m.device == info.id or info.id in m.devices)
+    return altered(run, environment=altered(run.environment, devices=(info,)), measurements=mine)
 
 
 def _fit_for_a_baseline(run: Run, of_product: bool) -> None:

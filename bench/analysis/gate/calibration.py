@@ -4,9 +4,10 @@ A floor is never set below the registry's: Runs in a row share a day, a room and
 not. What scatters so much that its floor would be half of the value cannot gate here, and says so.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median, stdev
+from statistics import median
 from typing import Any
 
 from bench.analysis.gate.metrics import Metric, metrics
@@ -25,7 +26,9 @@ USELESS = 0.5
 
 @dataclass(frozen=True)
 class Noise:
-    """How one metric scattered over n Runs, as shares of its median: deviation, and the slowest Run's distance."""
+    """How one metric scattered over n Runs, as shares of its median: the slow Runs' root mean square distance from it,
+    and the slowest's.
+    """
 
     metric: Metric
     n: int
@@ -73,10 +76,13 @@ def noise(runs: Sequence[Run], info: DeviceInfo) -> dict[str, Noise]:
 
 
 def _noise(metric: Metric, speeds: Sequence[float]) -> Noise:
+    """Of the slow side: a Run that was lucky is nothing that a gate must forgive."""
     values = [metric.value(speed) for speed in speeds]
     centre = median(values)
     off = [(centre - value if metric.better == "higher" else value - centre) / centre for value in values]
-    return Noise(metric, len(values), stdev(values) / centre, max(off))
+    slow = [share for share in off if share > 0]
+    deviation = math.sqrt(sum(share**2 for share in slow) / len(slow)) if slow else 0.0
+    return Noise(metric, len(values), deviation, max(off))
 
 
 def settings(found: Mapping[str, Noise]) -> Settings:

@@ -129,7 +129,7 @@ def readings(run: Run, device: str, chosen: Mapping[str, Pin], known: Mapping[st
 def _grouped(run: Run, device: str) -> dict[Pin, list[Measurement]]:
     grouped: dict[Pin, list[Measurement]] = defaultdict(list)
     for m in run.measurements:
-        if m.device == device:
+        if m.device == device or device in m.devices:  # what several did together is of each of them
             grouped[m.key, m.regime == SUSTAINED].append(m)
     return grouped
 
@@ -145,7 +145,9 @@ def _reading(metric: Metric, pin: Pin, group: Sequence[Measurement]) -> Reading:
     again = [m for m in group if m.repetition > CONFIRM]  # at CONFIRM itself a fresh process warms up
     lost = [reason for m in (*rounds, *again) if not m.sound and not m.skip for reason in m.reasons or ("no reason",)]
     skip = next((m.skip for m in group if m.skip), "") if not any(m.sound for m in group) else ""
-    tried = tuple(sum(not m.skip for m in look) for look in (rounds, again))
+    # a second look that could not be taken is a look without a value, where a first one is a case that is not there
+    tried = (sum(not m.skip for m in rounds), len(again))
+    lost += [f"not measured again: {m.skip}" for m in again if m.skip]
     return Reading(metric, pin, _seen(metric, rounds), _seen(metric, again), tried, tuple(dict.fromkeys(lost)), skip)
 
 

@@ -18,7 +18,7 @@ from functools import cached_property
 from statistics import fmean
 
 from bench import units
-from bench.analysis.compare import datasheet
+from bench.analysis.compare import at_clock, datasheet
 from bench.analysis.entries import moment
 from bench.analysis.gate import bands, causes, defects, tolerances, verdict
 from bench.analysis.gate.bands import Finding, Reference, compare
@@ -63,16 +63,20 @@ def judged(run: Run, known: Mapping[str, Known], past: Past, notes: Sequence[str
         defects.defects(run),
         tuple(dict.fromkeys(said)),
         {device.info.id: device.whence for device in devices},
-        not any(device.founded for device in devices),
+        not all(device.founded for device in devices),
     )
 
 
 def suspects(gate: Gate) -> dict[str, tuple[Pin, ...]]:
-    """Device -> the cases that are worth another look before a gate fails for them."""
+    """Device -> the cases that are worth another look before a gate fails for them.
+
+    On every device, whichever was slow: a GPU that only fails while its neighbours work would recover alone.
+    """
     doubtful = (verdict.SUSPICIOUS, verdict.INCONCLUSIVE, verdict.INVALID)
+    names = {v.metric.name for v in gate.verdicts if v.gates and v.pin and not v.looked and v.word in doubtful}
     found: dict[str, list[Pin]] = {}
     for each in gate.verdicts:
-        if each.gates and each.pin and not each.looked and each.word in doubtful:
+        if each.metric.name in names and each.pin:
             found.setdefault(each.device, []).append(each.pin)
     return {device: tuple(pins) for device, pins in found.items()}
 
@@ -139,9 +143,17 @@ class _Device:
             found.append(f"{who}: a new segment since {self.known.baseline.whence}: {', '.join(self.changes)}")
         if not self.founded:
             found.append(f"{who}: no baseline and too little history; only its datasheet and its siblings judge it")
-        elif self.known.baseline and not self.known.baseline.own:
+        elif self.known.baseline and (new := [n for n in self._gated if n not in self.known.baseline.pins]):
+            found.append(
+                f"{who}: not in the baseline, so that only its datasheet and its siblings judge it: {', '.join(new)}"
+            )
+        if self.known.baseline and not self.known.baseline.own:
             found.append(f"{who}: no baseline of its own; its product’s holds, at twice the floor")
         return found
+
+    @property
+    def _gated(self) -> list[str]:
+        return [name for name in self.readings if self.tolerance(self.metrics[name])[1]]
 
     @property
     def founded(self) -> bool:
@@ -165,19 +177,28 @@ class _Device:
         if baseline and metric.name not in self.renewed and (speed := baseline.speed(metric.name)):
             clock = baseline.readings[metric.name].clock_hz if baseline.own else None
             blessed = bands.baseline(metric, tolerance, speed, baseline.whence, clock, own=baseline.own)
-            if not self.changes and baseline.own:
+            if baseline.own:
                 outer = bands.pinned(metric, tolerance, blessed)
         window = [
             (value, each)
             for each, device in self._past
             if (value := device.values.get(digest(pin))) and value.valid and value.n > 1
-            # what the baseline calls a regression never becomes the history that excuses it
-            if outer is None or outer.low <= value.speed <= outer.high
+            # a soak heats a device for longer: its lasting load is another number
+            if not metric.sustained or ("soak" in each.budget) == ("soak" in self.run.environment.budget)
+            if outer is None or _admitted(value.speed, each.at, blessed, outer, moment(baseline.run))
         ][-bands.WINDOW :]
         clocks = [value.clock_hz for value, _ in window if value.clock_hz]
         whence = f"{len(window)} Runs since {window[0][1].started[:10]}" if window else ""
         own = bands.history(metric, tolerance, [v.speed for v, _ in window], whence, fmean(clocks) if clocks else None)
         return (own, outer) if own else (blessed, None)
+
+
+def _admitted(speed: float, at: float, blessed: Reference, outer: Reference, since: float) -> bool:
+    """Whether a past Run may say what is usual beside its device's own baseline: what that calls a regression never
+    becomes the history that excuses it, and a level that was given up by blessing another one is not usual any more.
+    """
+    band = outer if at >= since else blessed
+    return band.low <= speed <= band.high
 
 
 def _verdicts(device: _Device, devices: Sequence[_Device]) -> Iterator[Verdict]:
@@ -240,8 +261,9 @@ def _siblings(device: _Device, metric: Metric, devices: Sequence[_Device]) -> Re
         if other is not device
         and (reading := other.readings.get(metric.name))
         and reading.speed
-        # another shape or setting is another number
+        # another shape or setting is another number, and a slice or another product no sibling
         and reading.pin == device.pins[metric.name]
+        and (other.info.name, other.info.memory_bytes) == (device.info.name, device.info.memory_bytes)
     ]
     return bands.siblings(metric, APART, others, device.tolerance(metric)[0].least)
 
@@ -252,8 +274,12 @@ def _theory(device: _Device, reading: Reading) -> Reference | None:
     work = next((m.work for m in device.run.of(device.info.id) if m.key == reading.pin[0]), None)
     if machine is None or work is None or reading.metric.amount == "seconds":
         return None
+    # tensor peaks are stated below the clock that a burst runs at
+    key = work.compute if reading.metric.amount == "flops" else work.channel
+    stated, clocked = machine.find(key), at_clock(device.info, key, reading.clock_hz)
+    faster = max(1.0, clocked / stated.rate) if stated and clocked else 1.0
     try:
-        return bands.theory(reading.metric.speed(work, machine.seconds(work)))
+        return bands.theory(faster * reading.metric.speed(work, machine.seconds(work)))
     except (MissingRoof, ZeroDivisionError):
         return None
 
@@ -275,7 +301,11 @@ def _word(
     sane = reading.confirmed is not None and absurd and compare(reading.confirmed, absurd.reference).place != "above"
     if absurd and absurd.place == "above" and not sane:
         return verdict.INVALID, f"{_beside(metric, absurd)}: no machine does that, so the measurement is wrong", absurd
+    if wrong := next((reason for reason in reading.lost if reason.startswith("wrong result")), ""):
+        return verdict.INVALID, f"a repetition computed something else: {wrong}", None
     below = [f for f in findings if f.place == "below"]
+    if not below and not reading.first and reading.lost:
+        return verdict.SUSPICIOUS, f"valid only when it was measured again: {reading.lost[0]}", None
     if not below:
         mine = next((f for f in findings if own and f.reference is own), None)
         if mine is None and metric.name in device.renewed:

@@ -163,7 +163,7 @@ def test_slow_at_first_and_never_valid_again_is_not_waved_through():
 
 def test_invalid_at_first_is_decided_by_the_second_look():
     hot = {"repetitions": range(FIRST_ROUND, CONFIRM)} | invalid("hot")
-    for factor, expected in ((1.0, verdict.OK), (1.1, verdict.INCONCLUSIVE)):
+    for factor, expected in ((1.0, verdict.SUSPICIOUS), (1.1, verdict.INCONCLUSIVE)):
         gate = gated(changed(now(again={READ: factor}), READ, **hot), BEFORE, BEFORE[0])
         assert word(gate) == expected
         assert suspects(gate) == {}, "it was looked at twice already"
@@ -268,12 +268,30 @@ def test_what_the_baseline_calls_a_regression_never_becomes_the_usual():
 
 def test_a_new_segment_has_a_history_of_its_own():
     info = gpu(facts=NEWER)
-    after = [run(WINDOW + 1 + n, slow={READ: 1.06}, devices=(info,)) for n in range(ENOUGH)]
-    same = now(slow={READ: 1.06}, devices=(info,))
+    after = [run(WINDOW + 1 + n, slow={READ: 1.03}, devices=(info,)) for n in range(ENOUGH)]
+    same = now(slow={READ: 1.03}, devices=(info,))
     assert word(gated(same, [*BEFORE, *after], BEFORE[0])) == verdict.OK
     worse = now(slow={READ: 1.12}, again={READ: 1.12}, devices=(info,))
     assert word(gated(worse, [*BEFORE, *after], BEFORE[0])) == verdict.REGRESSED
     assert word(gated(worse, [*BEFORE, *after[1:]], BEFORE[0])) == verdict.INCONCLUSIVE
+
+
+def test_what_became_slow_with_a_driver_does_not_heal_by_itself():
+    """Its own new history would excuse it after ten nights; only who blesses the new level does."""
+    info = gpu(facts=NEWER)
+    after = [run(WINDOW + 1 + n, slow={READ: 1.1}, devices=(info,)) for n in range(WINDOW)]
+    gate = gated(now(slow={READ: 1.1}, again={READ: 1.1}, devices=(info,)), [*BEFORE, *after], BEFORE[0])
+    assert word(gate) == verdict.INCONCLUSIVE
+    assert gate.code() == 3
+    assert word(gated(now(slow={READ: 1.1}, devices=(info,)), [*BEFORE, *after], after[-1])) == verdict.OK
+
+
+def test_a_blessed_level_is_the_usual_one_from_then_on():
+    """Old Runs of the level before neither fail a healthy device nor excuse one that fell back."""
+    slower = run(WINDOW, slow={READ: 1.035})
+    assert word(gated(now(slow={READ: 1.035}), BEFORE, slower)) == verdict.OK
+    faster = run(WINDOW, slow={READ: 0.965})
+    assert word(gated(now(again={READ: 1.0}), BEFORE, faster)) == verdict.REGRESSED
 
 
 @pytest.mark.parametrize(
@@ -380,7 +398,7 @@ def test_the_slow_one_among_siblings_is_named_alone():
     gate = gated(now(devices=NODE, only=slow))
     assert word(gate, READ, "cuda:3") == verdict.SUSPICIOUS
     assert gate.slow == ("cuda:3",)
-    assert suspects(gate) == {"cuda:3": (CASES[READ].pin,)}
+    assert suspects(gate) == {device.id: (CASES[READ].pin,) for device in NODE}, "under the load that it was slow in"
     twice = changed_device(now(devices=NODE, only=slow, again=again), "cuda:3", 1.2)
     gate = gated(twice)
     assert word(gate, READ, "cuda:3") == verdict.REGRESSED
