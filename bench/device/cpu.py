@@ -53,6 +53,8 @@ class CpuDevice:
         threads = len(CORES)
         name = fields.get("model name", "CPU")
         facts = {"cores": str(physical_cores()), "threads": str(threads)}
+        if "hypervisor" in fields.get("flags", "").split():
+            facts["virtual"] = "yes"
         loops = {}
         if self._compiler:
             facts["compiler"] = self._compiler.version

@@ -336,6 +336,9 @@ def _word(
         return verdict.SUSPICIOUS, f"{_beside(metric, first)} at first, within its band when measured again", first
     decisive = still[0]
     kind, again = decisive.reference.kind, f"{_beside(metric, decisive)}, measured twice"
+    if device.info.facts.get("virtual"):
+        # where its host puts two virtual cores on one, it is half as fast for minutes, and no counter of its says so
+        return verdict.INCONCLUSIVE, f"{again}, but the cores are virtual: what their host does shows nowhere", decisive
     if kind == "theory":
         return verdict.SUSPICIOUS, f"{again}: absurdly far below its datasheet", decisive
     if reading.best >= decisive.reference.centre:

@@ -140,6 +140,16 @@ def test_a_look_that_is_mostly_in_doubt_excuses(repetition, mark):
     assert word(two_valid) == verdict.REGRESSED
 
 
+def test_virtual_cores_are_never_the_hardwares_fault():
+    """Seen on one: exactly half the rate for a minute, every repetition valid."""
+    info = gpu(facts={"driver": "570.86.15", "power_limit_w": "700", "virtual": "yes"})
+    before = [run(number, devices=(info,)) for number in range(WINDOW)]
+    made = run(NOW, slow={READ: 2.0}, again={READ: 2.0}, devices=(info,))
+    gate = gated(made, before, before[0])
+    assert word(gate) == verdict.INCONCLUSIVE
+    assert gate.code() == 3
+
+
 def test_a_changed_environment_excuses():
     made = now(slow={READ: 1.05}, again={READ: 1.05}, devices=(gpu(facts=NEWER),))
     gate = gated(made, BEFORE, BEFORE[0])
