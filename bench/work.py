@@ -122,3 +122,60 @@ def all_reduce(size: float, ranks: int, channel: str = "link") -> Work:
     Source: NCCL-tests, doc/PERFORMANCE.md. Over that time it is the bus bandwidth, whatever algorithm ran.
     """
     return Work(bytes=size * 2 * (ranks - 1) / ranks, channel=channel)
+
+
+def move(size: float, channel: str = "dram") -> Work:
+    """`size` bytes read or written, with arithmetic too little to count: a gather, a norm, a gate, a sampling."""
+    return Work(bytes=float(size), channel=channel)
+
+
+def linear(
+    m: float,
+    n: int,
+    k: int,
+    dtype: str,
+    unit: str,
+    *,
+    weight: float,
+    activation: float,
+    out: float,
+    matrices: float = 1,
+) -> Work:
+    """`m` rows through weights of k x n whose elements have `weight` bytes, the rows' `activation`, the result's `out`.
+
+    `matrices` such weights are read and each row meets one of them: routed experts, or one matrix per head.
+    """
+    moved = matrices * k * n * weight + m * k * activation + m * n * out
+    return Work(2.0 * m * n * k, unit, dtype, bytes=float(moved))
+
+
+def cached_attention(
+    pairs: int,
+    rows: int,
+    heads: int,
+    score_dim: int,
+    value_dim: int,
+    dtype: str,
+    unit: str,
+    *,
+    cached: float,
+    activation: float,
+    variant: str = "",
+) -> Work:
+    """Attention of `rows` new tokens over a cache of which `cached` bytes are read, for `pairs` of query and key.
+
+    2 (score_dim + value_dim) flops per head and pair: scores, then values. Both are head_dim in MHA, GQA and MQA; in
+    latent attention they are what a head compares and what it collects (DeepSeek-V2, arXiv 2405.04434, 2.1).
+    """
+    width = heads * (score_dim + value_dim)
+    return Work(2.0 * width * pairs, unit, dtype, variant, float(cached + rows * width * activation))
+
+
+def all_gather(size: float, ranks: int, channel: str = "link") -> Work:
+    """Bytes that each rank sends so that all hold an array of `size` bytes, of which each had one n-th: (n-1)/n."""
+    return Work(bytes=size * (ranks - 1) / ranks, channel=channel)
+
+
+def all_to_all(size: float, ranks: int, channel: str = "link") -> Work:
+    """Bytes that leave a rank which spreads `size` bytes evenly over `ranks`, itself included: (n-1)/n of them."""
+    return Work(bytes=size * (ranks - 1) / ranks, channel=channel)
