@@ -16,7 +16,7 @@ def ready(device):
 
 
 def probe(cases):
-    return Probe("planted", 1, False, False, cases)
+    return Probe("planted", 1, False, False, False, cases)
 
 
 def test_headline_cases_come_back_in_shuffled_rounds(h200):

@@ -34,12 +34,14 @@ class Probe:
     """A registered probe. together: its cases need every rank of the node at once (collectives).
 
     alone: its devices take turns, because they would share what is measured (a host link); others run at once.
+    asked: it runs only where it is named, because `all` has no time for it.
     """
 
     name: str
     version: int
     together: bool
     alone: bool
+    asked: bool
     cases: Callable[..., Cases]
 
     @property
@@ -51,11 +53,13 @@ class Probe:
         return self.description.split("\n")[0]
 
 
-def probe(version: int, together: bool = False, alone: bool = False) -> Callable[[Callable[..., Cases]], Probe]:
+def probe(
+    version: int, together: bool = False, alone: bool = False, asked: bool = False
+) -> Callable[[Callable[..., Cases]], Probe]:
     """Registers a generator function under its name. Raise `version` when the method changes what is measured."""
 
     def register(cases: Callable[..., Cases]) -> Probe:
-        return Probe(cases.__name__, version, together, alone, cases)
+        return Probe(cases.__name__, version, together, alone, asked, cases)
 
     return register
 
@@ -67,21 +71,24 @@ def probes() -> dict[str, Probe]:
         for value in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
             if isinstance(value, Probe):
                 found[value.name] = value
-    order = ("bandwidth", "onchip", "latency", "peak", "intensity", "launch", "gemm", "attention", "hostcopy")
+    order = (
+        *("bandwidth", "onchip", "latency", "peak", "intensity", "launch", "gemm", "attention", "hostcopy"),
+        *("layer", "decode", "mixed", "quantised", "moe", "fusion", "capacity"),
+    )
     return dict(
         sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0]))
     )
 
 
 def select(names: list[str]) -> list[Probe]:
-    """The named probes in running order, all of them for no names. Raises UnknownProbe."""
+    """The named probes in running order; for no names all but those that must be asked for. Raises UnknownProbe."""
     known = probes()
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 3)
             hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(known)}"
             raise UnknownProbe(f"unknown probe {name!r}: {hint}")
-    return [p for name, p in known.items() if not names or name in names]
+    return [p for name, p in known.items() if (name in names if names else not p.asked)]
 
 
 def describe(info: DeviceInfo, probe: Probe, budget) -> list[Case]:

@@ -1,0 +1,104 @@
+"""One real transformer layer, decode and prefill, beside its parts: what composing kernels costs or saves.
+
+The whole is what a planner that adds kernels up must predict. Its parts are measured alone, at the same shapes and on
+cold buffers; in the layer they find what the part before them left in the cache, so the whole may be faster than the
+sum. A whole has part "layer"; its parts have the same model, ranks, dtype, phase and tokens, attention also the same
+batch and context (0 where a part does not depend on them), and `count` launches each.
+
+What could mislead: the kernels are torch's, so a norm with its residual add is two or more launches where an engine
+has one; a rank of a larger model is measured without the all-reduces that it would wait for; sequences of a batch are
+equally long and their cache is one piece, not pages.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from bench import layers, units
+from bench.layers import SHAPES, Shape, Span
+from bench.probes import Cases, probe
+from bench.schema import Case, DeviceInfo
+from bench.work import Work
+
+BATCHES = (1, 8, 64, 256)
+CONTEXTS = (1024, 8192, 32768)
+# 512, 2048 and 8192 are what serving meets; 128 is what a CPU can do
+PROMPTS = (128, 512, 2048, 8192)
+# of a model beside the first: enough to see that the sum holds at another width
+FEW_BATCHES, FEW_CONTEXTS, FEW_PROMPTS = (1, 64), (1024, 8192), (2048,)
+
+
+@probe(version=1, asked=True)
+def layer(info: DeviceInfo, budget) -> Cases:
+    """A whole transformer layer by batch, context and prompt length, and each of its parts alone at the same shapes."""
+    dtype = layers.dtype_of(info)
+    if not dtype:
+        return
+    for shape in SHAPES:
+        # seconds of the parts that were measured, by what they depend on, and the best seconds per flop of attention
+        known: dict[tuple, float] = {}
+        pace: dict[str, float] = {}
+        for span in _spans(shape, budget):
+            case, least = _whole(info, budget, shape, span, dtype), 0.0
+            # a part without its whole answers nothing here; they come first, because they are shorter and predict it
+            parts = {} if case.skip else layers.parts(shape, [span], dtype, info.units[dtype])
+            for name, (count, demand) in parts.items():
+                attention = name.endswith("attention")
+                key = (name, span if attention else (span.phase, span.tokens))
+                if key not in known:
+                    known[key] = (yield _part(shape, span, name, count, demand, dtype)) or 0.0
+                if attention and known[key]:
+                    pace[name] = min(pace.get(name, math.inf), known[key] / demand.flops)
+                least += count * (known[key] or (pace.get(name, 0.0) * demand.flops if attention else 0.0))
+            if not case.skip and least > budget.launch:
+                why = f"its parts alone take {units.seconds(least)}; the {budget.name} budget allows a launch"
+                case = replace(case, skip=f"{why} {units.seconds(budget.launch)}")
+            yield case
+
+
+def _spans(shape: Shape, budget) -> Iterator[Span]:
+    """From small to large, so that each predicts the next."""
+    first = shape == SHAPES[0]
+    batches, contexts, prompts = (BATCHES, CONTEXTS, PROMPTS) if first else (FEW_BATCHES, FEW_CONTEXTS, FEW_PROMPTS)
+    # a batch of 8 is never left out: a device that is slow at 1 would be thought too slow for more
+    for batch in (b for b in batches if b == 8 or b in budget.thin(batches)):
+        for context in budget.thin(contexts):
+            yield Span(batch, 1, context)
+    for length in budget.thin(prompts):
+        yield Span(1, length, length)
+
+
+def _params(shape: Shape, span: Span, part: str, count: int, dtype: str, *, sequences: bool) -> dict:
+    return {
+        "model": shape.model,
+        "ranks": shape.ranks,
+        "part": part,
+        "count": count,
+        "dtype": dtype,
+        "phase": span.phase,
+        "tokens": span.tokens,
+        "batch": span.batch if sequences else 0,
+        "context": span.context if sequences else 0,
+    }
+
+
+def _whole(info: DeviceInfo, budget, shape: Shape, span: Span, dtype: str) -> Case:
+    return Case(
+        params=_params(shape, span, "layer", 1, dtype, sequences=True),
+        work=layers.whole(shape, [span], dtype, info.units[dtype]),
+        prepare=partial(layers.setup, shape, [span], dtype),
+        family=layers.FAMILY,
+        skip=layers.refusal(info, budget, shape, [span], dtype),
+    )
+
+
+def _part(shape: Shape, span: Span, name: str, count: int, demand: Work, dtype: str) -> Case:
+    attention = name.endswith("attention")
+    return Case(
+        params=_params(shape, span, name, count, dtype, sequences=attention),
+        work=demand,
+        prepare=partial(layers.part_setup, shape, span, name, demand.bytes, dtype),
+        # attention over a long cache must not predict a product, nor the other way round
+        family=f"layer {name}" if attention else layers.FAMILY,
+    )
