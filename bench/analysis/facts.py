@@ -6,6 +6,7 @@ from bench import units
 from bench.analysis.compare import at_clock, compare, datasheet
 from bench.analysis.fit import Fit, Ridge, RoofFit
 from bench.analysis.placed import Placed
+from bench.analysis.serving.sources import machine_facts
 
 
 def facts(fit: Fit) -> dict[str, Any]:
@@ -34,6 +35,8 @@ def facts(fit: Fit) -> dict[str, Any]:
             dtype: {"intensity": knee.intensity.value, "low": knee.intensity.low, "high": knee.intensity.high}
             for dtype, knee in fit.knees.items()
         },
+        # what serving answers from, beside the roofs: bench.analysis.serving.sources says the schema
+        **machine_facts(fit),
         "energy": {
             key: {"joules": cost.joules.value, "low": cost.joules.low, "high": cost.joules.high, "watts": cost.watts}
             for key, cost in (lasting.energy if lasting else {}).items()

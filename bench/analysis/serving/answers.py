@@ -1,0 +1,152 @@
+"""Everything that one machine says about serving one model: `answer(model, machine, request)`, and as plain values.
+
+Each question is answered on its own: what cannot be answered is listed with the reason and the probe to run, and the
+rest is answered. What no machine could serve is a ServingError before that.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench.analysis.serving import effects, latency, limits, loads, picker
+from bench.analysis.serving.capacity import check_fit
+from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving.machine import Machine
+from bench.analysis.serving.planner import Answer, Planner
+from bench.analysis.serving.request import Request, check, filled
+from bench.analysis.serving.step import check_layout
+from bench.roofline import MissingRoof
+from bench.transformer import Model
+
+# Question -> what answers it, in the order of a reader's interest.
+QUESTIONS: Mapping[str, Callable[[Planner], Iterator[Answer]]] = {
+    "sla": picker.answers,
+    "latency floor": latency.floors,
+    "time to first token": latency.first_token,
+    "time between tokens": latency.tokens,
+    "pareto": latency.pareto,
+    "operators": latency.operators,
+    "bounds": latency.bounds,
+    "critical batch": limits.critical,
+    "capacity": limits.room,
+    "crossovers": limits.crossovers,
+    "closed loop": loads.loops,
+    "open loop": loads.queue,
+    "chunked prefill": loads.interference,
+    "two pools": loads.pools,
+    "cost and energy": loads.cost,
+    "tensor parallel": effects.tensor,
+    "experts": effects.experts,
+    "pipeline parallel": effects.pipeline,
+    "quantisation": effects.quantised,
+    "speculation": effects.speculation,
+}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All answers by question. missing: question -> why it has none. partial: some numbers rest on assumed curves."""
+
+    model: Model
+    machine: Machine
+    request: Request
+    groups: Mapping[str, tuple[Answer, ...]]
+    missing: Mapping[str, str]
+
+    @property
+    def partial(self) -> bool:
+        return bool(self.missing or self.machine.partial)
+
+    def __getitem__(self, question: str) -> tuple[Answer, ...]:
+        return self.groups.get(question, ())
+
+    def find(self, name: str, **about: Any) -> Answer:
+        """The first answer of that name whose `about` holds these values. Raises KeyError."""
+        for group in self.groups.values():
+            for each in group:
+                if each.name == name and all(each.about.get(key) == value for key, value in about.items()):
+                    return each
+        raise KeyError(f"no answer {name!r} about {about}")
+
+
+def answer(model: Model, machine: Machine, request: Request | None = None) -> Answers:
+    """Every question about serving `model` on `machine`. Raises ServingError for what no machine could do, or where
+    the model does not fit: by how much, and how many devices would do.
+    """
+    request = request or Request()
+    check(request, model)
+    check_layout(model, request.ranks)
+    start = Planner(model, machine, request)
+    context = request.prompt + request.output
+    found = start.fits(context)
+    check_fit(model, machine, request.precision, found, request.usable)
+    planner = Planner(model, machine, filled(request, model, found.batch))
+    groups, missing = {}, {}
+    for question, answers in QUESTIONS.items():
+        try:
+            groups[question] = tuple(answers(planner))
+        except (MissingRoof, ServingError) as error:
+            missing[question] = str(error)
+    for context in planner.request.contexts:
+        most = planner.fits(context).batch
+        if refused := [batch for batch in request.batches if batch > most]:
+            which = ", ".join(map(str, refused))
+            missing[f"batch {which} at context {context}"] = f"does not fit: the largest batch there is {most}"
+    return Answers(model, planner.machine, planner.request, groups, missing)
+
+
+def facts(found: Answers) -> dict[str, Any]:
+    """Answers as plain values for --json, SI base units; numbers that do not exist are null."""
+    request, machine = found.request, found.machine
+    return {
+        "model": found.model.name,
+        "machine": machine.name,
+        "origin": machine.origin,
+        "simulated": machine.simulated,
+        "partial": found.partial,
+        "run_probes": list(machine.partial),
+        "notes": list(machine.notes),
+        "missing": dict(found.missing),
+        "inputs": {
+            "weights": request.precision.weights.name,
+            "activations": request.precision.activations.name,
+            "kv": request.precision.kv.name,
+            "tensor": request.ranks.tensor,
+            "pipeline": request.ranks.pipeline,
+            "expert": request.ranks.expert,
+            "prompt": request.prompt,
+            "output": request.output,
+            "usable": request.usable,
+            "reserve": request.reserve,
+            "launch_mode": machine.mode,
+            "launch_s": machine.start,
+            "host_s": machine.host,
+            "quantising": machine.quantising,
+            "collective": machine.collective,
+            "routing": request.routing,
+            "error": request.error,
+            "tpot": "(E2E - TTFT)/(OSL - 1)",
+        },
+        "answers": {question: [_plain(each) for each in group] for question, group in found.groups.items()},
+    }
+
+
+def _plain(each: Answer) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "value": _number(each.value),
+        "unit": each.unit,
+        "about": {key: _number(value) for key, value in each.about.items()},
+        "bound": each.bound,
+        "fixed": _number(each.fixed),
+        "shares": {label: _number(share) for label, share in each.shares.items()},
+        "origin": each.origin,
+        "note": each.note,
+    }
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,127 @@
+"""Measured curves that the planner reads: seconds over size, kept as utilisation where tiles make the time jump.
+
+A utilisation is roof time over measured time, so it holds whatever a launch costs beyond its work: no start-up is added
+to it again. Between two measured points it is interpolated over the logarithm of the size, outside it stays constant.
+Two-dimensional curves interpolate along both axes.
+"""
+
+import math
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# A point that beats its roof by more is a warm cache or a wrong count, and is not used.
+BEATS = 1.03
+
+
+@dataclass(frozen=True)
+class Curve:
+    """y over log x, constant beyond its ends."""
+
+    xs: tuple[float, ...]
+    ys: tuple[float, ...]
+
+    def __call__(self, x: float) -> float:
+        at = math.log(x)
+        if at <= self.xs[0]:
+            return self.ys[0]
+        if at >= self.xs[-1]:
+            return self.ys[-1]
+        above = bisect_right(self.xs, at)
+        x0, x1, y0, y1 = self.xs[above - 1], self.xs[above], self.ys[above - 1], self.ys[above]
+        return y0 + (y1 - y0) * (at - x0) / (x1 - x0)
+
+
+def curve(points: Iterable[tuple[float, float]]) -> Curve:
+    """Through (x, y) in any order; the mean of equal x."""
+    grouped = defaultdict(list)
+    for x, y in points:
+        grouped[x].append(y)
+    found = sorted((math.log(x), sum(ys) / len(ys)) for x, ys in grouped.items())
+    return Curve(tuple(x for x, _ in found), tuple(y for _, y in found))
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Curves over y at several x, interpolated between the two nearest in log x."""
+
+    xs: tuple[float, ...]
+    curves: tuple[Curve, ...]
+
+    def __call__(self, x: float, y: float) -> float:
+        at = math.log(x)
+        if at <= self.xs[0] or len(self.xs) == 1:
+            return self.curves[0](y)
+        if at >= self.xs[-1]:
+            return self.curves[-1](y)
+        above = bisect_right(self.xs, at)
+        share = (at - self.xs[above - 1]) / (self.xs[above] - self.xs[above - 1])
+        return (1 - share) * self.curves[above - 1](y) + share * self.curves[above](y)
+
+
+def surface(points: Iterable[tuple[float, float, float]]) -> Surface:
+    """Through (x, y, z)."""
+    grouped = defaultdict(list)
+    for x, y, z in points:
+        grouped[x].append((y, z))
+    rows = sorted(grouped.items())
+    return Surface(tuple(math.log(x) for x, _ in rows), tuple(curve(row) for _, row in rows))
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Seconds of a collective over its bytes, among `ranks`: log-log between sizes, constant time below the smallest,
+    constant bus bandwidth above the largest. mode: how it was launched.
+    """
+
+    ranks: int
+    times: Curve
+    smallest: float
+    largest: float
+    mode: str = "graph"
+    algorithm: str = ""
+
+    def __call__(self, size: float) -> float:
+        beyond = size / self.largest if size > self.largest else 1.0
+        return math.exp(self.times(max(size, 1.0))) * beyond
+
+
+def messages(ranks: int, points: Iterable[tuple[float, float]], mode: str = "graph", algorithm: str = "") -> Messages:
+    """Through (bytes, seconds)."""
+    points = list(points)
+    sizes = [size for size, _ in points]
+    times = curve((size, math.log(seconds)) for size, seconds in points)
+    return Messages(ranks, times, min(sizes), max(sizes), mode, algorithm)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Curves of one kind of kernel by shape; the nearest measured shape stands in for one that was not measured.
+
+    by: shape (numbers, compared by the distance of their logarithms) -> curve of utilisation.
+    """
+
+    by: Mapping[tuple[float, ...], Any] = field(hash=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "_near", {})
+
+    def nearest(self, shape: tuple[float, ...]) -> tuple[Any, tuple[float, ...]]:
+        """(curve, the shape it was measured at)."""
+        if shape not in self._near:
+            self._near[shape] = min(self.by, key=lambda known: _distance(known, shape))
+        return self.by[self._near[shape]], self._near[shape]
+
+
+def family(points: Iterable[tuple[tuple[float, ...], tuple]], make: Callable[[list], Any]) -> Family | None:
+    """From (shape, point), each shape's points made into a curve; None without any."""
+    grouped = defaultdict(list)
+    for shape, point in points:
+        grouped[shape].append(point)
+    return Family({shape: make(group) for shape, group in grouped.items()}) if grouped else None
+
+
+def _distance(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    return sum(abs(math.log(a / b)) for a, b in zip(one, other, strict=True))

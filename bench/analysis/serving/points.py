@@ -1,0 +1,266 @@
+"""Measured cases as the planner reads them: from a Run's fit or from a file, in the same words.
+
+One point is one case: its probe, its params, its Work and the seconds of a launch. From these and the roofs come all
+curves; nothing else crosses. Points that beat their roof are left out and named.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.analysis.fit import Fit
+from bench.analysis.serving.curves import BEATS, Family, Messages, curve, family, messages, surface
+from bench.roofline import Roofline
+from bench.work import Work
+
+# The probes whose cases a planner reads.
+PROBES = ("gemm", "quantised", "attention", "decode", "layer", "moe", "bandwidth", "launch", "allreduce")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measured case. seconds: of a launch, whatever it costs to start included."""
+
+    probe: str
+    params: Mapping[str, Any]
+    work: Work
+    seconds: float
+
+
+def points_of(fit: Fit) -> tuple[Point, ...]:
+    """The cases of a fitted device that serving needs; nothing that was skipped or unsound."""
+    return tuple(
+        Point(case.probe, dict(case.params), case.work, case.seconds.value)
+        for case in fit.cases
+        if case.probe in PROBES and case.seconds and case.regime != "sustained"
+    )
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What was measured, by kind. gemm: (weights, math) -> by (n, k) over rows. decode: by (queries per KV head, head
+    dimension) over (sequences x KV heads, context). prefill: over new tokens. experts: by (experts, active), over
+    tokens. stream: of a copy over bytes; named: of a layer's own small parts, by the beginning of their name. reduce:
+    by ranks. singles: seconds of one row against a weight. beaten: points above their roof, not used.
+    """
+
+    gemm: Mapping[tuple[str, str], Family] = field(default_factory=dict, hash=False)
+    decode: Family | None = None
+    prefill: Family | None = None
+    experts: Family | None = None
+    stream: Any = None
+    named: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    reduce: tuple[Messages, ...] = ()
+    launch: Mapping[str, float] = field(default_factory=dict, hash=False)
+    singles: Mapping[tuple[str, str, int, int], float] = field(default_factory=dict, hash=False)
+    beaten: tuple[Point, ...] = ()
+
+
+def curves_of(points: Iterable[Point], roofline: Roofline) -> Curves:
+    """Every curve that the points support under these roofs."""
+    beaten, used = [], []
+    bare = Roofline(roofline.name, roofline.roofs)
+    for point in points:
+        if point.probe in ("launch", "allreduce"):
+            used.append((point, 0.0))
+        elif _roofed(point.work, bare):
+            share = bare.seconds(point.work) / point.seconds
+            if share > BEATS:
+                beaten.append(point)
+            elif share > 0:
+                used.append((point, min(1.0, share)))
+    by = {probe: [each for each in used if each[0].probe == probe] for probe in PROBES}
+    # a whole layer is what the planner is checked against, never a curve
+    parts = [each for each in by["layer"] if each[0].params.get("part") != "layer"]
+    return Curves(
+        gemm=_gemm((*by["gemm"], *by["quantised"], *parts)),
+        decode=family((*_decode(by["attention"]), *_kinds(by["decode"]), *_layer_decode(parts)), surface),
+        prefill=family((*_prefill(by["attention"]), *_layer_prefill(parts)), curve),
+        experts=family(_experts(by["moe"]), curve),
+        named=_named(parts),
+        stream=_stream(by["bandwidth"]),
+        reduce=_reduce(by["allreduce"]),
+        launch={str(p.params["way"]): p.seconds for p, _ in by["launch"] if p.params.get("way")},
+        singles={
+            (_weights(p), p.work.dtype, int(p.params["n"]), int(p.params["k"])): p.seconds
+            for p, _ in by["gemm"]
+            if p.params.get("batch") == 1 and not p.params.get("strided")
+        },
+        beaten=tuple(beaten),
+    )
+
+
+def _roofed(work: Work, roofline: Roofline) -> bool:
+    asked = ((work.compute, work.flops), (work.channel, work.bytes))
+    return any(amount for _, amount in asked) and all(key in roofline for key, amount in asked if amount)
+
+
+# The formats' names, by the dtype of a plain product.
+_NAMES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "int8": "int8", "float8_e4m3": "fp8"}
+_NAMES |= {"float4": "nvfp4"}
+
+
+def _weights(point: Point) -> str:
+    return str(point.params.get("weights") or _NAMES.get(point.work.dtype, point.work.dtype))
+
+
+Used = Iterable[tuple[Point, float]]
+
+
+def _gemm(used: Used) -> dict[tuple[str, str], Family]:
+    found: dict[tuple[str, str], list] = {}
+    for p, share in used:
+        shape = _product(p)
+        if shape and not p.params.get("strided"):
+            m, n, k = shape
+            found.setdefault((_weights(p), p.work.dtype), []).append(((n, k), (m, share)))
+    return {key: made for key, rows in found.items() if (made := family(rows, curve))}
+
+
+# (n, k) of the weights in the layers that the layer probe measures, per model and ranks, by part. From its shapes:
+# width, heads, KV heads, head dimension and FFN width of one rank.
+_LAYERS = {("Llama-3.1-8B", 1): (4096, 32, 8, 128, 14336), ("Llama-3.1-70B", 2): (8192, 32, 4, 128, 14336)}
+
+
+def _product(p: Point) -> tuple[float, float, float] | None:
+    """(m, n, k) of a measured matrix product."""
+    if {"batch", "n", "k"} <= p.params.keys():
+        return float(p.params["batch"]), float(p.params["n"]), float(p.params["k"])
+    known = _LAYERS.get((p.params.get("model"), p.params.get("ranks")))
+    if p.probe != "layer" or not known:
+        return None
+    width, heads, kv_heads, head_dim, ffn = known
+    inner = heads * head_dim
+    weights = {"QKV": (inner + 2 * kv_heads * head_dim, width), "O": (width, inner), "gate-up": (2 * ffn, width),
+               "down": (width, ffn)}.get(p.params.get("part"))  # fmt: skip
+    return (float(p.params["tokens"]), *map(float, weights)) if weights else None
+
+
+# Heads and head dimension of the attention probe's cases, which its params do not repeat.
+_HEADS, _HEAD_DIM = 32, 128
+
+
+def _decode(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
+    for p, share in used:
+        if p.params.get("phase") == "decode" and p.params.get("backend", "default") == "default":
+            kv_heads = 8 if p.params.get("layout") == "gqa" else _HEADS
+            yield (_HEADS / kv_heads, float(_HEAD_DIM)), (p.params["batch"] * kv_heads, p.params["keys"], share)
+
+
+# heads, KV heads and head dimension of the decode probe's layouts
+_KINDS = {"mha": (32, 32, 128), "gqa": (32, 8, 128), "mqa": (32, 1, 128), "mla": (128, 1, 576)}
+
+
+def _kinds(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
+    """Of several methods for one kind, the fastest at each point is what an engine would choose."""
+    best: dict[tuple, float] = {}
+    for p, share in used:
+        kind = _KINDS.get(p.params.get("layout"))
+        if kind and p.params.get("part") == "attention" and p.params.get("cache") == p.params.get("dtype"):
+            heads, kv_heads, head_dim = kind
+            key = (heads / kv_heads, float(head_dim)), p.params["batch"] * kv_heads, p.params["context"]
+            best[key] = max(best.get(key, 0.0), share)
+    for (shape, items, context), share in best.items():
+        yield shape, (items, context, share)
+
+
+def _layer_decode(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
+    for p, share in used:
+        known = _LAYERS.get((p.params.get("model"), p.params.get("ranks")))
+        if known and p.params.get("part") == "decode attention":
+            _, heads, kv_heads, head_dim, _ = known
+            yield (heads / kv_heads, float(head_dim)), (p.params["batch"] * kv_heads, p.params["context"], share)
+
+
+def _layer_prefill(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
+    for p, share in used:
+        known = _LAYERS.get((p.params.get("model"), p.params.get("ranks")))
+        if known and p.params.get("part") == "prefill attention":
+            yield (float(known[3]),), (p.params["tokens"], share)
+
+
+def _experts(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
+    for p, share in used:
+        if p.params.get("routing") == "uniform":
+            yield (float(p.params["experts"]), float(p.params["active"])), (p.params["tokens"], share)
+
+
+_SMALL = ("norm + residual", "rotary + KV append", "gated activation")
+
+
+def _named(used: Used) -> dict[str, Any]:
+    found: dict[str, list] = {}
+    for p, share in used:
+        if p.params.get("part") in _SMALL:
+            found.setdefault(p.params["part"], []).append((p.work.bytes, share))
+    return {name: curve(rows) for name, rows in found.items()}
+
+
+def _prefill(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
+    for p, share in used:
+        if (
+            p.params.get("phase") == "prefill"
+            and p.params.get("causal")
+            and p.params.get("backend", "default") == "default"
+        ):
+            yield (float(_HEAD_DIM),), (p.params["queries"], share)
+
+
+def _stream(used: Used) -> Any:
+    cold = [
+        (p.work.bytes, share)
+        for p, share in used
+        if p.params.get("mix") == "copy" and p.params.get("cache") == "cold" and p.params.get("store") != "plain"
+    ]
+    return curve(cold) if cold else None
+
+
+def _reduce(used: Used) -> tuple[Messages, ...]:
+    """One curve per number of ranks and way to launch: of the library's own choice if there is one, else the ring."""
+    # a probe's time is the device's alone, as in a graph, unless it names another way
+    found: dict[tuple[int, str, str], list] = {}
+    for p, _ in used:
+        if p.params.get("bytes") and p.params.get("ranks", 1) > 1:
+            key = (int(p.params["ranks"]), str(p.params.get("way", "graph")), str(p.params.get("algorithm", "")))
+            found.setdefault(key, []).append((float(p.params["bytes"]), p.seconds))
+    best: dict[tuple[int, str], tuple[str, list]] = {}
+    for (ranks, mode, algorithm), rows in found.items():
+        if (ranks, mode) not in best or algorithm == "default":
+            best[ranks, mode] = (algorithm, rows)
+    return tuple(messages(ranks, rows, mode, algorithm) for (ranks, mode), (algorithm, rows) in best.items())
+
+
+def points_facts(points: Iterable[Point]) -> list[dict[str, Any]]:
+    """Points as plain values; `points_from` reads them back."""
+    return [
+        {
+            "probe": p.probe,
+            "params": dict(p.params),
+            "flops": p.work.flops,
+            "unit": p.work.unit,
+            "dtype": p.work.dtype,
+            "variant": p.work.variant,
+            "bytes": p.work.bytes,
+            "channel": p.work.channel,
+            "seconds": p.seconds,
+        }
+        for p in points
+    ]
+
+
+def points_from(rows: Iterable[Mapping[str, Any]], fail: Callable[[str], Exception]) -> tuple[Point, ...]:
+    """The inverse of points_facts. `fail` makes the exception from one line."""
+    found = []
+    for number, row in enumerate(rows, 1):
+        try:
+            work = Work(
+                float(row.get("flops", 0)), str(row.get("unit", "")), str(row.get("dtype", "")),
+                str(row.get("variant", "")), float(row.get("bytes", 0)), str(row.get("channel", "dram")),
+            )  # fmt: skip
+            point = Point(str(row["probe"]), dict(row.get("params", {})), work, float(row["seconds"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise fail(f"case {number} cannot be read: {error!r}") from None
+        if not point.seconds > 0:
+            raise fail(f"case {number}: seconds must be more than 0")
+        found.append(point)
+    return tuple(found)

@@ -1,0 +1,138 @@
+"""The planner against a real transformer layer of the same Run: predicted and measured, point by point.
+
+Two comparisons, because they fail for different reasons. `predicted`: the layer's operators timed as the planner times
+them, from curves of other probes and of other shapes. `parts`: the layer's own parts, each measured alone, added up.
+measured / parts is the composition factor: below 1 where launches overlap or activations stay in the cache, above 1
+where the clock falls or parts evict each other's data. Nothing is corrected by it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from bench import models
+from bench.analysis.fit import Fit
+from bench.analysis.serving.machine import Machine
+from bench.analysis.serving.points import curves_of, points_of
+from bench.analysis.serving.sources import of_run
+from bench.analysis.serving.step import timed
+from bench.analysis.summary import Summary
+from bench.transformer import FORMATS, Model, Precision, Step
+
+PROBE = "layer"
+_FORMATS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+# Rows of a step that are not the layer's.
+_OUTSIDE = ("embedding gather", "final norm", "LM head", "sampling")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measured layer. Seconds; parts is None where a part was not measured. largest: the operator that takes most.
+
+    error: signed, predicted over measured less 1.
+    """
+
+    model: str
+    phase: str
+    batch: int
+    context: int
+    measured: float
+    predicted: float
+    parts: float | None
+    largest: str
+
+    @property
+    def error(self) -> float:
+        return self.predicted / self.measured - 1
+
+    @property
+    def composition(self) -> float | None:
+        """Measured layer over the sum of its parts."""
+        return self.measured / self.parts if self.parts else None
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """Every point, and in short. missing: why there is none."""
+
+    checks: tuple[Check, ...]
+    missing: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Mean absolute error."""
+        return fmean(abs(each.error) for each in self.checks) if self.checks else float("nan")
+
+    @property
+    def worst(self) -> Check | None:
+        return max(self.checks, key=lambda each: abs(each.error), default=None)
+
+    def of(self, phase: str) -> "SelfCheck":
+        """The points of one phase, whose range is the error bar of answers about it."""
+        return SelfCheck(tuple(each for each in self.checks if each.phase == phase), self.missing)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Smallest and largest signed error."""
+        errors = [each.error for each in self.checks]
+        return (min(errors), max(errors)) if errors else (float("nan"), float("nan"))
+
+
+def self_check(fit: Fit, independent: bool = True) -> SelfCheck:
+    """The layer probe's points of a fitted device. independent: without curves from the layer's own parts."""
+    rows = [case for case in fit.cases if case.probe == PROBE and case.regime != "sustained"]
+    wholes = [case for case in rows if case.params.get("part") == "layer" and case.seconds]
+    if not wholes:
+        why = next((c for case in rows for c in (case.skip, *case.causes) if c), f"run the {PROBE} probe")
+        return SelfCheck((), why)
+    machine = of_run(fit)
+    if independent:
+        others = [point for point in points_of(fit) if point.probe != PROBE]
+        machine = replace(machine, curves=curves_of(others, machine.roofline))
+    return SelfCheck(tuple(_check(case, rows, machine) for case in wholes))
+
+
+def _check(case: Summary, rows: Iterable[Summary], machine: Machine) -> Check:
+    params = case.params
+    model = _rank(models.model(params["model"]), int(params["ranks"]))
+    batch, context = int(params["batch"]), int(params["context"])
+    form = FORMATS[_FORMATS[params["dtype"]]]
+    precision = Precision(weights=form, activations=form, kv=form, head=form)
+    decode = params["phase"] == "decode"
+    step = Step(decode=((batch, context),)) if decode else Step(prefill=((int(params["tokens"]), 0, False),))
+    found = [row for row in timed(model, machine, precision, step).rows if row.operation.name not in _OUTSIDE]
+    # every row of the layers runs once per layer
+    predicted = sum(row.seconds for row in found) / model.layers
+    largest = max(found, key=lambda row: row.seconds).operation.name
+    return Check(
+        params["model"], params["phase"], batch, context, case.seconds.value, predicted, _parts(params, rows), largest
+    )
+
+
+def _rank(model: Model, ranks: int) -> Model:
+    """The model whose layers are as one tensor-parallel rank holds them, so that no collective is in the step."""
+    if ranks == 1:
+        return model
+    return replace(model, heads=model.heads // ranks, kv_heads=max(1, model.kv_heads // ranks), ffn=model.ffn // ranks)
+
+
+_PARTS = ("norm + residual", "QKV", "rotary + KV append", "attention", "O", "gate-up", "gated activation", "down")
+
+
+def _parts(whole: Mapping[str, object], rows: Iterable[Summary]) -> float | None:
+    """The sum of the parts measured alone at the shapes of one whole; None where one is missing."""
+    total = 0.0
+    for name in _PARTS:
+        sequences = name == "attention"
+        part = f"{whole['phase']} attention" if sequences else name
+        wanted = {key: whole[key] for key in ("model", "ranks", "dtype", "phase", "tokens")} | {"part": part}
+        if sequences:
+            wanted |= {"batch": whole["batch"], "context": whole["context"]}
+        match = next(
+            (row for row in rows if row.seconds and all(row.params.get(key) == value for key, value in wanted.items())),
+            None,
+        )
+        if match is None:
+            return None
+        total += int(match.params["count"]) * match.seconds.value
+    return total
