@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import bench
-from bench.cli import gating, measuring, reading
+from bench.cli import gating, measuring, reading, serving
 from bench.cli.codes import USAGE
 
 _EPILOG = """\
@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
         verb.add_argument("--dry-run", action="store_true", help="print the plan with a time estimate, measure nothing")
         verb.set_defaults(function=measuring.measure, probes=None)
     _gates(verbs, gate, calibrate)
+    serving.options_of(verbs, _some, _seconds)
 
     report = verbs.add_parser("report", help="write the report of a Run file: HTML, or another form")
     report.add_argument("run", type=Path, metavar="RUN")

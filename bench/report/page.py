@@ -19,6 +19,8 @@ from bench.report.figures.roofline import roofline as roofline_figure
 from bench.report.gate import page as judged
 from bench.report.health import health as healths
 from bench.report.sections import Plot, health, sections
+from bench.report.serving import SCRIPTS, STYLE
+from bench.report.serving import section as serving
 from bench.report.shell import rendered
 from bench.report.tiles import headlines, tiles
 from bench.roofline import Roofline
@@ -42,15 +44,18 @@ def page(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None, g
     parts = sections(rows, chosen, theory) if chosen else []
     fared = healths(run, [fit.info for fit in fits])
     well = health(fared, fared[fits.index(chosen)]) if chosen else None
+    serves = serving(chosen) if chosen else None
     drawn = frame.burst(rows)
     leading, comparison, strip = _figures(fits, chosen, theory, drawn, gaps, placed, baselines.ghost(beside_it, chosen))
     plots = [plot for plot in (leading, comparison, strip) if plot]
     plots += [plot for part in (*([well] if well else []), *parts) for plot in part.plots]
+    plots += serves.every_plot if serves else []
     for plot in plots:
         style.mark(plot.figure, run.environment.simulated)
     return rendered(
         "template.html.j2",
         plots,
+        (*SCRIPTS, STYLE) if serves else (),
         run=run,
         about=run.environment,
         title=title(run, fits),
@@ -80,6 +85,7 @@ def page(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None, g
         roofs=tables.roofs(chosen, theory, gaps) if chosen else None,
         well=well,
         sections=parts,
+        serving=serves,
         strip=strip,
         several=words.several(fits) if len(fits) > 1 else "",
         devices=tables.devices(fits) if len(fits) > 1 else None,
@@ -87,7 +93,7 @@ def page(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None, g
         formulas=methods.FORMULAS,
         stops=Counter(m.stop_reason for m in run.measurements if m.stop_reason).most_common(6),
         versions=dict.fromkeys((m.probe, m.version) for m in run.measurements),
-        downloads=downloads(run, fits),
+        downloads=[*downloads(run, fits), *([serves.data] if serves and serves.data else [])],
         names=names,
         units=units,
     )

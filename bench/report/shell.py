@@ -5,7 +5,7 @@ import gzip
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -29,15 +29,18 @@ class Data:
     note: str = ""
 
 
-def rendered(template: str, drawn: Iterable[Plot], **values: Any) -> str:
-    """A page from a template of this package. Every script is hashed for the Content-Security-Policy."""
-    javascript, (plotly, plotly_hash) = _file("report.js"), _plotly()
+def rendered(template: str, drawn: Iterable[Plot], also: Sequence[str] = (), **values: Any) -> str:
+    """A page from a template of this package, with further scripts and styles of it (`also`). Every script is hashed
+    for the Content-Security-Policy.
+    """
+    javascript = "\n".join(_file(name) for name in ("report.js", *(name for name in also if name.endswith(".js"))))
+    plotly, plotly_hash = _plotly()
     return (
         _environment()
         .get_template(template)
         .render(
             figures=[(plot.id, inert(plot.figure.to_json())) for plot in drawn],
-            css=Markup(stylesheet()),
+            css=Markup("".join([stylesheet(), *(_file(name) for name in also if name.endswith(".css"))])),
             javascript=Markup(javascript),
             plotly=plotly,
             csp=(

@@ -81,7 +81,7 @@ def test_sections_come_in_order(parsed):
         "probe-hostcopy",
         "probe-allreduce",
     ]
-    assert found == [*wanted, "energy", "skipped", "methods", "environment"]
+    assert found == [*wanted, "energy", "serving", "skipped", "methods", "environment"]
 
 
 def test_every_id_is_unique_and_every_link_leads_somewhere(parsed):

@@ -1,0 +1,226 @@
+"""What the page's evaluator computes with: every model's operators as coefficients, this machine's roofs and curves.
+
+Each operator names what it is timed by in each format ("look"): a roof, and a measured curve or the typical shares that
+stand in for one. Python and evaluate.js read the same numbers; evaluate.js knows no model and no machine of its own.
+"""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.analysis.serving import closed
+from bench.analysis.serving.capacity import USABLE, capacity
+from bench.analysis.serving.machine import ASSUMED, BUS, SURE, Machine
+from bench.models import models
+from bench.report.serving.coefficients import BYTE, NOTHING, Phase, coefficients
+from bench.report.serving.deployment import DEVICES, KV, WEIGHTS, label, precision
+from bench.transformer import FORMATS, Format, Model, Operation, Precision, Ranks, operations
+
+# Tokens that a sequence's cache is rounded up to, as capacity() has it.
+PAGE = 16
+_LINK = "link"
+
+
+def exported(machine: Machine, known: Sequence[Model] | None = None) -> dict[str, Any]:
+    """Everything that evaluate.js needs, as plain values. Raises MissingRoof where the machine cannot multiply."""
+    tables = _Tables(machine)
+    listed = [_model(each, tables) for each in (models() if known is None else known)]
+    return {
+        "machine": {
+            "name": machine.name,
+            "simulated": machine.simulated,
+            "room": machine.memory_bytes * USABLE,
+            "page": PAGE,
+            "bandwidth": machine.bandwidth,
+            "start": min(machine.start, machine.launch["graph"]),
+            "least": machine.start,
+            "host": machine.host,
+        },
+        "origins": list(SURE),
+        "weights": [_format(name) for name in WEIGHTS],
+        "kv": [_format(name) for name in KV],
+        "roofs": list(map(list, tables.roofs.entries)),
+        "curves": [_curve(each, tables) for each in tables.curves.entries],
+        "looks": [dict(look) for look in tables.looks.entries],
+        "models": listed,
+    }
+
+
+def _format(name: str) -> dict[str, Any]:
+    return {"name": name, "label": label(name), "bytes": FORMATS[name].bytes}
+
+
+@dataclass
+class _Numbered:
+    """Entries by the order in which they first came, each once."""
+
+    entries: list = field(default_factory=list)
+    _of: dict = field(default_factory=dict)
+
+    def number(self, entry: Any, key: Hashable = None) -> int:
+        key = entry if key is None else key
+        if key not in self._of:
+            self._of[key] = len(self.entries)
+            self.entries.append(entry)
+        return self._of[key]
+
+
+@dataclass
+class _Tables:
+    machine: Machine
+    roofs: _Numbered = field(default_factory=_Numbered)
+    curves: _Numbered = field(default_factory=_Numbered)
+    looks: _Numbered = field(default_factory=_Numbered)
+
+    def curve(self, curve: Any) -> int:
+        return self.curves.number(curve, id(curve))
+
+    def roof(self, key: str, rate: float) -> int:
+        return self.roofs.number((key, rate))
+
+
+def _curve(curve: Any, tables: _Tables) -> dict[str, Any]:
+    """x is the logarithm of what was measured at; y the utilisation, or the curve over the second quantity ("of"), or
+    the logarithm of a message's seconds.
+    """
+    if hasattr(curve, "times"):
+        return {"x": curve.times.xs, "y": curve.times.ys, "largest": curve.largest}
+    if hasattr(curve, "curves"):
+        return {"x": curve.xs, "of": [{"x": each.xs, "y": each.ys} for each in curve.curves]}
+    return {"x": curve.xs, "y": curve.ys}
+
+
+# --- a model
+
+
+def _model(model: Model, tables: _Tables) -> dict[str, Any]:
+    ranks, why = {}, {}
+    phases = (Phase("decode", model), Phase("prefill", model))
+    for count in DEVICES:
+        layout = Ranks(tensor=count)
+        try:
+            layout.check(model)
+        except ValueError as error:
+            why[count] = str(error)
+            continue
+        ranks[count] = {phase.name: list(_rows(model, layout, phase, tables)) for phase in phases}
+        ranks[count] |= _resident(model, layout, tables.machine)
+    return {
+        "name": model.name,
+        "context": model.context,
+        "experts": [model.experts, model.active_experts],
+        "windows": [window for _, window in model.windows],
+        "chunked": model.window_kind == "chunked",
+        "ranks": ranks,
+        "impossible": why,
+    }
+
+
+def _resident(model: Model, ranks: Ranks, machine: Machine) -> dict[str, Any]:
+    """Bytes on one device: weights = a + w x bytes of a weight; of one sequence, per byte of a cached element, so many
+    per token in layers that see all and in those that see a window.
+    """
+
+    def held(weights: Format, kv: Format, context: int) -> tuple[float, float]:
+        made = Precision(weights=weights, kv=kv)
+        found = capacity(model, machine, made, context, ranks, USABLE, 0.0, PAGE)
+        return found.weights, found.sequence
+
+    bare, page = held(NOTHING, BYTE, PAGE)
+    full = held(BYTE, BYTE, PAGE)[0]
+    window = model.window if model.window_layers else 0
+    kept = [page / PAGE]
+    if window:
+        # beyond the window only the layers that see all keep on growing
+        far = 32 * PAGE * window
+        grows = (held(NOTHING, BYTE, 2 * far)[1] - held(NOTHING, BYTE, far)[1]) / far
+        kept = [grows, page / PAGE - grows] if len(model.windows) > 1 else [kept[0]]
+    return {"weights": [bare, full - bare], "kept": kept}
+
+
+def _rows(model: Model, ranks: Ranks, phase: Phase, tables: _Tables) -> Iterator[dict[str, Any]]:
+    # which roof and which curve an operator is under depends on the formats, and not on how much is asked
+    served = [operations(model, precision(name, KV[0]), phase.any, ranks) for name in WEIGHTS]
+    stored = [operations(model, precision(WEIGHTS[0], name), phase.any, ranks) for name in KV]
+    for number, each in enumerate(coefficients(model, ranks, phase.name)):
+        by_weights = [_look(tables, step[number], ranks) for step in served]
+        by_kv = [_look(tables, step[number], ranks) for step in stored]
+        row = {"name": each.name, "count": each.count, "flops": each.flops, "bytes": each.bytes, "look": by_weights[0]}
+        if len(set(by_kv)) > 1:
+            row |= {"look": by_kv, "over": "kv"}
+        elif len(set(by_weights)) > 1:
+            row["look"] = by_weights
+        if each.at:
+            row["at"] = each.at
+        if each.keys >= 0:
+            row["keys"] = each.keys
+        yield row
+
+
+# --- a machine: as Machine.seconds looks an operator up, with everything that does not depend on how much is asked
+
+
+def _look(tables: _Tables, operation: Operation, ranks: Ranks) -> int:
+    """The number of what an operator is timed by."""
+    machine = tables.machine
+    if operation.kind == "collective":
+        return tables.looks.number(_message(tables, operation, ranks.tensor))
+    roof, own, stated = -1, True, False
+    if work := operation.work.flops and operation.work:
+        found, own = machine.compute(work.dtype, work.variant)
+        roof, stated = tables.roof(found.key, found.rate), bool(work.variant) and work.variant in found.key
+    curve, shaped, sure = _measured(machine, operation)
+    if curve is not None:
+        origin = machine.origin if own and sure else ASSUMED
+        return tables.looks.number(
+            (("roof", roof), ("curve", tables.curve(curve)), ("shaped", shaped), ("origin", SURE.index(origin)))
+        )
+    up, down = machine.typical.get(operation.kind, (1.0, 1.0))
+    origin = max(machine.typical_origin, machine.launch_origin, machine.origin, key=SURE.index) if own else ASSUMED
+    return tables.looks.number(
+        (("roof", roof), ("up", 1.0 if stated else up), ("down", down), ("origin", SURE.index(origin)))
+    )
+
+
+def _measured(machine: Machine, operation: Operation) -> tuple[Any, bool, bool]:
+    """(the measured curve or None, whether it is of that very shape, whether of those very formats)."""
+    kind, params, curves = operation.kind, operation.params, machine.curves
+    wide = params.get("kv", "bf16") in ("bf16", "fp16", "fp32")
+    if kind == "gemm" and params.get("matrices", 1) == 1:
+        dtype = params["dtype"]
+        found = curves.gemm.get((params["weights"], dtype))
+        sure = found is not None
+        found = found or next((family for (_, math_), family in curves.gemm.items() if math_ == dtype), None)
+        if found is not None:
+            shape = (float(params["n"]), float(params["k"]))
+            line, known = found.nearest(shape)
+            return line, known == shape, sure
+    if kind == "attention decode" and curves.decode:
+        shape = (params["heads"] / params["kv_heads"], float(params["head_dim"]))
+        return curves.decode.nearest(shape)[0], True, wide
+    if kind == "attention prefill" and curves.prefill:
+        return curves.prefill.nearest((float(params["head_dim"]),))[0], True, wide
+    if kind == "experts" and curves.experts:
+        line, _ = curves.experts.nearest((float(params["experts"]), float(params["active"])))
+        return line, True, params["weights"] in ("bf16", "fp16")
+    if kind == "stream":
+        named = (curves.named[name] for name in curves.named if operation.name.startswith(name))
+        if line := next(named, curves.stream):
+            return line, True, True
+    return None, False, False
+
+
+def _message(tables: _Tables, operation: Operation, count: int) -> tuple:
+    """A collective by its measured curve, or as the least of lines a + b x bytes."""
+    machine, kind = tables.machine, operation.params["collective"]
+    measured = machine.messages(count)
+    link = ("roof", tables.roof(_LINK, machine.link))
+    if measured and kind == "all_reduce":
+        origin = machine.origin if measured.mode == machine.mode else ASSUMED
+        return link, ("message", tables.curve(measured)), ("origin", SURE.index(origin))
+    rate, alpha = machine.bus or BUS * machine.link, machine.latency[machine.collective]
+    shared = (2 if kind == "all_reduce" else 1) * (count - 1) / count / rate
+    lines = ((alpha, (count - 1) / rate), (2 * alpha, shared))
+    if machine.collective == "library":
+        lines = ((alpha * closed.tree(0, count, 1, 1) / closed.tree(0, 8, 1, 1), shared),)
+    return link, ("lines", lines), ("origin", SURE.index(ASSUMED))

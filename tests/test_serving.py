@@ -1,0 +1,93 @@
+"""The verb `serving` as a person types it: README's example, what --json promises, and one clear line for bad input."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bench import cli
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+H200 = ("--device", "sim:h200-sxm")
+
+
+def typed(capsys, *words: str) -> tuple[int, str, str]:
+    code = cli.main(["serving", *words])
+    return code, *capsys.readouterr()
+
+
+def test_the_readme_example(capsys):
+    block = re.search(r"<!-- serving example -->\n```sh\n(.*?)\n```", README, re.S)[1]
+    command, promised = block.split("#")
+    words = shlex.split(command)
+    assert words[:4] == ["python", "-m", "bench", "serving"]
+    code, out, _ = typed(capsys, *words[4:])
+    assert code == 0
+    assert promised.strip() in out
+    assert "42.0 sequences" in out
+    assert "310" in out, "as many as the memory holds end the curve"
+
+
+def test_json_says_of_each_number_its_unit_its_roof_and_its_fixed_share(capsys):
+    code, out, _ = typed(capsys, "llama-3.1-8b", *H200, "--json")
+    found = json.loads(out)
+    assert code == 0
+    answers = [each for group in found["answers"].values() for each in group]
+    assert len(answers) > 100
+    for each in answers:
+        assert each["unit"]
+        assert each["bound"]
+        assert 0 <= each["fixed"] <= 1 + 1e-9
+        assert each["origin"] in ("measured", "formula", "assumed")
+
+
+def test_a_run_and_what_fit_prints_of_it_give_the_same_answers(capsys, tmp_path):
+    (run,) = Path(__file__).resolve().parent.parent.glob("results/amd-epyc-2c/20261120T184548Z*.jsonl")
+    _, of_run, _ = typed(capsys, "llama-3.1-8b", "--run", str(run), "--json")
+    assert cli.main(["fit", str(run), "--json"]) == 0
+    file = tmp_path / "roofline.json"
+    file.write_text(capsys.readouterr().out)
+    _, of_file, _ = typed(capsys, "llama-3.1-8b", "--roofline", str(file), "--json")
+    assert _numbers(json.loads(of_run)) == pytest.approx(_numbers(json.loads(of_file)), rel=1e-9)
+
+
+def _numbers(found: dict) -> list[float]:
+    return [each["value"] for group in found["answers"].values() for each in group]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nope", *H200), "no model 'nope'; nearest"),
+        (("llama-3.1-70b", *H200), "2 devices would do"),
+        (("llama-3.1-70b", *H200, "--gpus", "3"), "cannot share its 64 heads"),
+        (("llama-3.1-8b", *H200, "--batch", "0"), "batch must be"),
+        (("llama-3.1-8b", *H200, "--batch", "x"), "give whole numbers"),
+        (("llama-3.1-8b", *H200, "--context", "-1"), "negative"),
+        (("llama-3.1-8b", *H200, "--context", "999999"), "takes 131072 tokens"),
+        (("llama-3.1-8b", *H200, "--sla", "tps=30,tpot=1s"), "contradict each other"),
+        (("llama-3.1-8b", *H200, "--weights", "fp9"), "did you mean fp8?"),
+        (("llama-3.1-8b",), "needs one machine"),
+        (("llama-3.1-8b", "--device", "cuda:0"), "give its Run"),
+        (("llama-3.1-8b", "--device", "sim:h300"), "no GPU 'h300'"),
+        (("llama-3.1-8b", "--run", "none.jsonl"), "no such Run file"),
+        (("llama-3.1-8b", "--roofline", "none.json"), "none.json"),
+    ],
+)
+def test_bad_input_is_one_clear_line(capsys, words, said):
+    code, out, err = typed(capsys, *words)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_configuration_that_is_none(capsys, tmp_path):
+    config = tmp_path / "config.json"
+    for text, said in (("{", "JSON"), ("{}", "config.json"), ('{"model_type": "llama"}', "config.json")):
+        config.write_text(text)
+        code, _, err = typed(capsys, str(config), *H200)
+        assert code == 2
+        assert said in err
+        assert len(err.strip().splitlines()) == 1
