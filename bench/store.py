@@ -220,7 +220,11 @@ def replaced(path: Path, content: bytes) -> None:
 def whole_file(content: bytes, path: Path | str, what: str = "report") -> Path:
     """The path of a file that holds all of these bytes, or what it held before. Raises RunError where it cannot."""
     path = Path(path)
-    if _is_run(path):
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise RunError(f"{path} is no ordinary file: a {what} would take its place. Choose another path.")
+    if path.is_file() and _is_run(path):
         raise RunError(f"{path} is a Run: a {what} would take its place. Choose another path with --out.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

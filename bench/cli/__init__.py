@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.function(options)
     except (Complaint, DeviceError, UnknownProbe, RunError, NothingToRun) as error:
+        if getattr(options, "nagios", False):  # which reads stdout, and 2 as critical
+            print(f"GATE UNKNOWN - {error}")
+            return INCONCLUSIVE
         print(f"{parser.prog} {options.verb}: {error}", file=sys.stderr)
         codes = {NothingToRun: NOTHING, Complaint: getattr(error, "code", USAGE)}
         return codes.get(type(error), USAGE)

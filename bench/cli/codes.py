@@ -20,5 +20,6 @@ def worse(*codes: int) -> int:
 
 
 def home_of(run: Path, product: str, out: Path) -> Path:
-    """The folder of a product's Runs that a Run file belongs to: where it lies, or results/PRODUCT."""
-    return run.parent if run.resolve().parent.name == product else out / product
+    """The folder of a product's Runs that a Run file belongs to: where it lies, unless another --out was named."""
+    lies = run.resolve().parent.name == product and out == Path("results")
+    return run.parent if lies else out / product

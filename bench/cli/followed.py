@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class Followed:
         self._out, self._probes, self._people = out, probes, people
         self._confirm = getattr(options, "confirm", REPETITIONS)
         self._file = getattr(options, "tolerances", None)
+        self._required = getattr(options, "require_baseline", False)
         self.known: dict[str, Known] = {}
         self._home, self._past = out, None
         self._gates, self._bound = False, bound
@@ -86,7 +88,8 @@ class Followed:
             self._learn(run.environment, home)
         if self._past is None:
             self._past = past(self._home, self._reading)
-        return judged(run, self.known, self._past, [*self._past.warnings, *self.estranged])
+        found = judged(run, self.known, self._past, self._past.warnings)
+        return replace(found, estranged=tuple(self.estranged), required=self._required)
 
     def _reading(self, done: int, total: int) -> None:
         if done == 1 and total > 50:

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ def gate(options: argparse.Namespace) -> int:
     from bench.report.text import console
     from bench.store import read
 
+    if options.json and options.nagios:
+        raise Complaint("--json and --nagios both want stdout: choose one, or --export json=FILE")
     exports = [_export(text, tuple(surfaces.FORMS)) for text in options.export]
     files = _github_files() if options.github else {}
     people = console(stderr=options.json or options.nagios)
@@ -38,29 +41,35 @@ def gate(options: argparse.Namespace) -> int:
             people.print(f"the Run was interrupted: nothing is judged; see {run.source}", style="red", markup=False)
             return INTERRUPTED
         found = followed.judged(run)
-    # a GPU that is gone must not leave the others unjudged and green
-    lone = INCONCLUSIVE if followed.estranged and options.fail_on != "never" else OK
-    code = worse(found.code(options.fail_on, options.require_baseline), CRASHED if status == "failed" else OK, lone)
+    code = worse(found.code(options.fail_on), CRASHED if status == "failed" else OK)
     # a Run that was measured before has its page already, and making one takes longer than the verdict
     report = _report(run, found, options, people) if options.reports or not options.run else None
     if options.json:
         outcome = {"exit_code": code, "report": str(report) if report else None}
-        print(json.dumps(outcome | facts(found), indent=2))
+        _said(json.dumps(outcome | facts(found), indent=2))
     elif options.nagios:
-        print(nagios(found, code))
+        _said(nagios(found, code))
     else:
         people.print(gate_table(found))
         people.print(f"Run     {run.source}", markup=False, soft_wrap=True)
         if report:
             people.print(f"report  {report}", markup=False, soft_wrap=True)
-    if options.require_baseline and found.unfounded:
-        people.print("no baseline, and one is required: bless this Run with `baseline set`", markup=False)
+    if found.unfounded and not followed.blessed:
+        people.print(
+            f"to hold the next one against it: python -m bench baseline set {run.source}", markup=False, soft_wrap=True
+        )
     # the verdict stands before anything that may fail is written: a full disk must not hide a slow GPU
     written = [_surface(partial(surfaces.write, found, form, path), people) for form, path in exports]
     if files:
         written.append(_surface(partial(_tell_github, found, code, report, people, files), people))
-    code = code if all(written) else worse(code, USAGE)
+    code = code if all(written) else code or USAGE
     return nagios_code(found, code) if options.nagios else code
+
+
+def _said(text: str) -> None:
+    """On stdout; a reader that leaves early (`| head -1`) takes neither the exit code nor the exports with it."""
+    with suppress(BrokenPipeError):
+        print(text, flush=True)
 
 
 def _surface(write: Callable[[], Any], people: Any) -> bool:
@@ -82,6 +91,10 @@ def _export(text: str, forms: Sequence[str]) -> tuple[str, Path]:
         raise Complaint(f"--export {text}: write it as FORM=FILE; forms are {', '.join(forms)}")
     if form not in forms:
         raise Complaint(f"--export {text}: unknown form {form!r}; choose from {', '.join(forms)}")
+    if path == "-":
+        raise Complaint(f"--export {text}: name a file; for stdout use --json")
+    if form == "prometheus" and not path.endswith(".prom"):
+        raise Complaint(f"--export {text}: a textfile collector only reads names that end in .prom")
     return form, Path(path)
 
 
@@ -168,7 +181,8 @@ def baseline(options: argparse.Namespace) -> int:
 
     people = console(stderr=False)
     if options.action == "show":
-        homes = [options.target] if options.target else sorted(p.parent for p in options.out.glob("*/baselines"))
+        root = options.target or options.out
+        homes = [root] if (root / "baselines").is_dir() else sorted(p.parent for p in root.glob("*/baselines"))
         found = [each for home in homes for each in baselines.all_of(home)]
         if not found:
             where = options.target or options.out
@@ -201,7 +215,9 @@ def history(options: argparse.Namespace) -> int:
         return OK
     if options.keep is None:
         raise Complaint("history prune needs --keep N: how many of the newest Runs stay")
-    files = list(found.runs)[: -options.keep]
+    # only Runs that count are counted: a node with many interrupted ones must not lose those that say what is usual
+    good = [at for at, run in enumerate(found.runs.values()) if run.complete and all(d.who for d in run.devices)]
+    files = list(found.runs)[: good[-options.keep]] if len(good) >= options.keep else []
     for name in files:
         people.print(
             f"{'deleted' if options.yes else 'would delete'} {options.folder / name}", markup=False, soft_wrap=True

@@ -335,7 +335,7 @@ def _word(
     if not still:
         return verdict.SUSPICIOUS, f"{_beside(metric, first)} at first, within its band when measured again", first
     decisive = still[0]
-    kind, again = decisive.reference.kind, f"{_beside(metric, decisive)}, measured twice"
+    kind, again = decisive.reference.kind, f"{_beside(metric, decisive)}, and again when measured anew"
     if device.info.facts.get("virtual"):
         # where its host puts two virtual cores on one, it is half as fast for minutes, and no counter of its says so
         return verdict.INCONCLUSIVE, f"{again}, but the cores are virtual: what their host does shows nowhere", decisive

@@ -88,6 +88,10 @@ def _only(found: Mapping[str, Any], known: Any, where: str) -> None:
         if key not in known:
             near = get_close_matches(key, list(known), 1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(list(known)[:12])}"
+            if any(name.startswith(f"{key}.") for name in names()):
+                hint = (
+                    f'quote the whole name, as in [metrics."{next(n for n in sorted(names()) if n.startswith(key))}"]'
+                )
             raise RunError(f"{where}: unknown key {key!r}: {hint}")
 
 

@@ -80,7 +80,9 @@ class Verdict:
 class Gate:
     """A Run, judged. defects: (device, what its counters say is broken). notes: what a reader should know besides.
 
-    references: device -> what it was held against, in words; none: whether no device had a baseline or a history.
+    references: device -> what it was held against, in words. unfounded: whether a device had neither a baseline nor a
+    history, required: whether that is not allowed. estranged: devices that are blessed among another number of devices,
+    in words: one of them may be gone.
     """
 
     run: Run
@@ -89,6 +91,8 @@ class Gate:
     notes: tuple[str, ...] = ()
     references: Mapping[str, str] | None = None
     unfounded: bool = False
+    required: bool = False
+    estranged: tuple[str, ...] = ()
 
     @cached_property
     def counts(self) -> Mapping[str, int]:
@@ -101,7 +105,9 @@ class Gate:
         """The word that matters most over all gated metrics; what improved is no news for a gate."""
         if self.defects:
             return REGRESSED
-        found = next((word for word in WORDS if word in self.counts), INCONCLUSIVE)
+        words = {*self.counts, *([MISSING] if self.estranged else ())}
+        words |= {INCONCLUSIVE} if not self.counts or (self.required and self.unfounded) else set()
+        found = next(word for word in WORDS if word in words)
         return OK if found == IMPROVED else found
 
     @property
@@ -120,14 +126,14 @@ class Gate:
         named += [v.device for v in bad if not v.metric.together]
         return tuple(dict.fromkeys(named))
 
-    def code(self, fail_on: str = "inconclusive", require_baseline: bool = False) -> int:
+    def code(self, fail_on: str = "inconclusive") -> int:
         """The exit code: 1 regressed or defective; 3 invalid, inconclusive, missing, or no baseline though required."""
         if fail_on == "never":
             return 0
         words = set(self.counts)
         if self.defects or REGRESSED in words:
             return 1
-        if MISSING in words or (require_baseline and self.unfounded):
+        if MISSING in words or self.estranged or (self.required and self.unfounded):
             return 3
         if not words:
             return 3

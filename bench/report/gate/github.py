@@ -14,9 +14,7 @@ def annotation(gate: Gate, code: int) -> str:
     level = "error" if code else "warning" if gate.word != OK else "notice"
     simulated = "SIMULATED " * gate.run.environment.simulated
     title = f"{simulated}GPU gate {gate.word} ({words.line(gate.run.environment.product, 80)})"
-    # all may be ok and the code 3: nothing says what is usual, and --require-baseline asks for that
-    wanted = ["no baseline, and one was required: bless a Run with `baseline set`"] * bool(code == 3 and gate.unfounded)
-    said = [*wanted, words.headline(gate), *(f"{words.device(who)}: {words.line(what)}" for who, what in gate.defects)]
+    said = [words.headline(gate), *(f"{words.device(who)}: {words.line(what)}" for who, what in gate.defects)]
     said += [words.sentence(verdict, gate) for verdict in words.doubtful(gate)]
     if len(said) > _MOST_LINES:
         said = [*said[:_MOST_LINES], f"and {len(said) - _MOST_LINES} more"]

@@ -22,10 +22,27 @@ def junit(gate: Gate) -> bytes:
     seconds = _seconds(gate)
     for device in words.devices(gate):
         root.append(_suite(gate, device, seconds))
+    if missed := _node(gate):
+        root.append(missed)
     root.update_statistics()
     out = BytesIO()
     root.write(out)
     return out.getvalue()
+
+
+def _node(gate: Gate):
+    """What is wrong with the node and with no metric of it: it must not look green either."""
+    from junitparser import Error, TestCase, TestSuite
+
+    wrong = [*gate.estranged[:1], *(["no baseline, and one is required"] if gate.required and gate.unfounded else [])]
+    if not wrong:
+        return None
+    suite = TestSuite("node")
+    for text in wrong:
+        case = TestCase("reference", "gate.node", 0)
+        case.result = [Error(words.line(text))]
+        suite.add_testcase(case)
+    return suite
 
 
 def _suite(gate: Gate, device: str, seconds: dict):

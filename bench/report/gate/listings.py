@@ -70,7 +70,7 @@ def _changes(each: Blessed, metrics: Mapping[str, Metric]) -> list[str]:
         elif abs(after / before - 1) >= metrics[name].tolerance.warn:
             change = f"{units.percent(abs(after / before - 1), 2)} {'faster' if after > before else 'slower'}"
             found.append(f"{name}: {text(metrics[name], before)} → {text(metrics[name], after)}, {change}")
-    return found or ["nothing that is followed moved by more than a word is worth"]
+    return found or ["no metric moved by more than its warning threshold"]
 
 
 def history_table(found: Past) -> Group:
@@ -80,9 +80,7 @@ def history_table(found: Past) -> Group:
         cases = sum(len(device.values) for device in run.devices)
         valid = sum(value.valid for device in run.devices for value in device.values.values())
         why = "incomplete" if not run.complete else "" if all(d.who for d in run.devices) else "redacted"
-        table.add_row(
-            run.started[:16] + "Z", file, run.budget, str(len(run.devices)), f"{valid} of {cases}", why or "yes"
-        )
+        table.add_row(file, run.budget, str(len(run.devices)), f"{valid} of {cases}", why or "yes")
     lines = [Text(f"left out: {file}: {why}", style="yellow") for file, why in found.left_out.items()]
     counting = sum(run.complete and all(d.who for d in run.devices) for run in found.runs.values())
     lines.append(Text(f"{len(found.runs)} Runs, {counting} of them count; {len(found.left_out)} files left out"))

@@ -139,6 +139,10 @@ def headline(gate: Gate) -> str:
     parts = []
     if gate.defects:
         parts.append(f"hardware defect on {', '.join(map(device, defective(gate)))}")
+    if gate.estranged:
+        parts.append(line(gate.estranged[0]))
+    if gate.required and gate.unfounded:
+        parts.append("no baseline, and one is required: bless this Run with `baseline set`")
     if not total:
         parts.append("no gated metric was judged")
     elif gate.unfounded and set(gate.counts) == {OK}:

@@ -221,15 +221,22 @@ def test_nothing_to_compare_with_is_ok_and_said():
     gate = gated(now())
     assert {v.word for v in gate.verdicts} == {verdict.OK}
     assert gate.unfounded
-    assert (gate.code(), gate.code(require_baseline=True)) == (0, 3)
-    assert gate.code("regression", require_baseline=True) == 3
+    required = replace(gate, required=True)
+    assert (gate.code(), required.code(), required.code("regression")) == (0, 3, 3)
+    assert (gate.word, required.word) == (verdict.OK, verdict.INCONCLUSIVE), "no surface may say ok with another code"
+
+
+def test_a_node_that_lost_a_device_is_green_nowhere():
+    gate = replace(gated(now()), estranged=("cuda:0 is blessed among the devices of x8",))
+    assert (gate.word, gate.code(), gate.code("regression"), gate.code("never")) == (verdict.MISSING, 3, 3, 0)
+    gate = gated(now())
     assert any("no baseline" in note for note in gate.notes)
 
 
 def test_enough_history_needs_no_baseline():
     gate = gated(now(slow={READ: 1.05}, again={READ: 1.05}), BEFORE)
     assert not gate.unfounded
-    assert gate.code(require_baseline=True) == 1
+    assert replace(gate, required=True).code() == 1
 
 
 def test_a_metric_that_vanished_from_a_history_is_missed_without_a_baseline():
