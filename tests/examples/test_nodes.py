@@ -102,6 +102,8 @@ def verdicts(node, slow, healthy, tmp_path_factory) -> dict[str, str]:
     for name, night in (("ok", healthy), ("regressed", slow)):
         folder = tmp_path_factory.mktemp(name)
         words = service(TEXTFILES=str(folder), RIDGEPOINT_DEVICE="cpu")
+        home = Path(night.outputs["run"]).parents[1]  # where its history and its baseline are
+        words = [word.replace("/var/lib/ridgepoint/results", str(home)) for word in words]
         words = [word.replace("/var/lib/ridgepoint", str(folder)) for word in words]
         assert main([*words, "--run", night.outputs["run"]]) == {"ok": OK, "regressed": REGRESSED}[name]
         assert json.loads((folder / "gate.json").read_text())["verdict"] == name
