@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.gate import baselines, tolerances
+from bench.analysis.gate.held import Known
 from bench.analysis.gate.metrics import Candidate, Pin, metrics, pinned
 from bench.analysis.gate.past import identity, past
-from bench.analysis.gate.rule import Known, judged, suspects
+from bench.analysis.gate.rule import judged, suspects
 from bench.analysis.gate.verdict import Gate
 from bench.environment import environment
 from bench.measure import BUDGETS

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from bench.analysis.gate import bands, rule, verdict
 from bench.analysis.gate.baselines import Baseline
+from bench.analysis.gate.held import Known
 from bench.analysis.gate.metrics import metrics
 from bench.analysis.gate.past import Past, remembered
 from bench.analysis.gate.readings import pins
@@ -136,9 +137,7 @@ def gated(node: Machine, runs: Sequence[Run], made: Callable[..., Run], blessed:
     """What `gate` does: judge, measure the suspects again, judge."""
     past = Past({f"{number}.jsonl": remembered(run) for number, run in enumerate(runs)}, {}, (), 0)
     known = {
-        info.id: rule.Known(
-            Baseline(runs[0], info, True, Path("baseline")) if blessed and runs else None, node.settings
-        )
+        info.id: Known(Baseline(runs[0], info, True, Path("baseline")) if blessed and runs else None, node.settings)
         for info in node.devices
     }
     gate = rule.judged(made(), known, past)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from bench import units
 from bench.schema import Cache, DeviceInfo, Key
 from bench.work import Work
 
@@ -67,6 +68,13 @@ class Metric:
     def value(self, speed: float) -> float:
         """In its unit; speed: work, or launches, per second."""
         return 1 / speed if self.amount == "seconds" else speed
+
+    def text(self, speed: float) -> str:
+        """A speed in the metric's unit, for people."""
+        value = self.value(speed)
+        if self.amount == "seconds":
+            return units.seconds(value)
+        return units.flops(value) if self.amount == "flops" else units.bandwidth(value)
 
     def speed(self, work: Work, seconds: float) -> float:
         """Of one launch; more is better, whatever the metric's direction."""

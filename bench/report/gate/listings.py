@@ -12,7 +12,6 @@ from bench.analysis.gate.baselines import Baseline, Blessed
 from bench.analysis.gate.calibration import Noise
 from bench.analysis.gate.metrics import Metric
 from bench.analysis.gate.past import Past
-from bench.analysis.gate.rule import text
 from bench.schema import DeviceInfo
 
 
@@ -29,7 +28,7 @@ def _baseline(each: Baseline) -> Group:
     for name, pin in each.pins.items():
         metric, speed = each.metrics[name], each.speed(name)
         if speed:
-            table.add_row(name + ("" if metric.gates else " (warns)"), text(metric, speed), case(pin[0][2]))
+            table.add_row(name + ("" if metric.gates else " (warns)"), metric.text(speed), case(pin[0][2]))
     return Group(head, table)
 
 
@@ -69,7 +68,7 @@ def _changes(each: Blessed, metrics: Mapping[str, Metric]) -> list[str]:
             )
         elif abs(after / before - 1) >= metrics[name].tolerance.warn:
             change = f"{units.percent(abs(after / before - 1), 2)} {'faster' if after > before else 'slower'}"
-            found.append(f"{name}: {text(metrics[name], before)} → {text(metrics[name], after)}, {change}")
+            found.append(f"{name}: {metrics[name].text(before)} → {metrics[name].text(after)}, {change}")
     return found or ["no metric moved by more than its warning threshold"]
 
 

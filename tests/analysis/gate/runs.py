@@ -7,10 +7,11 @@ from pathlib import Path
 
 from bench import store
 from bench.analysis.gate.baselines import Baseline
+from bench.analysis.gate.held import Known
 from bench.analysis.gate.metrics import Pin
 from bench.analysis.gate.past import Past, remembered
 from bench.analysis.gate.readings import pins
-from bench.analysis.gate.rule import Known, judged
+from bench.analysis.gate.rule import judged
 from bench.analysis.gate.tolerances import Settings
 from bench.analysis.gate.verdict import Gate, Verdict
 from bench.schema import CONFIRM, FIRST_ROUND, SUSTAINED, Cache, DeviceInfo, End, Environment, Measurement, Run
