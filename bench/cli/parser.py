@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 
     everything = verbs.add_parser("all", help="measure everything here, write the Run file and the HTML report")
     chosen = verbs.add_parser("run", help="measure chosen probes")
-    chosen.add_argument("--probes", help="comma-separated names (see list); all by default")
+    chosen.add_argument("--probes", help="comma-separated names (see list), or serving: all that it answers from")
     gate = verbs.add_parser("gate", help="did this hardware become slower? measures what is followed, or takes a Run")
     calibrate = verbs.add_parser("calibrate", help="measure this machine's own noise, write what a gate must forgive")
     for verb in (everything, chosen, gate, calibrate):

@@ -80,13 +80,25 @@ def probes() -> dict[str, Probe]:
     )
 
 
+# What `bench serving` answers from, by the name that asks for it all.
+GROUPS = {
+    "serving": (
+        *("bandwidth", "peak", "launch", "gemm", "attention", "allreduce"),
+        *("layer", "decode", "mixed", "quantised", "moe", "fusion", "capacity"),
+    )
+}
+
+
 def select(names: list[str]) -> list[Probe]:
-    """The named probes in running order; for no names all but those that must be asked for. Raises UnknownProbe."""
+    """The named probes in running order, a group's name standing for its probes; for no names all but those that must
+    be asked for. Raises UnknownProbe.
+    """
     known = probes()
+    names = [each for name in names for each in GROUPS.get(name, (name,))]
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 3)
-            hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(known)}"
+            near = difflib.get_close_matches(name, [*known, *GROUPS], 3)
+            hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join([*known, *GROUPS])}"
             raise UnknownProbe(f"unknown probe {name!r}: {hint}")
     return [p for name, p in known.items() if (name in names if names else not p.asked)]
 

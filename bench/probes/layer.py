@@ -29,7 +29,7 @@ PROMPTS = (128, 512, 2048, 8192)
 FEW_BATCHES, FEW_CONTEXTS, FEW_PROMPTS = (1, 64), (1024, 8192), (2048,)
 
 
-@probe(version=1, asked=True)
+@probe(version=1)
 def layer(info: DeviceInfo, budget) -> Cases:
     """A whole transformer layer by batch, context and prompt length, and each of its parts alone at the same shapes."""
     dtype = layers.dtype_of(info)
@@ -58,7 +58,11 @@ def layer(info: DeviceInfo, budget) -> Cases:
 
 
 def _spans(shape: Shape, budget) -> Iterator[Span]:
-    """From small to large, so that each predicts the next."""
+    """From small to large, so that each predicts the next and what comes last is what time may run out for."""
+    yield from sorted(_grid(shape, budget), key=lambda span: span.tokens * (shape.weights + span.context))
+
+
+def _grid(shape: Shape, budget) -> Iterator[Span]:
     first = shape == SHAPES[0]
     batches, contexts, prompts = (BATCHES, CONTEXTS, PROMPTS) if first else (FEW_BATCHES, FEW_CONTEXTS, FEW_PROMPTS)
     # a batch of 8 is never left out: a device that is slow at 1 would be thought too slow for more

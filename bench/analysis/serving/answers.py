@@ -80,7 +80,7 @@ def answer(model: Model, machine: Machine, request: Request | None = None) -> An
     start = Planner(model, machine, request)
     context = request.prompt + request.output
     found = start.fits(context)
-    check_fit(model, machine, request.precision, found, request.usable)
+    check_fit(model, machine, request.precision, found, request.usable, start.reserve)
     planner = Planner(model, machine, filled(request, model, found.batch))
     groups, missing = {}, {}
     for question, answers in QUESTIONS.items():
@@ -118,7 +118,7 @@ def facts(found: Answers) -> dict[str, Any]:
             "prompt": request.prompt,
             "output": request.output,
             "usable": request.usable,
-            "reserve": request.reserve,
+            "reserve": machine.reserve if math.isnan(request.reserve) else request.reserve,
             "launch_mode": machine.mode,
             "launch_s": machine.start,
             "host_s": machine.host,
@@ -126,6 +126,7 @@ def facts(found: Answers) -> dict[str, Any]:
             "collective": machine.collective,
             "routing": request.routing,
             "error": request.error,
+            "self_check": {phase: list(found) for phase, found in machine.errors.items()},
             "tpot": "(E2E - TTFT)/(OSL - 1)",
         },
         "answers": {question: [_plain(each) for each in group] for question, group in found.groups.items()},
@@ -136,6 +137,8 @@ def _plain(each: Answer) -> dict[str, Any]:
     return {
         "name": each.name,
         "value": _number(each.value),
+        "low": _number(each.low),
+        "high": _number(each.high),
         "unit": each.unit,
         "about": {key: _number(value) for key, value in each.about.items()},
         "bound": each.bound,

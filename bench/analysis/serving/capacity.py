@@ -75,11 +75,18 @@ def smallest(
     return None
 
 
-def check_fit(model: Model, machine: Machine, precision: Precision, found: Capacity, usable: float = USABLE) -> None:
+def check_fit(
+    model: Model,
+    machine: Machine,
+    precision: Precision,
+    found: Capacity,
+    usable: float = USABLE,
+    reserve: float = 0.0,
+) -> None:
     """Raises ServingError where not even one sequence fits: by how much, and how many devices would do."""
     if found.batch:
         return
-    enough = smallest(model, machine, precision, found.context, usable)
+    enough = smallest(model, machine, precision, found.context, usable, reserve)
     advice = f"{enough} devices would do" if enough else "no number of devices that divides its heads would do"
     raise ServingError(
         f"{model.name} ({precision.weights.name} weights, {precision.kv.name} KV, context {found.context}) needs "

@@ -123,5 +123,26 @@ def family(points: Iterable[tuple[tuple[float, ...], tuple]], make: Callable[[li
     return Family({shape: make(group) for shape, group in grouped.items()}) if grouped else None
 
 
+def reaching(found: Family) -> Family:
+    """The same curves, each continued by those of the nearest shapes where they were measured further.
+
+    A shape of which only a few small sizes were measured would else keep the utilisation of the last one for ever.
+    """
+    by = {}
+    for shape, line in found.by.items():
+        for other in sorted(found.by, key=lambda known: _distance(known, shape))[1:]:
+            line = _continued(line, found.by[other])
+        by[shape] = line
+    return Family(by)
+
+
+def _continued(line: Curve, other: Curve) -> Curve:
+    points = list(zip(other.xs, other.ys, strict=True))
+    before = [point for point in points if point[0] < line.xs[0]]
+    after = [point for point in points if point[0] > line.xs[-1]]
+    joined = [*before, *zip(line.xs, line.ys, strict=True), *after]
+    return Curve(tuple(x for x, _ in joined), tuple(y for _, y in joined))
+
+
 def _distance(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     return sum(abs(math.log(a / b)) for a, b in zip(one, other, strict=True))

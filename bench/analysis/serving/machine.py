@@ -88,7 +88,9 @@ class Machine:
     collective: "library" or "custom", which latency is assumed where no all-reduce was measured. typical: what stands
     in for missing curves. quantising: rows are made narrow by the operation before ("fused") or by a "kernel" of its
     own, as some engines do. notes: what is measured, formula or assumed, in words. watts: mean power under memory load
-    and under compute load, where measured. partial: probes to run for what is assumed.
+    and under compute load, where measured. partial: probes to run for what is assumed. errors: phase of a step -> the
+    smallest and the largest error (predicted over measured less 1) that a real layer showed; answers get their error bar
+    from it and are not corrected. reserve: bytes of the memory that are never free, where they were counted.
     """
 
     name: str
@@ -109,6 +111,8 @@ class Machine:
     watts: Mapping[str, float] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
+    errors: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
+    reserve: float = 0.0
     simulated: bool = False
 
     def __post_init__(self):

@@ -52,21 +52,27 @@ def point(planner: Planner, ranks: Ranks, batch: int, burst: bool = True) -> Poi
     request, limits = planner.request, planner.request.sla
     step = planner.decode(batch, planner.mean_context, ranks)
     prefill = planner.prefill(request.prompt, 0, ranks)
-    worse = 1 + request.error
     apart, together = (
-        load.closed(batch, request.output, step.seconds * worse, prefill.seconds * worse, phase)
-        for phase in (False, True)
+        load.closed(batch, request.output, step.seconds, prefill.seconds, phase) for phase in (False, True)
     )
+    # held against the limits: as slow as the self-check allows them to be
+    late, first = _unsafe(step, request.error), _unsafe(prefill, request.error)
+    slow = load.closed(batch, request.output, late, first, False)
     # both ends at once: gaps are longest out of phase, the first token is latest in phase
-    tail = math.ceil(limits.quantile * batch) * prefill.seconds * worse if burst else apart.tail
+    tail = math.ceil(limits.quantile * batch) * first if burst else slow.tail
     fails = []
-    if tail + step.seconds * worse / 2 > limits.ttft:
+    if tail + late / 2 > limits.ttft:
         fails.append("ttft")
-    if apart.tpot > limits.tpot:
+    if slow.tpot > limits.tpot:
         fails.append("tpot")
-    if apart.latency > limits.latency:
+    if slow.latency > limits.latency:
         fails.append("latency")
     return Point(step.devices, batch, apart, together, step, prefill, tuple(fails))
+
+
+def _unsafe(step: StepTime, error: float) -> float:
+    """Seconds that a step may really take."""
+    return max(step.seconds * (1 + error), step.range[1] if step.range else 0.0)
 
 
 def pick(planner: Planner, ranks: Ranks, burst: bool = True) -> Pick:

@@ -18,7 +18,8 @@ class Answer:
     """One number. unit: in the field's words; about: what it holds for; bound: the roof or the limit that binds it.
 
     fixed: the share that is start-up and host time; shares: of compute, memory, fixed, communication, where it is a
-    time. origin: "measured", "formula" or "assumed", the least sure of what it is made of.
+    time. origin: "measured", "formula" or "assumed", the least sure of what it is made of. low, high: the error bar that
+    the self-check of the same Run gives it, NaN where it checked no such step, or where a bar would say nothing.
     """
 
     name: str
@@ -30,11 +31,14 @@ class Answer:
     fixed: float = 0.0
     shares: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    low: float = math.nan
+    high: float = math.nan
 
 
 def of_step(name: str, value: float, unit: str, step: StepTime, note: str = "", **about: Any) -> Answer:
     """A number that is made of one step: it inherits what binds the step."""
-    return Answer(name, value, unit, step.limit, step.origin, about, step.shares[FIXED], step.shares, note)
+    bar = _bar(value, unit, [(1, step)])
+    return Answer(name, value, unit, step.limit, step.origin, about, step.shares[FIXED], step.shares, note, *bar)
 
 
 def mixed_of(name: str, value: float, unit: str, parts: list[tuple[float, StepTime]], note: str = "", **about: Any):
@@ -46,7 +50,25 @@ def mixed_of(name: str, value: float, unit: str, parts: list[tuple[float, StepTi
             shares[label] = shares.get(label, 0.0) + count * part / total
     heaviest = max(parts, key=lambda each: each[0] * each[1].seconds)[1]
     origin = max((step.origin for count, step in parts if count), key=SURE.index, default=FORMULA)
-    return Answer(name, value, unit, heaviest.limit, origin, about, shares.get(FIXED, 0.0), shares, note)
+    bar = _bar(value, unit, parts)
+    return Answer(name, value, unit, heaviest.limit, origin, about, shares.get(FIXED, 0.0), shares, note, *bar)
+
+
+# Units of numbers that grow with the time of the steps they are made of, and of those that shrink with it.
+_TIMES, _RATES = ("s", "USD per 1e6 tokens", "J per 1e6 tokens"), ("tokens/s", "requests/s")
+
+
+def _bar(value: float, unit: str, parts: list[tuple[float, StepTime]]) -> tuple[float, float]:
+    """The value if every step were as far off as the self-check's furthest on either side; NaN where that is unknown.
+
+    Nothing but a number that is proportional to the time of its steps has a bar.
+    """
+    used = [(count, step) for count, step in parts if count]
+    if unit not in (*_TIMES, *_RATES) or not used or any(step.range is None for _, step in used):
+        return math.nan, math.nan
+    total = math.fsum(count * step.seconds for count, step in used)
+    short, long = (math.fsum(count * step.range[side] for count, step in used) / total for side in (0, 1))
+    return (value * short, value * long) if unit in _TIMES else (value / long, value / short)
 
 
 class Planner:
@@ -100,8 +122,13 @@ class Planner:
             context,
             ranks or request.ranks,
             request.usable,
-            request.reserve,
+            self.reserve,
         )
+
+    @property
+    def reserve(self) -> float:
+        """Bytes of a device that neither weights nor KV may take."""
+        return self.machine.reserve if math.isnan(self.request.reserve) else self.request.reserve
 
     @property
     def mean_context(self) -> int:

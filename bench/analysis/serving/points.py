@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.analysis.fit import Fit
-from bench.analysis.serving.curves import BEATS, Family, Messages, curve, family, messages, surface
+from bench.analysis.serving.curves import BEATS, Family, Messages, curve, family, messages, reaching, surface
 from bench.roofline import Roofline
 from bench.work import Work
 
@@ -114,7 +114,7 @@ def _gemm(used: Used) -> dict[tuple[str, str], Family]:
         if shape and not p.params.get("strided"):
             m, n, k = shape
             found.setdefault((_weights(p), p.work.dtype), []).append(((n, k), (m, share)))
-    return {key: made for key, rows in found.items() if (made := family(rows, curve))}
+    return {key: reaching(made) for key, rows in found.items() if (made := family(rows, curve))}
 
 
 # (n, k) of the weights in the layers that the layer probe measures, per model and ranks, by part. From its shapes:

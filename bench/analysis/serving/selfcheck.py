@@ -4,6 +4,8 @@ Two comparisons, because they fail for different reasons. `predicted`: the layer
 them, from curves of other probes and of other shapes. `parts`: the layer's own parts, each measured alone, added up.
 measured / parts is the composition factor: below 1 where launches overlap or activations stay in the cache, above 1
 where the clock falls or parts evict each other's data. Nothing is corrected by it.
+
+What it cannot see: a rank's collectives, the LM head and the sampling, the host of an engine, more layers than one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,12 +16,12 @@ from bench import models
 from bench.analysis.fit import Fit
 from bench.analysis.serving.machine import Machine
 from bench.analysis.serving.points import curves_of, points_of
-from bench.analysis.serving.sources import of_run
 from bench.analysis.serving.step import timed
 from bench.analysis.summary import Summary
 from bench.transformer import FORMATS, Model, Precision, Step
 
-PROBE = "layer"
+# The probes of a whole layer: of one phase, and of a decode step with a chunk of a prompt in it.
+PROBE, BESIDE = "layer", "mixed"
 _FORMATS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 # Rows of a step that are not the layer's.
 _OUTSIDE = ("embedding gather", "final norm", "LM head", "sampling")
@@ -29,6 +31,7 @@ _OUTSIDE = ("embedding gather", "final norm", "LM head", "sampling")
 class Check:
     """One measured layer. Seconds; parts is None where a part was not measured. largest: the operator that takes most.
 
+    phase: "decode", "prefill" or "mixed", which decodes beside `chunk` tokens of a prompt. validity: of the measurement.
     error: signed, predicted over measured less 1.
     """
 
@@ -40,6 +43,8 @@ class Check:
     predicted: float
     parts: float | None
     largest: str
+    chunk: int = 0
+    validity: str = "valid"
 
     @property
     def error(self) -> float:
@@ -67,6 +72,10 @@ class SelfCheck:
     def worst(self) -> Check | None:
         return max(self.checks, key=lambda each: abs(each.error), default=None)
 
+    @property
+    def phases(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(each.phase for each in self.checks))
+
     def of(self, phase: str) -> "SelfCheck":
         """The points of one phase, whose range is the error bar of answers about it."""
         return SelfCheck(tuple(each for each in self.checks if each.phase == phase), self.missing)
@@ -78,34 +87,58 @@ class SelfCheck:
         return (min(errors), max(errors)) if errors else (float("nan"), float("nan"))
 
 
-def self_check(fit: Fit, independent: bool = True) -> SelfCheck:
-    """The layer probe's points of a fitted device. independent: without curves from the layer's own parts."""
-    rows = [case for case in fit.cases if case.probe == PROBE and case.regime != "sustained"]
-    wholes = [case for case in rows if case.params.get("part") == "layer" and case.seconds]
+def self_check(fit: Fit, machine: Machine, independent: bool = True) -> SelfCheck:
+    """The layers that a fitted device measured whole, against `machine`, which was made from the same fit.
+
+    independent: without curves from the layer's own parts.
+    """
+    rows = [case for case in fit.cases if case.probe in (PROBE, BESIDE) and case.regime != "sustained"]
+    wholes = [case for case in rows if case.seconds and _whole(case)]
     if not wholes:
         why = next((c for case in rows for c in (case.skip, *case.causes) if c), f"run the {PROBE} probe")
         return SelfCheck((), why)
-    machine = of_run(fit)
     if independent:
         others = [point for point in points_of(fit) if point.probe != PROBE]
         machine = replace(machine, curves=curves_of(others, machine.roofline))
     return SelfCheck(tuple(_check(case, rows, machine) for case in wholes))
 
 
+def errors(fit: Fit, machine: Machine) -> dict[str, tuple[float, float]]:
+    """Smallest and largest signed error by phase, of the curves that answers use and of those without a layer's own."""
+    found = [self_check(fit, machine, independent).checks for independent in (True, False)]
+    both = SelfCheck(tuple(each for checks in found for each in checks))
+    return {phase: both.of(phase).range for phase in both.phases}
+
+
+def _whole(case: Summary) -> bool:
+    """Whether it is a layer that is known here. The mixed probe's steps without a chunk the other probe has too."""
+    params = case.params
+    if not {"model", "ranks", "tokens", "batch", "context"} <= params.keys() or params.get("dtype") not in _FORMATS:
+        return False
+    try:
+        models.model(params["model"])
+    except (models.UnknownModel, models.ModelError):
+        return False
+    return params.get("part") == "layer" if case.probe == PROBE else bool(params.get("chunk"))
+
+
 def _check(case: Summary, rows: Iterable[Summary], machine: Machine) -> Check:
     params = case.params
     model = _rank(models.model(params["model"]), int(params["ranks"]))
-    batch, context = int(params["batch"]), int(params["context"])
+    batch, context, chunk = int(params["batch"]), int(params["context"]), int(params.get("chunk", 0))
     form = FORMATS[_FORMATS[params["dtype"]]]
     precision = Precision(weights=form, activations=form, kv=form, head=form)
-    decode = params["phase"] == "decode"
-    step = Step(decode=((batch, context),)) if decode else Step(prefill=((int(params["tokens"]), 0, False),))
+    phase = str(params.get("phase", BESIDE))
+    decode = ((batch, context),) if phase != "prefill" else ()
+    new = chunk if decode else int(params["tokens"])
+    step = Step(decode=decode, prefill=((new, 0, False),) if new else ())
     found = [row for row in timed(model, machine, precision, step).rows if row.operation.name not in _OUTSIDE]
     # every row of the layers runs once per layer
     predicted = sum(row.seconds for row in found) / model.layers
     largest = max(found, key=lambda row: row.seconds).operation.name
+    parts = _parts(params, rows) if case.probe == PROBE else None
     return Check(
-        params["model"], params["phase"], batch, context, case.seconds.value, predicted, _parts(params, rows), largest
+        params["model"], phase, batch, context, case.seconds.value, predicted, parts, largest, chunk, case.validity
     )
 
 

@@ -9,6 +9,8 @@ The file (all SI base units; * is needed, all else may be missing and is then as
        "overheads_s": {"launch": {"graph": 2e-6, "eager": 5e-6}, "host": 0.0},
        "collectives": {"alpha_s": {"custom": 5e-6, "library": 1.7e-5}, "bus_bytes_per_s": 4.6e11},
        "watts": {"memory": 480, "compute": 690},
+       "reserve_bytes": 6e8,            of the memory, never free
+       "self_check": {"decode": [-0.03, 0.05], ...},      smallest and largest error of a predicted layer, by phase
        "alone": true,                   there was no second device to talk to, so no all-reduce is missed
        "cases": [{"probe": "gemm", "params": {"dtype": "bfloat16", "batch": 1, "n": 4096, "k": 4096},
                   "flops": 3.4e7, "unit": "tensor", "dtype": "bfloat16", "bytes": 3.4e7, "seconds": 1.1e-5}, ...]
@@ -20,15 +22,17 @@ The file (all SI base units; * is needed, all else may be missing and is then as
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench import theory
+from bench import theory, units
 from bench.analysis.fit import Fit
 from bench.analysis.serving.errors import ServingError
 from bench.analysis.serving.machine import ASSUMED, FORMULA, LATENCY, LAUNCH, MEASURED, Machine
 from bench.analysis.serving.points import Curves, Point, curves_of, points_facts, points_from, points_of
-from bench.roofline import Roof, Roofline
+from bench.analysis.serving.selfcheck import errors as checked_errors
+from bench.roofline import MissingRoof, Roof, Roofline
 
 # Curve -> the probe that measures it.
 PROBE_OF = {
@@ -47,7 +51,7 @@ def of_run(fit: Fit) -> Machine:
     roofs = tuple(each.roof for each in fit.roofs.values())
     points = points_of(fit)
     curves = curves_of(points, Roofline(fit.info.id, roofs))
-    return _machine(
+    machine = _machine(
         name=fit.info.name,
         roofs=roofs,
         memory_bytes=fit.info.memory_bytes,
@@ -57,7 +61,9 @@ def of_run(fit: Fit) -> Machine:
         origin=FORMULA if fit.info.simulated else MEASURED,
         simulated=fit.info.simulated,
         alone=fit.info.ranks < 2,
+        reserve=_reserve(fit),
     )
+    return machine.using(errors=checked_errors(fit, machine))
 
 
 def of_file(path: Path | str, device: int = 0) -> Machine:
@@ -97,6 +103,8 @@ def of_facts(found: Mapping[str, Any], source: str) -> Machine:
         latency = {str(kind): float(s) for kind, s in shared.get("alpha_s", {}).items()}
         bus = float(shared.get("bus_bytes_per_s", 0.0))
         watts = {str(kind): float(w) for kind, w in found.get("watts", {}).items()}
+        reserve = float(found.get("reserve_bytes", 0.0))
+        errors = {str(phase): (float(low), float(high)) for phase, (low, high) in found.get("self_check", {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise fail(f"cannot be read as a Roofline: {error!r}") from None
     if "dram" not in {roof.key for roof in roofs}:
@@ -107,9 +115,11 @@ def of_facts(found: Mapping[str, Any], source: str) -> Machine:
         )
     if not (memory > 0 and math.isfinite(memory)):
         raise fail("no memory_bytes; a Roofline needs dram, one compute roof and memory_bytes")
-    negative = [s for s in (*launch.values(), host, *latency.values(), bus, *watts.values()) if not s >= 0]
+    negative = [s for s in (*launch.values(), host, *latency.values(), bus, *watts.values(), reserve) if not s >= 0]
     if negative:
-        raise fail(f"an overhead, a rate or a power is negative: {negative[0]:g}")
+        raise fail(f"an overhead, a rate, a power or the reserve is negative: {negative[0]:g}")
+    if wrong := [phase for phase, (low, high) in errors.items() if not -1 < low <= high < math.inf]:
+        raise fail(f"the self-check of {wrong[0]} is no range of errors (predicted over measured less 1)")
     points = points_from(found.get("cases", ()), fail)
     simulated = bool(found.get("simulated", False))
     claimed = all(roof.method == "datasheet" for roof in roofs if roof.is_compute)
@@ -126,7 +136,8 @@ def of_facts(found: Mapping[str, Any], source: str) -> Machine:
         bus=bus,
         host=host,
         alone=bool(found.get("alone", False)),
-    )
+        reserve=reserve,
+    ).using(errors=errors)
 
 
 def of_product(sku: str) -> Machine:
@@ -164,6 +175,7 @@ def _machine(
     bus: float = 0.0,
     host: float = 0.0,
     alone: bool = False,
+    reserve: float = 0.0,
 ) -> Machine:
     keys = {roof.key for roof in roofs}
     if "dram" not in keys or not any("." in key for key in keys):
@@ -178,6 +190,8 @@ def _machine(
     lacking = [kind for kind, there in have.items() if not there and not (kind == "reduce" and (alone or latency))]
     notes = [f"{kind}: {origin if have[kind] else ASSUMED}" for kind in have]
     notes.append(f"launch: {origin if launch else ASSUMED}")
+    if reserve:
+        notes.append(f"memory that is never free: {units.size(reserve)}, {origin}")
     if curves.beaten:
         names = ", ".join(dict.fromkeys(point.probe for point in curves.beaten))
         notes.append(f"{len(curves.beaten)} points of {names} beat their roof and are not used")
@@ -195,6 +209,7 @@ def _machine(
         watts=watts,
         notes=tuple(notes),
         partial=tuple(dict.fromkeys(PROBE_OF[kind] for kind in lacking)) + (() if launch else ("launch",)),
+        reserve=reserve,
         simulated=simulated,
     )
 
@@ -202,8 +217,14 @@ def _machine(
 def machine_facts(fit: Fit) -> dict[str, Any]:
     """What `bench fit RUN --json` says of a device so that of_file can answer from it alone."""
     points = points_of(fit)
+    try:
+        errors = of_run(fit).errors
+    except (ServingError, MissingRoof):  # such a file answers nothing either, and its reader is told why
+        errors = {}
     return {
         "memory_bytes": fit.info.memory_bytes,
+        "reserve_bytes": _reserve(fit),
+        "self_check": {phase: list(found) for phase, found in errors.items()},
         "overheads_s": {"launch": _launch(fit, points)},
         "watts": _watts(fit),
         "alone": fit.info.ranks < 2,
@@ -217,6 +238,16 @@ def _launch(fit: Fit, points: tuple[Point, ...]) -> dict[str, float]:
         return dict.fromkeys(LAUNCH, fit.roofline.overhead)
     ways = {str(p.params.get("way")): p.seconds for p in points if p.probe == "launch"}
     return {_WAYS[way]: seconds for way, seconds in ways.items() if way in _WAYS}
+
+
+def _reserve(fit: Fit) -> float:
+    """Bytes in use before the capacity probe took any: contexts, other programs, a host's own; 0 without the probe."""
+    taken = [0.0]
+    for case in fit.cases:
+        if case.probe == "capacity" and case.seconds:
+            with suppress(KeyError, ValueError):
+                taken.append(float(case.notes["total_bytes"]) - float(case.notes["free_bytes"]))
+    return max(taken)
 
 
 def _watts(fit: Fit) -> dict[str, float]:

@@ -42,7 +42,7 @@ class Bounds:
 @dataclass(frozen=True)
 class StepTime:
     """A step, timed. tokens: rows of the GEMMs; devices: that take part; host: seconds that they wait for the host;
-    streamed: bytes of weights that a device reads.
+    streamed: bytes of weights that a device reads; phase: "decode", "prefill" or "mixed".
     """
 
     rows: tuple[Row, ...]
@@ -51,6 +51,7 @@ class StepTime:
     devices: int
     machine: Machine
     streamed: float = 0.0
+    phase: str = "decode"
 
     @cached_property
     def seconds(self) -> float:
@@ -95,6 +96,12 @@ class StepTime:
         counted = [row.timed.origin for row in self.rows if row.seconds >= 0.01 * self.seconds]
         return max(counted, key=SURE.index, default=self.machine.origin)
 
+    @cached_property
+    def range(self) -> tuple[float, float] | None:
+        """Seconds between which a real step lies, if it is off as a layer of its phase was in the self-check."""
+        found = self.machine.errors.get(self.phase)
+        return (self.seconds / (1 + found[1]), self.seconds / (1 + found[0])) if found else None
+
     @property
     def bounds(self) -> Bounds:
         compute = math.fsum(row.operation.count * row.timed.compute for row in self.rows)
@@ -129,7 +136,8 @@ def timed(
         asked += tuple(_narrowed(asked, precision))
     rows = tuple(Row(operation, machine.seconds(operation)) for operation in asked)
     weights = streamed_weights(model, precision, step.tokens, routing, ranks)
-    return StepTime(rows, machine.host, step.tokens, ranks.devices, machine, weights)
+    phase = "mixed" if step.decode and step.prefill else "decode" if step.decode else "prefill"
+    return StepTime(rows, machine.host, step.tokens, ranks.devices, machine, weights, phase)
 
 
 def _narrowed(asked: Iterable[Operation], precision: Precision) -> Iterator[Operation]:

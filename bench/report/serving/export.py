@@ -29,7 +29,7 @@ def exported(machine: Machine, known: Sequence[Model] | None = None) -> dict[str
         "machine": {
             "name": machine.name,
             "simulated": machine.simulated,
-            "room": machine.memory_bytes * USABLE,
+            "room": machine.memory_bytes * USABLE - machine.reserve,
             "page": PAGE,
             "bandwidth": machine.bandwidth,
             "start": min(machine.start, machine.launch["graph"]),

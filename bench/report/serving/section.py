@@ -72,7 +72,7 @@ def section(fit: Fit, judge: Callable[[Fit, Machine | None], Sequence[Checked]] 
         machine = of_run(fit)
         chosen = deployment.chosen(machine)
         text, data = words.paragraphs(chosen), exported(chosen.planner.machine)
-        found = self_check(fit)
+        found = self_check(fit, machine)
     except (ServingError, MissingRoof) as error:
         claims = judge(fit, None)
         return Section(

@@ -215,7 +215,7 @@ def test_a_simulated_run_gives_back_its_own_machine(simulated):
 
 
 def test_a_layer_of_a_simulated_run_is_predicted_from_other_probes(simulated):
-    found = self_check(simulated)
+    found = self_check(simulated, of_run(simulated))
     assert len(found.checks) >= 4
     assert all(each.parts for each in found.checks)
     assert found.mean == pytest.approx(sum(abs(each.error) for each in found.checks) / len(found.checks))
