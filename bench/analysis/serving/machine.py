@@ -89,7 +89,7 @@ class Machine:
     in for missing curves. quantising: rows are made narrow by the operation before ("fused") or by a "kernel" of its
     own, as some engines do. notes: what is measured, formula or assumed, in words. watts: mean power under memory load
     and under compute load, where measured. partial: probes to run for what is assumed. errors: phase of a step -> the
-    smallest and the largest error (predicted over measured less 1) that a real layer showed; answers get their error bar
+    smallest and the largest error (predicted over measured less 1) that a real layer showed; answers get their bar
     from it and are not corrected. reserve: bytes of the memory that are never free, where they were counted.
     """
 

@@ -18,7 +18,7 @@ class Answer:
     """One number. unit: in the field's words; about: what it holds for; bound: the roof or the limit that binds it.
 
     fixed: the share that is start-up and host time; shares: of compute, memory, fixed, communication, where it is a
-    time. origin: "measured", "formula" or "assumed", the least sure of what it is made of. low, high: the error bar that
+    time. origin: "measured", "formula" or "assumed", the least sure of what it is made of. low, high: the bar that
     the self-check of the same Run gives it, NaN where it checked no such step, or where a bar would say nothing.
     """
 

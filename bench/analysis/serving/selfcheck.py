@@ -31,7 +31,7 @@ _OUTSIDE = ("embedding gather", "final norm", "LM head", "sampling")
 class Check:
     """One measured layer. Seconds; parts is None where a part was not measured. largest: the operator that takes most.
 
-    phase: "decode", "prefill" or "mixed", which decodes beside `chunk` tokens of a prompt. validity: of the measurement.
+    phase: "decode", "prefill" or "mixed" (beside `chunk` tokens of a prompt). validity: of what was measured.
     error: signed, predicted over measured less 1.
     """
 
