@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 
 from bench import layers, units
 from bench.layers import SHAPES, Shape, Span
@@ -36,41 +37,52 @@ def layer(info: DeviceInfo, budget) -> Cases:
     if not dtype:
         return
     for shape in SHAPES:
-        # seconds of the parts that were measured, by what they depend on, and the best seconds per flop of attention
+        # seconds of the parts that were measured, by what they depend on, and the best seconds per flop of a kind
         known: dict[tuple, float] = {}
-        pace: dict[str, float] = {}
+        pace: dict[tuple, float] = {}
         for span in _spans(shape, budget):
-            case, least = _whole(info, budget, shape, span, dtype), 0.0
+            case = _whole(info, budget, shape, span, dtype)
             # a part without its whole answers nothing here; they come first, because they are shorter and predict it
             parts = {} if case.skip else layers.parts(shape, [span], dtype, info.units[dtype])
+            # a decode step's products are bound by memory: their flops predict nothing
+            paced = {name: pace.get((name, span.phase), 0.0) * part.flops for name, (_, part) in parts.items()}
+            least = sum(count * paced[name] for name, (count, _) in parts.items())
+            if least > 2 * budget.launch:  # a longer step may be twice as efficient
+                yield replace(case, skip=_long("would take", least, budget))
+                continue
+            least = 0.0
             for name, (count, demand) in parts.items():
                 attention = name.endswith("attention")
                 key = (name, span if attention else (span.phase, span.tokens))
                 if key not in known:
                     known[key] = (yield _part(shape, span, name, count, demand, dtype)) or 0.0
-                if attention and known[key]:
-                    pace[name] = min(pace.get(name, math.inf), known[key] / demand.flops)
-                least += count * (known[key] or (pace.get(name, 0.0) * demand.flops if attention else 0.0))
-            if not case.skip and least > budget.launch:
-                why = f"its parts alone take {units.seconds(least)}; the {budget.name} budget allows a launch"
-                case = replace(case, skip=f"{why} {units.seconds(budget.launch)}")
+                if demand.flops and known[key] and (attention or span.new > 1):
+                    kind = name, span.phase
+                    pace[kind] = min(pace.get(kind, math.inf), known[key] / demand.flops)
+                least += count * (known[key] or (paced[name] if attention else 0.0))
+                if least > budget.launch:
+                    case = replace(case, skip=_long("take", least, budget))
+                    break
             yield case
 
 
+def _long(take: str, least: float, budget) -> str:
+    return (
+        f"its parts alone {take} {units.seconds(least)} or more; "
+        f"the {budget.name} budget allows a launch {units.seconds(budget.launch)}"
+    )
+
+
 def _spans(shape: Shape, budget) -> Iterator[Span]:
-    """From small to large, so that each predicts the next and what comes last is what time may run out for."""
-    yield from sorted(_grid(shape, budget), key=lambda span: span.tokens * (shape.weights + span.context))
-
-
-def _grid(shape: Shape, budget) -> Iterator[Span]:
+    """Decode and prefill in turn, from small to large: one predicts the next, and time runs out for the largest."""
     first = shape == SHAPES[0]
     batches, contexts, prompts = (BATCHES, CONTEXTS, PROMPTS) if first else (FEW_BATCHES, FEW_CONTEXTS, FEW_PROMPTS)
     # a batch of 8 is never left out: a device that is slow at 1 would be thought too slow for more
-    for batch in (b for b in batches if b == 8 or b in budget.thin(batches)):
-        for context in budget.thin(contexts):
-            yield Span(batch, 1, context)
-    for length in budget.thin(prompts):
-        yield Span(1, length, length)
+    kept = [batch for batch in batches if batch == 8 or batch in budget.thin(batches)]
+    decode = [Span(batch, 1, context) for batch in kept for context in budget.thin(contexts)]
+    prefill = [Span(1, length, length) for length in budget.thin(prompts)]
+    for pair in zip_longest(decode, prefill):
+        yield from filter(None, pair)
 
 
 def _params(shape: Shape, span: Span, part: str, count: int, dtype: str, *, sequences: bool) -> dict:

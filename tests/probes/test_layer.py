@@ -280,7 +280,7 @@ def test_a_whole_whose_parts_are_slow_is_not_waited_for(h200):
         pass
     assert wholes
     for whole in wholes:
-        assert whole.skip.startswith(("its parts alone take 90", "needs"))
+        assert whole.skip.startswith(("its parts alone take 20.0 s or more", "its parts alone would take", "needs"))
 
 
 @pytest.mark.parametrize("name", ["layer", "decode", "mixed"])

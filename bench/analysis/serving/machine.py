@@ -14,7 +14,7 @@ from typing import Any
 from bench.analysis.serving import closed
 from bench.analysis.serving.curves import Messages
 from bench.analysis.serving.errors import ServingError
-from bench.analysis.serving.points import Curves
+from bench.analysis.serving.points import Curves, wide
 from bench.roofline import MissingRoof, Roof, Roofline
 from bench.work import Work
 
@@ -216,13 +216,12 @@ class Machine:
                 shape = (float(params["n"]), float(params["k"]))
                 line, known = found.nearest(shape)
                 return line(params["m"]), known == shape, sure
-        if kind == "attention decode" and curves.decode:
-            group = params["heads"] / params["kv_heads"]
-            plane, _ = curves.decode.nearest((group, float(params["head_dim"])))
-            return plane(params["batch"] * params["kv_heads"], max(1.0, params["keys"])), True, _wide(params)
+        if kind == "attention decode" and (read := curves.reading(params)):
+            plane, sure = read
+            return plane(params["batch"] * params["kv_heads"], max(1.0, params["keys"])), True, sure
         if kind == "attention prefill" and curves.prefill:
             line, _ = curves.prefill.nearest((float(params["head_dim"]),))
-            return line(max(1.0, params["queries"])), True, _wide(params)
+            return line(max(1.0, params["queries"])), True, wide(params)
         if kind == "experts" and curves.experts:
             line, known = curves.experts.nearest((float(params["experts"]), float(params["active"])))
             return line(max(1.0, params["tokens"])), True, params["weights"] in ("bf16", "fp16")
@@ -275,8 +274,3 @@ class Machine:
                 return roof.rate
         # nothing known: a link a tenth as fast as the memory, as NVLink is
         return self.bandwidth / 10
-
-
-def _wide(params: Mapping[str, Any]) -> bool:
-    """Whether the cache is of 16 bits, as that of the attention probe."""
-    return params.get("kv", "bf16") in ("bf16", "fp16", "fp32")

@@ -39,13 +39,15 @@ def points_of(fit: Fit) -> tuple[Point, ...]:
 @dataclass(frozen=True)
 class Curves:
     """What was measured, by kind. gemm: (weights, math) -> by (n, k) over rows. decode: by (queries per KV head, head
-    dimension) over (sequences x KV heads, context). prefill: over new tokens. experts: by (experts, active), over
-    tokens. stream: of a copy over bytes; named: of a layer's own small parts, by the beginning of their name. reduce:
-    by ranks. singles: seconds of one row against a weight. beaten: points above their roof, not used.
+    dimension) over (sequences x KV heads, context); narrow: the same of caches in fewer bits, by format. prefill: over
+    new tokens. experts: by (experts, active), over tokens. stream: of a copy over bytes; named: of a layer's own small
+    parts, by the beginning of their name. reduce: by ranks. singles: seconds of one row against a weight. beaten:
+    points above their roof, not used.
     """
 
     gemm: Mapping[tuple[str, str], Family] = field(default_factory=dict, hash=False)
     decode: Family | None = None
+    narrow: Mapping[str, Family] = field(default_factory=dict, hash=False)
     prefill: Family | None = None
     experts: Family | None = None
     stream: Any = None
@@ -54,6 +56,22 @@ class Curves:
     launch: Mapping[str, float] = field(default_factory=dict, hash=False)
     singles: Mapping[tuple[str, str, int, int], float] = field(default_factory=dict, hash=False)
     beaten: tuple[Point, ...] = ()
+
+    def reading(self, params: Mapping[str, Any]) -> tuple[Any, bool] | None:
+        """(the curve of decode attention for these heads, whether it was measured with such a cache), None without one.
+
+        A narrow cache is no faster than it was measured to be: where its own kernel was, that one is taken.
+        """
+        shape = params["heads"] / params["kv_heads"], float(params["head_dim"])
+        own = self.narrow.get(params.get("kv", ""))
+        if own and (near := own.nearest(shape))[1][1] == shape[1]:
+            return near[0], True
+        return (self.decode.nearest(shape)[0], wide(params)) if self.decode else None
+
+
+def wide(params: Mapping[str, Any]) -> bool:
+    """Whether the cache is of 16 bits or more, as that of the attention probe."""
+    return params.get("kv", "bf16") in ("bf16", "fp16", "fp32")
 
 
 def curves_of(points: Iterable[Point], roofline: Roofline) -> Curves:
@@ -75,6 +93,7 @@ def curves_of(points: Iterable[Point], roofline: Roofline) -> Curves:
     return Curves(
         gemm=_gemm((*by["gemm"], *by["quantised"], *parts)),
         decode=family((*_decode(by["attention"]), *_kinds(by["decode"]), *_layer_decode(parts)), surface),
+        narrow=_narrow(by["decode"]),
         prefill=family((*_prefill(by["attention"]), *_layer_prefill(parts)), curve),
         experts=family(_experts(by["moe"]), curve),
         named=_named(parts),
@@ -151,12 +170,22 @@ def _decode(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
 _KINDS = {"mha": (32, 32, 128), "gqa": (32, 8, 128), "mqa": (32, 1, 128), "mla": (128, 1, 576)}
 
 
-def _kinds(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
-    """Of several methods for one kind, the fastest at each point is what an engine would choose."""
+def _narrow(used: Used) -> dict[str, Family]:
+    """By the name of a cache's format, of those in fewer bits than what is computed in."""
+    used = list(used)
+    caches = {str(p.params.get("cache")) for p, _ in used if p.params.get("cache") != p.params.get("dtype")}
+    made = {_NAMES[cache]: family(_kinds(used, cache), surface) for cache in sorted(caches) if cache in _NAMES}
+    return {name: found for name, found in made.items() if found}
+
+
+def _kinds(used: Used, cache: str = "") -> Iterable[tuple[tuple[float, ...], tuple]]:
+    """Of several methods for one kind, the fastest at each point is what an engine would choose. cache: its dtype, ""
+    for the one that is computed in.
+    """
     best: dict[tuple, float] = {}
     for p, share in used:
-        kind = _KINDS.get(p.params.get("layout"))
-        if kind and p.params.get("part") == "attention" and p.params.get("cache") == p.params.get("dtype"):
+        kind, stored = _KINDS.get(p.params.get("layout")), cache or p.params.get("dtype")
+        if kind and p.params.get("part") == "attention" and p.params.get("cache") == stored:
             heads, kv_heads, head_dim = kind
             key = (heads / kv_heads, float(head_dim)), p.params["batch"] * kv_heads, p.params["context"]
             best[key] = max(best.get(key, 0.0), share)

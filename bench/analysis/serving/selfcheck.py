@@ -22,9 +22,25 @@ from bench.transformer import FORMATS, Model, Precision, Step
 
 # The probes of a whole layer: of one phase, and of a decode step with a chunk of a prompt in it.
 PROBE, BESIDE = "layer", "mixed"
+# The probe that measures what follows the layers.
+TAIL = "decode"
 _FORMATS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 # Rows of a step that are not the layer's.
 _OUTSIDE = ("embedding gather", "final norm", "LM head", "sampling")
+
+
+@dataclass(frozen=True)
+class Token:
+    """A decode step of the whole model by two routes, in seconds. layers: as many measured layers as it has, with
+    the measured LM head and sampling; planned: the planner's sum of operators.
+    """
+
+    layers: float
+    planned: float
+
+    @property
+    def error(self) -> float:
+        return self.planned / self.layers - 1
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,7 @@ class Check:
     """One measured layer. Seconds; parts is None where a part was not measured. largest: the operator that takes most.
 
     phase: "decode", "prefill" or "mixed" (beside `chunk` tokens of a prompt). validity: of what was measured.
+    token: the whole model's step, where its head was measured too.
     error: signed, predicted over measured less 1.
     """
 
@@ -45,6 +62,7 @@ class Check:
     largest: str
     chunk: int = 0
     validity: str = "valid"
+    token: "Token | None" = None
 
     @property
     def error(self) -> float:
@@ -100,6 +118,7 @@ def self_check(fit: Fit, machine: Machine, independent: bool = True) -> SelfChec
     if independent:
         others = [point for point in points_of(fit) if point.probe != PROBE]
         machine = replace(machine, curves=curves_of(others, machine.roofline))
+    rows += [case for case in fit.cases if case.probe == TAIL and case.seconds]
     return SelfCheck(tuple(_check(case, rows, machine) for case in wholes))
 
 
@@ -132,14 +151,39 @@ def _check(case: Summary, rows: Iterable[Summary], machine: Machine) -> Check:
     decode = ((batch, context),) if phase != "prefill" else ()
     new = chunk if decode else int(params["tokens"])
     step = Step(decode=decode, prefill=((new, 0, False),) if new else ())
-    found = [row for row in timed(model, machine, precision, step).rows if row.operation.name not in _OUTSIDE]
+    whole = timed(model, machine, precision, step)
+    found = [row for row in whole.rows if row.operation.name not in _OUTSIDE]
     # every row of the layers runs once per layer
     predicted = sum(row.seconds for row in found) / model.layers
     largest = max(found, key=lambda row: row.seconds).operation.name
     parts = _parts(params, rows) if case.probe == PROBE else None
+    tail = _tail(model, batch, rows) if phase == "decode" and params["ranks"] == 1 else None
+    token = Token(model.layers * case.seconds.value + tail, whole.seconds) if tail else None
     return Check(
-        params["model"], phase, batch, context, case.seconds.value, predicted, parts, largest, chunk, case.validity
+        params["model"],
+        phase,
+        batch,
+        context,
+        case.seconds.value,
+        predicted,
+        parts,
+        largest,
+        chunk,
+        case.validity,
+        token,
     )
+
+
+def _tail(model: Model, batch: int, rows: Iterable[Summary]) -> float | None:
+    """Seconds of the LM head and of the plainest sampling for so many rows, where both were measured."""
+    wanted = {"rows": batch, "vocabulary": model.vocab}
+    head = wanted | {"part": "LM head", "width": model.width}
+    sampling = wanted | {"part": "sampling", "method": "argmax"}
+    found = [
+        next((row.seconds.value for row in rows if row.seconds and asked.items() <= row.params.items()), None)
+        for asked in (head, sampling)
+    ]
+    return sum(found) if all(found) else None
 
 
 def _rank(model: Model, ranks: int) -> Model:

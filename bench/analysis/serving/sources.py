@@ -190,6 +190,8 @@ def _machine(
     lacking = [kind for kind, there in have.items() if not there and not (kind == "reduce" and (alone or latency))]
     notes = [f"{kind}: {origin if have[kind] else ASSUMED}" for kind in have]
     notes.append(f"launch: {origin if launch else ASSUMED}")
+    for kept in curves.narrow:
+        notes.append(f"{kept} KV cache: {origin}, of a kernel that widens it in memory; a fused one would be faster")
     if reserve:
         notes.append(f"memory that is never free: {units.size(reserve)}, {origin}")
     if curves.beaten:

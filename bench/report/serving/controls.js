@@ -105,6 +105,11 @@ const asking = async (form) => {
       most,
       tile("Binds", limits(step.limit), `${percent(step.parts.fixed / step.seconds)} fixed`, data.origins[step.origin]),
     );
+    // what the self-check of this Run leaves open, where it measured such a step
+    const spans = [["a token", "decode", step], ["the first one", "prefill", first]].flatMap(([what, phase, { seconds: time }]) => {
+      const errors = data.machine.errors[phase];
+      return errors ? [`${what} ${seconds(time / (1 + errors[1]))} to ${seconds(time / (1 + errors[0]))}`] : [];
+    });
     const shares = Object.entries(step.parts).filter(([, part]) => part > 0).sort((a, b) => b[1] - a[1]);
     for (const [name, part] of shares) {
       const share = part / step.seconds;
@@ -113,7 +118,7 @@ const asking = async (form) => {
       parts.append(bar);
     }
     const said = shares.map(([name, part]) => `${name} ${percent(part / step.seconds)}`).join(", ");
-    why.textContent = `Of a step: ${said}. Under load: ${whole(asked.batch)} users in a closed loop, out of phase, ${whole(asked.context)} tokens in, ${whole(asked.output)} out, waiting prompts first.`;
+    why.textContent = `Of a step: ${said}. Under load: ${whole(asked.batch)} users in a closed loop, out of phase, ${whole(asked.context)} tokens in, ${whole(asked.output)} out, waiting prompts first.${spans.length ? ` By the self-check below: ${spans.join(", ")}.` : ""}`;
     body.append(...listed(step));
   };
 

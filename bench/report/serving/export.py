@@ -11,6 +11,7 @@ from typing import Any
 from bench.analysis.serving import closed
 from bench.analysis.serving.capacity import USABLE, capacity
 from bench.analysis.serving.machine import ASSUMED, BUS, SURE, Machine
+from bench.analysis.serving.points import wide
 from bench.models import models
 from bench.report.serving.coefficients import BYTE, NOTHING, Phase, coefficients
 from bench.report.serving.deployment import DEVICES, KV, WEIGHTS, label, precision
@@ -35,6 +36,7 @@ def exported(machine: Machine, known: Sequence[Model] | None = None) -> dict[str
             "start": min(machine.start, machine.launch["graph"]),
             "least": machine.start,
             "host": machine.host,
+            "errors": {phase: list(found) for phase, found in machine.errors.items()},
         },
         "origins": list(SURE),
         "weights": [_format(name) for name in WEIGHTS],
@@ -185,7 +187,6 @@ def _look(tables: _Tables, operation: Operation, ranks: Ranks) -> int:
 def _measured(machine: Machine, operation: Operation) -> tuple[Any, bool, bool]:
     """(the measured curve or None, whether it is of that very shape, whether of those very formats)."""
     kind, params, curves = operation.kind, operation.params, machine.curves
-    wide = params.get("kv", "bf16") in ("bf16", "fp16", "fp32")
     if kind == "gemm" and params.get("matrices", 1) == 1:
         dtype = params["dtype"]
         found = curves.gemm.get((params["weights"], dtype))
@@ -195,11 +196,10 @@ def _measured(machine: Machine, operation: Operation) -> tuple[Any, bool, bool]:
             shape = (float(params["n"]), float(params["k"]))
             line, known = found.nearest(shape)
             return line, known == shape, sure
-    if kind == "attention decode" and curves.decode:
-        shape = (params["heads"] / params["kv_heads"], float(params["head_dim"]))
-        return curves.decode.nearest(shape)[0], True, wide
+    if kind == "attention decode" and (read := curves.reading(params)):
+        return read[0], True, read[1]
     if kind == "attention prefill" and curves.prefill:
-        return curves.prefill.nearest((float(params["head_dim"]),))[0], True, wide
+        return curves.prefill.nearest((float(params["head_dim"]),))[0], True, wide(params)
     if kind == "experts" and curves.experts:
         line, _ = curves.experts.nearest((float(params["experts"]), float(params["active"])))
         return line, True, params["weights"] in ("bf16", "fp16")

@@ -1,6 +1,7 @@
 """The numbers behind the figures of serving, the planner against a real layer, and what the documents claim."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from bench import units
@@ -27,12 +28,14 @@ def _number(value: float, text) -> Cell:
 
 def pareto(chosen: Chosen) -> Table:
     columns = (
-        Column("formats"), Column("batch", True), Column("per token", True, "s"), Column("per user", True, "tokens/s"),
+        Column("formats"), Column("batch", True), Column("per token", True, "s"),
+        Column("by the self-check", True), Column("per user", True, "tokens/s"),
         Column("system", True, "tokens/s"), Column("fixed", True), Column("binds"), Column("origin"),
     )  # fmt: skip
     rows = [
         (
             Cell(served(each.weights, each.kv)), Cell(str(batch), batch), _number(step.seconds, units.seconds),
+            Cell(units.between(*step.range, units.seconds) if step.range else "–"),
             _number(1 / step.seconds, units.digits), _number(batch / step.seconds, units.number),
             _number(step.shares["fixed"], _share), Cell(names.limiter(step.limit)), Cell(step.origin),
         )
@@ -88,6 +91,7 @@ def answers(chosen: Chosen) -> Table:
         Column("answer"),
         Column("holds for"),
         Column("value", True),
+        Column("by the self-check", True),
         Column("binds"),
         Column("origin"),
         Column("note"),
@@ -95,7 +99,8 @@ def answers(chosen: Chosen) -> Table:
     rows = [
         (
             Cell(each.name), Cell(", ".join(f"{_word(key)} {_value(value)}" for key, value in each.about.items())),
-            Cell(_text(each), each.value), Cell(_binds(each.bound)), Cell(each.origin), Cell(each.note),
+            Cell(_text(each), each.value), Cell(between(each)), Cell(_binds(each.bound)), Cell(each.origin),
+            Cell(each.note),
         )
         for each in found
     ]  # fmt: skip
@@ -119,11 +124,20 @@ def _binds(bound: str) -> str:
     return bound if bound in ("memory", "user rate", "compute", "network") else names.limiter(bound)
 
 
+def between(each: Answer) -> str:
+    """The error bar of an answer, "" where it has none."""
+    return units.between(each.low, each.high, partial(_spelt, unit=each.unit)) if each.low == each.low else ""
+
+
 def _text(each: Answer) -> str:
-    made = {"s": units.seconds, "B": units.size, "FLOP/B": units.intensity, "1": units.digits}.get(each.unit)
+    return _spelt(each.value, each.unit)
+
+
+def _spelt(value: float, unit: str) -> str:
+    made = {"s": units.seconds, "B": units.size, "FLOP/B": units.intensity, "1": units.digits}.get(unit)
     if made:
-        return made(each.value)
-    return f"{each.value:,.0f} {each.unit}" if each.value >= 100 else f"{units.digits(each.value)} {each.unit}"
+        return made(value)
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{units.digits(value)} {unit}"
 
 
 def self_check(found: SelfCheck) -> Table | None:
@@ -131,18 +145,22 @@ def self_check(found: SelfCheck) -> Table | None:
     if not found.checks:
         return None
     columns = (
-        Column("model"), Column("phase"), Column("batch", True), Column("context", True), Column("measured", True, "s"),
-        Column("predicted", True, "s"), Column("error", True), Column("sum of its parts", True, "s"),
-        Column("layer over parts", True), Column("largest operator"),
+        Column("model"), Column("phase"), Column("batch", True), Column("context", True), Column("chunk", True),
+        Column("measured", True, "s"), Column("predicted", True, "s"), Column("error", True),
+        Column("sum of its parts", True, "s"), Column("layer over parts", True), Column("largest operator"),
+        Column("whole model by layers", True, "s"), Column("by the planner", True),
     )  # fmt: skip
     rows = [
         (
             Cell(each.model), Cell(each.phase), Cell(str(each.batch), each.batch),
-            Cell(f"{each.context:,}", each.context), _number(each.measured, units.seconds),
+            Cell(f"{each.context:,}", each.context), Cell(f"{each.chunk:,}", each.chunk) if each.chunk else _NONE,
+            Cell(units.seconds(each.measured), each.measured, "" if each.validity == "valid" else each.validity),
             _number(each.predicted, units.seconds),
             Cell(signed(each.error), each.error, "suspect" if abs(each.error) > BAD else ""),
             _number(each.parts, units.seconds) if each.parts else _NONE,
             _number(each.composition, units.digits) if each.composition else _NONE, Cell(each.largest),
+            _number(each.token.layers, units.seconds) if each.token else _NONE,
+            Cell(signed(each.token.error), each.token.error) if each.token else _NONE,
         )
         for each in found.checks
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from rich.text import Text
 from bench import units
 from bench.analysis.serving.answers import Answers
 from bench.analysis.serving.planner import Answer
+from bench.report.serving.tables import between, signed
 
 # Questions whose every number matters to who asks once; the others have curves, which --json and the page hold.
 _SHOWN = {
@@ -29,7 +30,7 @@ def answers_table(found: Answers) -> Group:
     parts: list = [
         Text(f"{head}: {precision.weights.name} weights, {precision.kv.name} KV, {found.machine.origin}", style="bold")
     ]
-    parts += [Text(line) for line in _limits(found)]
+    parts += [Text(line) for line in (*_limits(found), _checked(found))]
     parts.append(_pareto(found))
     for question, most in _SHOWN.items():
         rows = found[question][:most]
@@ -56,11 +57,20 @@ def _limits(found: Answers) -> list[str]:
     lines = [f"{asked}, prompts of {found.request.prompt} and outputs of {found.request.output} tokens:"]
     lines.append(f"  batch {batch.value:.0f}; {batch.about.get('stops', 'nothing')} stops the next one")
     lines += [
-        f"  {name.removeprefix('sla ')}: {_text(each)} ({each.bound}, {each.origin})"
+        f"  {name.removeprefix('sla ')}: {_ranged(_text(each), between(each))} ({each.bound}, {each.origin})"
         for name, each in rows.items()
         if each is not batch
     ]
     return lines
+
+
+def _checked(found: Answers) -> str:
+    """What the numbers' error bars rest on."""
+    errors = found.machine.errors
+    if not errors:
+        return "error bars: none; no whole layer was measured here to check the predictions against (the layer probe)"
+    spans = (f"{phase} {signed(low)} to {signed(high)}" for phase, (low, high) in errors.items())
+    return f"self-check, predicted against a measured layer: {', '.join(spans)}; ranges are what that leaves open"
 
 
 def _pareto(found: Answers) -> Table:
@@ -73,7 +83,7 @@ def _pareto(found: Answers) -> Table:
             str(about["batch"]),
             units.digits(about["tokens_per_user"]),
             units.digits(each.value),
-            units.seconds(about["tpot_s"]),
+            _ranged(units.seconds(about["tpot_s"]), _tpot(each)),
             each.bound,
             each.origin,
         )
@@ -86,8 +96,18 @@ def _table(question: str, rows: tuple[Answer, ...]) -> Table:
         table.add_column(heading, justify="right" if heading == "value" else "left", overflow="fold")
     for each in rows:
         about = ", ".join(f"{name} {value}" for name, value in each.about.items() if isinstance(value, int | str))
-        table.add_row(each.name, about, _text(each), each.bound, each.origin)
+        table.add_row(each.name, about, _ranged(_text(each), between(each)), each.bound, each.origin)
     return table
+
+
+def _ranged(text: str, span: str) -> str:
+    return f"{text} ({span})" if span else text
+
+
+def _tpot(each: Answer) -> str:
+    """The error bar of a system's rate as one of the time between its tokens."""
+    batch = each.about["batch"]
+    return units.between(batch / each.high, batch / each.low, units.seconds) if each.low == each.low else ""
 
 
 def _titled(title: str) -> Table:

@@ -136,16 +136,22 @@ def checked_against(found: SelfCheck) -> str:
     ]
     worst = found.worst
     parts.append(
-        f"Worst: {signed(worst.error)} for {worst.model}, {worst.phase}, batch {worst.batch}, {worst.context:,} tokens "
-        f"({worst.largest} takes most of it)."
+        f"Worst: {signed(worst.error)} for {worst.model}, {worst.phase}, batch {worst.batch}, {worst.context:,} tokens"
+        f"{f' beside {worst.chunk:,} of a prompt' if worst.chunk else ''} ({worst.largest} takes most of it)."
     )
-    for phase in dict.fromkeys(each.phase for each in found.checks):
+    for phase in found.phases:
         low, high = found.of(phase).range
         parts.append(f"Of {phase}: {signed(low)} to {signed(high)}.")
+    parts.append("The furthest on either side is the error bar of the answers about such steps; others have none.")
     composed = [each.composition for each in found.checks if each.composition]
     if composed:
         span = " to ".join(dict.fromkeys(map(units.digits, (min(composed), max(composed)))))
         parts.append(f"A layer took {span} times the sum of its parts measured alone.")
+    if tokens := [each.token.error for each in found.checks if each.token]:
+        parts.append(
+            f"For a token of the whole model the planner is off by {signed(min(tokens))} to {signed(max(tokens))} from"
+            " as many measured layers as it has, with its measured LM head and sampling."
+        )
     return " ".join(parts)
 
 

@@ -52,7 +52,7 @@ def test_every_figure_has_a_label_and_its_numbers_in_a_table(made):
         assert made.paragraphs[0] in plot.label
     pareto = made.pareto.figure.data[0]
     listed = next(table for table in made.grids if table.id == "serving-pareto")
-    system = [row[4].value for row in listed.rows][: len(pareto.y)]
+    system = [row[5].value for row in listed.rows][: len(pareto.y)]
     assert list(pareto.y) == pytest.approx(system)
 
 
@@ -140,7 +140,7 @@ def test_every_checked_layer_is_listed_the_bad_ones_marked():
     )
     table = tables.self_check(SelfCheck(checks))
     assert texts(table, "error") == ["+30.0 %", "-4.0 %"]
-    assert [row[6].mark for row in table.rows] == ["suspect", ""]
+    assert [row[7].mark for row in table.rows] == ["suspect", ""]
     assert texts(table, "sum of its parts") == ["120 µs", "–"]
     said = words.checked_against(SelfCheck(checks))
     assert "off by 17 % in the mean over 2 points" in said
