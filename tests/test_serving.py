@@ -26,7 +26,7 @@ def test_the_readme_example(capsys):
     code, out, _ = typed(capsys, *words[4:])
     assert code == 0
     assert promised.strip() in out
-    assert "42.0 sequences" in out
+    assert "24 (42)" in out
     assert "310" in out, "as many as the memory holds end the curve"
 
 

@@ -126,7 +126,7 @@ def facts(found: Answers) -> dict[str, Any]:
             "collective": machine.collective,
             "routing": request.routing,
             "error": request.error,
-            "self_check": {phase: list(found) for phase, found in machine.errors.items()},
+            "self_check": {phase: found._asdict() for phase, found in machine.errors.items()},
             "tpot": "(E2E - TTFT)/(OSL - 1)",
         },
         "answers": {question: [_plain(each) for each in group] for question, group in found.groups.items()},

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from bench import units
 from bench.analysis.serving import closed, load
-from bench.analysis.serving.machine import ASSUMED, FIXED, FORMULA
+from bench.analysis.serving.machine import ASSUMED, FORMULA
 from bench.analysis.serving.planner import Answer, Planner, mixed_of, of_step
 from bench.analysis.serving.step import StepTime
 
@@ -117,8 +118,8 @@ def cost(planner: Planner) -> Iterator[Answer]:
         if not math.isnan(watts):
             joules = closed.joules_per_token(watts * step.devices, step.seconds, batch) * 1e6
             origin = machine.origin if math.isnan(request.watts) and not machine.simulated else FORMULA
-            yield Answer("energy of output", joules, "J per 1e6 tokens", step.limit, origin, about | {"watts": watts},
-                         step.shares[FIXED], step.shares)  # fmt: skip
+            energy = of_step("energy of output", joules, "J per 1e6 tokens", step, **about, watts=watts)
+            yield replace(energy, origin=origin)
     if not math.isnan(request.price):
         usd = closed.usd_per_million(request.price, prefill.devices, request.prompt / prefill.seconds)
         yield of_step("cost of input", usd, "USD per 1e6 tokens", prefill, prompt=request.prompt)

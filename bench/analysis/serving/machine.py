@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.analysis.serving import closed
 from bench.analysis.serving.curves import Messages
@@ -80,6 +80,21 @@ class Timed:
         return self.fixed / self.seconds if self.seconds else 0.0
 
 
+class Spread(NamedTuple):
+    """The smallest and the largest error (predicted over measured less 1) of so many checked layers.
+
+    Where all were off to the same side the prediction still stands: it is one end of the bar.
+    """
+
+    low: float
+    high: float
+    points: int = 0
+
+    def bar(self, seconds: float) -> tuple[float, float]:
+        """Seconds between which what is predicted to take `seconds` may lie."""
+        return seconds / (1 + max(0.0, self.high)), seconds / (1 + min(0.0, self.low))
+
+
 @dataclass(frozen=True)
 class Machine:
     """One device (or `most` equal ones), ready for questions. memory_bytes: of one device.
@@ -88,9 +103,9 @@ class Machine:
     collective: "library" or "custom", which latency is assumed where no all-reduce was measured. typical: what stands
     in for missing curves. quantising: rows are made narrow by the operation before ("fused") or by a "kernel" of its
     own, as some engines do. notes: what is measured, formula or assumed, in words. watts: mean power under memory load
-    and under compute load, where measured. partial: probes to run for what is assumed. errors: phase of a step -> the
-    smallest and the largest error (predicted over measured less 1) that a real layer showed; answers get their bar
-    from it and are not corrected. reserve: bytes of the memory that are never free, where they were counted.
+    and under compute load, where measured. partial: probes to run for what is assumed. errors: phase of a step -> how
+    far off a real layer was; answers get their bar from it and are not corrected. reserve: bytes of the memory that are
+    never free, where they were counted.
     """
 
     name: str
@@ -111,7 +126,7 @@ class Machine:
     watts: Mapping[str, float] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
-    errors: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
+    errors: Mapping[str, Spread] = field(default_factory=dict, hash=False)
     reserve: float = 0.0
     simulated: bool = False
 

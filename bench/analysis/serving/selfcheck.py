@@ -14,7 +14,7 @@ from statistics import fmean
 
 from bench import models
 from bench.analysis.fit import Fit
-from bench.analysis.serving.machine import Machine
+from bench.analysis.serving.machine import Machine, Spread
 from bench.analysis.serving.points import curves_of, points_of
 from bench.analysis.serving.step import timed
 from bench.analysis.summary import Summary
@@ -122,11 +122,11 @@ def self_check(fit: Fit, machine: Machine, independent: bool = True) -> SelfChec
     return SelfCheck(tuple(_check(case, rows, machine) for case in wholes))
 
 
-def errors(fit: Fit, machine: Machine) -> dict[str, tuple[float, float]]:
+def errors(fit: Fit, machine: Machine) -> dict[str, Spread]:
     """Smallest and largest signed error by phase, of the curves that answers use and of those without a layer's own."""
-    found = [self_check(fit, machine, independent).checks for independent in (True, False)]
-    both = SelfCheck(tuple(each for checks in found for each in checks))
-    return {phase: both.of(phase).range for phase in both.phases}
+    alone, full = (self_check(fit, machine, independent) for independent in (True, False))
+    both = SelfCheck((*alone.checks, *full.checks))
+    return {phase: Spread(*both.of(phase).range, len(alone.of(phase).checks)) for phase in both.phases}
 
 
 def _whole(case: Summary) -> bool:

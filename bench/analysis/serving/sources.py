@@ -10,7 +10,7 @@ The file (all SI base units; * is needed, all else may be missing and is then as
        "collectives": {"alpha_s": {"custom": 5e-6, "library": 1.7e-5}, "bus_bytes_per_s": 4.6e11},
        "watts": {"memory": 480, "compute": 690},
        "reserve_bytes": 6e8,            of the memory, never free
-       "self_check": {"decode": [-0.03, 0.05], ...},      smallest and largest error of a predicted layer, by phase
+       "self_check": {"decode": {"low": -0.03, "high": 0.05, "points": 6}, ...},    errors of a predicted layer
        "alone": true,                   there was no second device to talk to, so no all-reduce is missed
        "cases": [{"probe": "gemm", "params": {"dtype": "bfloat16", "batch": 1, "n": 4096, "k": 4096},
                   "flops": 3.4e7, "unit": "tensor", "dtype": "bfloat16", "bytes": 3.4e7, "seconds": 1.1e-5}, ...]
@@ -29,7 +29,7 @@ from typing import Any
 from bench import theory, units
 from bench.analysis.fit import Fit
 from bench.analysis.serving.errors import ServingError
-from bench.analysis.serving.machine import ASSUMED, FORMULA, LATENCY, LAUNCH, MEASURED, Machine
+from bench.analysis.serving.machine import ASSUMED, FORMULA, LATENCY, LAUNCH, MEASURED, Machine, Spread
 from bench.analysis.serving.points import Curves, Point, curves_of, points_facts, points_from, points_of
 from bench.analysis.serving.selfcheck import errors as checked_errors
 from bench.roofline import MissingRoof, Roof, Roofline
@@ -104,7 +104,11 @@ def of_facts(found: Mapping[str, Any], source: str) -> Machine:
         bus = float(shared.get("bus_bytes_per_s", 0.0))
         watts = {str(kind): float(w) for kind, w in found.get("watts", {}).items()}
         reserve = float(found.get("reserve_bytes", 0.0))
-        errors = {str(phase): (float(low), float(high)) for phase, (low, high) in found.get("self_check", {}).items()}
+        checked = found.get("self_check", {}).items()
+        errors = {
+            str(phase): Spread(float(row["low"]), float(row["high"]), int(row.get("points", 0)))
+            for phase, row in checked
+        }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise fail(f"cannot be read as a Roofline: {error!r}") from None
     if "dram" not in {roof.key for roof in roofs}:
@@ -118,7 +122,7 @@ def of_facts(found: Mapping[str, Any], source: str) -> Machine:
     negative = [s for s in (*launch.values(), host, *latency.values(), bus, *watts.values(), reserve) if not s >= 0]
     if negative:
         raise fail(f"an overhead, a rate, a power or the reserve is negative: {negative[0]:g}")
-    if wrong := [phase for phase, (low, high) in errors.items() if not -1 < low <= high < math.inf]:
+    if wrong := [phase for phase, (low, high, _) in errors.items() if not -1 < low <= high < math.inf]:
         raise fail(f"the self-check of {wrong[0]} is no range of errors (predicted over measured less 1)")
     points = points_from(found.get("cases", ()), fail)
     simulated = bool(found.get("simulated", False))
@@ -226,7 +230,7 @@ def machine_facts(fit: Fit) -> dict[str, Any]:
     return {
         "memory_bytes": fit.info.memory_bytes,
         "reserve_bytes": _reserve(fit),
-        "self_check": {phase: list(found) for phase, found in errors.items()},
+        "self_check": {phase: found._asdict() for phase, found in errors.items()},
         "overheads_s": {"launch": _launch(fit, points)},
         "watts": _watts(fit),
         "alone": fit.info.ranks < 2,

@@ -100,7 +100,7 @@ class StepTime:
     def range(self) -> tuple[float, float] | None:
         """Seconds between which a real step lies, if it is off as a layer of its phase was in the self-check."""
         found = self.machine.errors.get(self.phase)
-        return (self.seconds / (1 + found[1]), self.seconds / (1 + found[0])) if found else None
+        return found.bar(self.seconds) if found else None
 
     @property
     def bounds(self) -> Bounds:

@@ -107,8 +107,8 @@ const asking = async (form) => {
     );
     // what the self-check of this Run leaves open, where it measured such a step
     const spans = [["a token", "decode", step], ["the first one", "prefill", first]].flatMap(([what, phase, { seconds: time }]) => {
-      const errors = data.machine.errors[phase];
-      return errors ? [`${what} ${seconds(time / (1 + errors[1]))} to ${seconds(time / (1 + errors[0]))}`] : [];
+      const bar = data.machine.bars[phase];
+      return bar ? [`${what} ${seconds(time * bar[0])} to ${seconds(time * bar[1])}`] : [];
     });
     const shares = Object.entries(step.parts).filter(([, part]) => part > 0).sort((a, b) => b[1] - a[1]);
     for (const [name, part] of shares) {

@@ -36,7 +36,7 @@ def exported(machine: Machine, known: Sequence[Model] | None = None) -> dict[str
             "start": min(machine.start, machine.launch["graph"]),
             "least": machine.start,
             "host": machine.host,
-            "errors": {phase: list(found) for phase, found in machine.errors.items()},
+            "bars": {phase: found.bar(1.0) for phase, found in machine.errors.items()},
         },
         "origins": list(SURE),
         "weights": [_format(name) for name in WEIGHTS],

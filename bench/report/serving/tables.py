@@ -99,8 +99,8 @@ def answers(chosen: Chosen) -> Table:
     rows = [
         (
             Cell(each.name), Cell(", ".join(f"{_word(key)} {_value(value)}" for key, value in each.about.items())),
-            Cell(_text(each), each.value), Cell(between(each)), Cell(_binds(each.bound)), Cell(each.origin),
-            Cell(each.note),
+            Cell(spelt(each.value, each.unit), each.value), Cell(between(each)), Cell(binds(each.bound)),
+            Cell(each.origin), Cell(each.note),
         )
         for each in found
     ]  # fmt: skip
@@ -120,24 +120,30 @@ def _value(value: Any) -> str:
     return units.digits(value) if isinstance(value, float) else names.dtype(str(value))
 
 
-def _binds(bound: str) -> str:
-    return bound if bound in ("memory", "user rate", "compute", "network") else names.limiter(bound)
+# What may bind and is no roof.
+_LIMITS = ("memory", "user rate", "compute", "network", "ttft", "tpot", "latency")
+
+
+def binds(bound: str) -> str:
+    """The name of a roof, or the limit itself."""
+    if bound == "link":
+        return "communication (link)"
+    return bound if bound in _LIMITS else names.limiter(bound)
 
 
 def between(each: Answer) -> str:
     """The error bar of an answer, "" where it has none."""
-    return units.between(each.low, each.high, partial(_spelt, unit=each.unit)) if each.low == each.low else ""
+    return units.between(each.low, each.high, partial(spelt, unit=each.unit)) if each.low == each.low else ""
 
 
-def _text(each: Answer) -> str:
-    return _spelt(each.value, each.unit)
-
-
-def _spelt(value: float, unit: str) -> str:
+def spelt(value: float, unit: str) -> str:
+    """A value for people: what is counted stays whole."""
     made = {"s": units.seconds, "B": units.size, "FLOP/B": units.intensity, "1": units.digits}.get(unit)
     if made:
         return made(value)
-    return f"{value:,.0f} {unit}" if value >= 100 else f"{units.digits(value)} {unit}"
+    if unit == "J per 1e6 tokens":
+        return f"{units.digits(value / 1e6)} J per token"
+    return f"{value:,.0f} {unit}" if value >= 100 or float(value).is_integer() else f"{units.digits(value)} {unit}"
 
 
 def self_check(found: SelfCheck) -> Table | None:

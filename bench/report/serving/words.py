@@ -9,9 +9,9 @@ from bench.analysis.serving.load import largest
 from bench.analysis.serving.machine import ASSUMED, FORMULA, Machine
 from bench.analysis.serving.selfcheck import SelfCheck
 from bench.analysis.serving.step import StepTime
-from bench.report import names
 from bench.report.serving import figures
 from bench.report.serving.deployment import Chosen
+from bench.report.serving.tables import binds as binding
 from bench.report.serving.tables import signed
 from bench.report.words import many
 
@@ -172,4 +172,4 @@ def verdicts(checked: Sequence[Checked]) -> str:
 
 def limit_names(keys: Iterable[str]) -> dict[str, str]:
     """What each thing that may bind is called."""
-    return {key: names.limiter(key) if key != "link" else "communication (link)" for key in (*keys, "dram", "overhead")}
+    return {key: binding(key) for key in (*keys, "dram", "overhead")}

@@ -13,6 +13,7 @@ from bench.analysis.serving import picker
 from bench.analysis.serving.answers import answer, facts
 from bench.analysis.serving.curves import curve, family, reaching
 from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving.machine import Spread
 from bench.analysis.serving.planner import Planner, mixed_of, of_step
 from bench.analysis.serving.points import Point, curves_of
 from bench.analysis.serving.request import Request, sla
@@ -108,17 +109,17 @@ def test_a_model_or_a_dtype_from_elsewhere_is_left_out(simulated, machine):
 
 def test_the_bar_is_the_range_of_the_phase(simulated):
     slow = of_run(slowed(slowed(simulated, 2.0, phase="decode", part="layer"), 0.8, phase="prefill", part="layer"))
-    (low, high), (first, last) = slow.errors["decode"], slow.errors["prefill"]
+    (low, high, points), (first, last, _) = slow.errors["decode"], slow.errors["prefill"]
     assert high < 0 < first <= last
+    assert points == len(self_check(simulated, slow).of("decode").checks)
     step = timed(LLAMA8, slow, Precision(), decoding(8, 1024))
-    assert step.range == pytest.approx((step.seconds / (1 + high), step.seconds / (1 + low)))
-    assert step.range[0] > step.seconds, "a layer took longer than predicted at every point"
+    assert step.range == pytest.approx((step.seconds, step.seconds / (1 + low))), "all took longer than predicted"
     prompt = timed(LLAMA8, slow, Precision(), prefilling(2048))
-    assert prompt.range[1] < prompt.seconds
+    assert prompt.range == pytest.approx((prompt.seconds / (1 + last), prompt.seconds)), "all were quicker"
 
 
 def test_times_rates_and_sums_carry_the_bar_and_nothing_else_does():
-    checked = flat(700e12, 2.8e12).using(errors={"decode": (-0.2, 0.25), "prefill": (-0.5, 0.0)})
+    checked = flat(700e12, 2.8e12).using(errors={"decode": Spread(-0.2, 0.25), "prefill": Spread(-0.5, 0.0)})
     decode = timed(LLAMA8, checked, Precision(), decoding(8, 1024))
     prefill = timed(LLAMA8, checked, Precision(), prefilling(1024))
     time = of_step("t", decode.seconds, "s", decode)
@@ -158,8 +159,8 @@ def test_the_picker_stays_on_the_safe_side():
         return picker.pick(Planner(LLAMA8, plain.using(errors=errors), limits), Ranks()).chosen.batch
 
     free = batch({})
-    assert batch({"decode": (0.0, 0.3), "prefill": (0.0, 0.3)}) == free
-    careful = batch({"decode": (-0.2, 0.3), "prefill": (-0.2, 0.0)})
+    assert batch({"decode": Spread(0.0, 0.3), "prefill": Spread(0.0, 0.3)}) == free
+    careful = batch({"decode": Spread(-0.2, 0.3), "prefill": Spread(-0.2, 0.0)})
     assert careful < free
     slower = flat(700e12 * 0.8, 2.8e12 * 0.8)
     assert careful == picker.pick(Planner(LLAMA8, slower, limits), Ranks()).chosen.batch
@@ -173,7 +174,14 @@ def test_a_file_carries_the_bars_and_the_reserve(simulated, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"decode": [0.1, -0.1]}, {"decode": [-1.5, 0.0]}, {"decode": [0.1]}, {"decode": 3}, 7]
+    "wrong",
+    [
+        {"decode": {"low": 0.1, "high": -0.1}},
+        {"decode": {"low": -1.5, "high": 0}},
+        {"decode": {"low": 0}},
+        {"decode": 3},
+        7,
+    ],
 )
 def test_a_self_check_that_is_none_is_one_line(wrong):
     bare = {
@@ -275,4 +283,4 @@ def test_both_sets_of_curves_make_the_bars(simulated, machine):
         checked = self_check(simulated, machine, independent)
         for phase in checked.phases:
             low, high = checked.of(phase).range
-            assert found[phase][0] <= low <= high <= found[phase][1]
+            assert found[phase].low <= low <= high <= found[phase].high

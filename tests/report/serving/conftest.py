@@ -7,7 +7,7 @@ import pytest
 
 from bench.analysis.fit import fit
 from bench.analysis.serving.claims import Checked
-from bench.analysis.serving.curves import curve, family, messages
+from bench.analysis.serving.curves import curve, family, messages, surface
 from bench.analysis.serving.machine import Machine
 from bench.analysis.serving.sources import of_product, of_run
 from bench.report.serving import section
@@ -23,6 +23,7 @@ def everything() -> Machine:
     curves = replace(
         machine.curves,
         experts=family(points, curve),
+        narrow={"int8": family([((4.0, 128.0), (8, 1024, 0.3)), ((4.0, 128.0), (512, 8192, 0.6))], surface)},
         named={"norm + residual": curve([(1e4, 0.05), (1e9, 0.8)]), "rotary": curve([(1e5, 0.2)])},
         reduce=(
             messages(2, [(8192, 9e-6), (1 << 20, 2e-5), (1 << 26, 4e-4)], "graph"),
