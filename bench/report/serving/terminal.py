@@ -59,7 +59,7 @@ def _limits(found: Answers) -> list:
     best = next((each for each in batches if each.about.get("best")), None)
     if best is None:
         return [head, Text(f"  no batch: {batches[0].note}")]
-    on = f" on {best.about['devices']} devices" if len(batches) > 1 else ""
+    on = f" on {many(best.about['devices'], 'device')}" if len(batches) > 1 else ""
     return [
         head,
         Text(f"  batch {best.value:.0f}{on}; {best.about['stops']} stops the next one"),
