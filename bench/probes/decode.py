@@ -9,7 +9,7 @@ What could mislead: the method that ran stands in each case's notes, and another
 logits are flatter than a model's, so that top-p keeps more of them; an append writes whole rows of one piece of memory.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -48,31 +48,6 @@ def decode(info: DeviceInfo, budget) -> Cases:
     unit, size = info.units[dtype], work.ITEMSIZE[dtype]
     case = partial(_case, info, budget, dtype)
     grid = [(batch, context) for batch in budget.thin(BATCHES) for context in budget.thin(CONTEXTS)]
-    for layout, kv_heads in LAYOUTS.items():
-        for batch, context in grid:
-            demand = work.attention(batch, HEADS, kv_heads, 1, context, HEAD_DIM, dtype, unit)
-            facts = {"layout": layout, "cache": dtype, "batch": batch, "context": context}
-            yield case("attention", facts, demand, partial(_attention, batch, kv_heads, context))
-    for method in variants.LATENT:
-        for batch, context in grid:
-            wide = MLA_RANK + MLA_ROPE
-            demand = work.cached_attention(
-                batch * context, batch, MLA_HEADS, wide, MLA_RANK, dtype, unit,
-                cached=batch * context * wide * size, activation=size,
-            )  # fmt: skip
-            facts = {"layout": "mla", "cache": dtype, "batch": batch, "context": context, "method": method}
-            yield case("attention", facts, demand, partial(_latent, batch, context, method))
-    for narrow in QUANTISED:
-        for batch, context in grid:
-            yield _quantised(info, case, batch, context, dtype, narrow)
-    for spread, lengths in RAGGED.items():
-        each = [work.attention(1, HEADS, GROUPED, 1, keys, HEAD_DIM, dtype, unit) for keys in lengths]
-        demand = work.Work(sum(w.flops for w in each), unit, dtype, bytes=sum(w.bytes for w in each))
-        facts = {"layout": "gqa", "cache": dtype, "batch": len(lengths), "context": sum(lengths), "spread": spread}
-        yield case("ragged attention", facts, demand, partial(_ragged, lengths))
-    for prefix in budget.thin(PREFIXES):
-        demand = work.attention(1, HEADS, GROUPED, NEW, prefix + NEW, HEAD_DIM, dtype, unit, causal=True)
-        yield case("prefill attention", {"new": NEW, "prefix": prefix}, demand, partial(_prefix, prefix))
     for rows in budget.thin(ROWS):
         demand = work.move(4 * rows * GROUPED * HEAD_DIM * size)  # keys and values, read and written
         yield case("KV append", {"rows": rows}, demand, partial(_append, rows))
@@ -85,6 +60,36 @@ def decode(info: DeviceInfo, budget) -> Cases:
             demand = work.move(4 * rows * VOCABULARY + 8 * rows + (4 * rows if sampler == "top-p" else 0))
             facts = {"rows": rows, "vocabulary": VOCABULARY, "method": sampler}
             yield case("sampling", facts, demand, partial(_sampling, rows, sampler))
+    for spread, lengths in RAGGED.items():
+        each = [work.attention(1, HEADS, GROUPED, 1, keys, HEAD_DIM, dtype, unit) for keys in lengths]
+        demand = work.Work(sum(w.flops for w in each), unit, dtype, bytes=sum(w.bytes for w in each))
+        facts = {"layout": "gqa", "cache": dtype, "batch": len(lengths), "context": sum(lengths), "spread": spread}
+        yield case("ragged attention", facts, demand, partial(_ragged, lengths))
+    for prefix in budget.thin(PREFIXES):
+        demand = work.attention(1, HEADS, GROUPED, NEW, prefix + NEW, HEAD_DIM, dtype, unit, causal=True)
+        yield case("prefill attention", {"new": NEW, "prefix": prefix}, demand, partial(_prefix, prefix))
+    # every kind at the smallest point before any at the next: time may run out for the largest
+    for batch, context in grid:
+        yield from _kinds(info, case, batch, context, dtype)
+
+
+def _kinds(info: DeviceInfo, case: Callable, batch: int, context: int, dtype: str) -> Iterator[Case]:
+    """Decode of so many sequences by every kind of attention and of cache."""
+    unit, size = info.units[dtype], work.ITEMSIZE[dtype]
+    for layout, kv_heads in LAYOUTS.items():
+        demand = work.attention(batch, HEADS, kv_heads, 1, context, HEAD_DIM, dtype, unit)
+        facts = {"layout": layout, "cache": dtype, "batch": batch, "context": context}
+        yield case("attention", facts, demand, partial(_attention, batch, kv_heads, context))
+    for method in variants.LATENT:
+        wide = MLA_RANK + MLA_ROPE
+        demand = work.cached_attention(
+            batch * context, batch, MLA_HEADS, wide, MLA_RANK, dtype, unit,
+            cached=batch * context * wide * size, activation=size,
+        )  # fmt: skip
+        facts = {"layout": "mla", "cache": dtype, "batch": batch, "context": context, "method": method}
+        yield case("attention", facts, demand, partial(_latent, batch, context, method))
+    for narrow in QUANTISED:
+        yield _quantised(info, case, batch, context, dtype, narrow)
 
 
 def _case(

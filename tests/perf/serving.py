@@ -169,7 +169,7 @@ def measured_layers(paths: list[Path]) -> bool:
                       f"{1e3 * each.measured:>10.3f} ms {1e3 * each.predicted:>10.3f} ms {100 * each.error:>+7.1f}%"
                       f" {composed} {token}  {each.validity}, mostly {each.largest}")  # fmt: skip
             worst = checked.worst.error
-            print(f"  mean error {100 * checked.mean:.1f} % over {len(checked.checks)} points (asked {100 * limit:.0f} %);"
+            print(f"  mean error {100 * checked.mean:.1f} % over {len(checked.checks)} points; asked {100 * limit:.0f};"
                   f" worst {100 * worst:+.1f} %; columns: measured, predicted, error, layer over its parts, the whole"
                   " model's step against its layers")  # fmt: skip
             near = near and checked.mean <= limit

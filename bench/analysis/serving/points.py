@@ -40,9 +40,9 @@ def points_of(fit: Fit) -> tuple[Point, ...]:
 class Curves:
     """What was measured, by kind. gemm: (weights, math) -> by (n, k) over rows. decode: by (queries per KV head, head
     dimension) over (sequences x KV heads, context); narrow: the same of caches in fewer bits, by format. prefill: over
-    new tokens. experts: by (experts, active), over tokens. stream: of a copy over bytes; named: of a layer's own small
-    parts, by the beginning of their name. reduce: by ranks. singles: seconds of one row against a weight. beaten:
-    points above their roof, not used.
+    new tokens. experts: by (experts, active), over tokens. stream: of a copy over bytes; named: of a layer's small
+    parts and of sampling, by the beginning of their name. reduce: by ranks. singles: seconds of one row against a
+    weight. beaten: points above their roof, not used.
     """
 
     gemm: Mapping[tuple[str, str], Family] = field(default_factory=dict, hash=False)
@@ -91,12 +91,12 @@ def curves_of(points: Iterable[Point], roofline: Roofline) -> Curves:
     # a whole layer is what the planner is checked against, never a curve
     parts = [each for each in by["layer"] if each[0].params.get("part") != "layer"]
     return Curves(
-        gemm=_gemm((*by["gemm"], *by["quantised"], *parts)),
+        gemm=_gemm((*by["gemm"], *by["quantised"], *parts, *by["decode"])),
         decode=family((*_decode(by["attention"]), *_kinds(by["decode"]), *_layer_decode(parts)), surface),
         narrow=_narrow(by["decode"]),
         prefill=family((*_prefill(by["attention"]), *_layer_prefill(parts)), curve),
         experts=family(_experts(by["moe"]), curve),
-        named=_named(parts),
+        named=_named((*parts, *by["decode"])),
         stream=_stream(by["bandwidth"]),
         reduce=_reduce(by["allreduce"]),
         launch={str(p.params["way"]): p.seconds for p, _ in by["launch"] if p.params.get("way")},
@@ -145,6 +145,8 @@ def _product(p: Point) -> tuple[float, float, float] | None:
     """(m, n, k) of a measured matrix product."""
     if {"batch", "n", "k"} <= p.params.keys():
         return float(p.params["batch"]), float(p.params["n"]), float(p.params["k"])
+    if p.params.get("part") == "LM head" and {"rows", "vocabulary", "width"} <= p.params.keys():
+        return float(p.params["rows"]), float(p.params["vocabulary"]), float(p.params["width"])
     known = _LAYERS.get((p.params.get("model"), p.params.get("ranks")))
     if p.probe != "layer" or not known:
         return None
@@ -214,13 +216,14 @@ def _experts(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
             yield (float(p.params["experts"]), float(p.params["active"])), (p.params["tokens"], share)
 
 
-_SMALL = ("norm + residual", "rotary + KV append", "gated activation")
+_SMALL = ("norm + residual", "rotary + KV append", "gated activation", "sampling")
 
 
 def _named(used: Used) -> dict[str, Any]:
     found: dict[str, list] = {}
     for p, share in used:
-        if p.params.get("part") in _SMALL:
+        # of the ways to sample the plainest
+        if p.params.get("part") in _SMALL and p.params.get("method", "argmax") == "argmax":
             found.setdefault(p.params["part"], []).append((p.work.bytes, share))
     return {name: curve(rows) for name, rows in found.items()}
 

@@ -108,7 +108,7 @@ class SelfCheck:
 def self_check(fit: Fit, machine: Machine, independent: bool = True) -> SelfCheck:
     """The layers that a fitted device measured whole, against `machine`, which was made from the same fit.
 
-    independent: without curves from the layer's own parts.
+    independent: without curves from the layer's own parts, nor from the head that follows it.
     """
     rows = [case for case in fit.cases if case.probe in (PROBE, BESIDE) and case.regime != "sustained"]
     wholes = [case for case in rows if case.seconds and _whole(case)]
@@ -116,10 +116,14 @@ def self_check(fit: Fit, machine: Machine, independent: bool = True) -> SelfChec
         why = next((c for case in rows for c in (case.skip, *case.causes) if c), f"run the {PROBE} probe")
         return SelfCheck((), why)
     if independent:
-        others = [point for point in points_of(fit) if point.probe != PROBE]
+        others = [point for point in points_of(fit) if not _own(point.probe, point.params)]
         machine = replace(machine, curves=curves_of(others, machine.roofline))
     rows += [case for case in fit.cases if case.probe == TAIL and case.seconds]
     return SelfCheck(tuple(_check(case, rows, machine) for case in wholes))
+
+
+def _own(probe: str, params: Mapping[str, object]) -> bool:
+    return probe == PROBE or (probe == TAIL and params.get("part") in _OUTSIDE)
 
 
 def errors(fit: Fit, machine: Machine) -> dict[str, Spread]:
