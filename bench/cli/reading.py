@@ -115,11 +115,14 @@ def doctor(options: argparse.Namespace) -> int:
 def listing(options: argparse.Namespace) -> int:
     from bench import theory
     from bench.device import resolve
-    from bench.probes import probes
+    from bench.probes import GROUPS, probes
 
-    print("probes")
+    print("probes (* only where they are named)")
     for found in probes().values():
-        print(f"  {found.name:<12} {found.summary}")
+        print(f"{'* ' if found.asked else '  '}{found.name:<12} {found.summary}")
+    print("several at once (--probes NAME)")
+    for name, members in GROUPS.items():
+        print(f"  {name:<12} {', '.join(members)}")
     print("devices (--device)")
     for name in dict.fromkeys([*resolve("auto"), "cpu"]):
         print(f"  {name}")
