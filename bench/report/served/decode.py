@@ -1,0 +1,156 @@
+"""Attention variants of serving: kinds of heads and of caches, ragged batches, a cached prefix, and what follows."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from bench import units
+from bench.analysis.fit import Fit
+from bench.report import frame, names
+from bench.report.served import drawn
+from bench.report.words import listed
+from bench.roofline import Roofline
+
+TITLE = "Attention variants of serving"
+QUESTION = "What do the kind of attention, a narrow cache, uneven lengths and the sampling cost a step?"
+
+
+def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[tuple[str, str, go.Figure | None]]:
+    seen = kinds(rows)
+    seen = seen[seen["share"].notna()]
+    groups = {f"{kind}, batch {batch:.0f}": part for (kind, batch), part in seen.groupby(["kind", "batch"], sort=False)}
+    yield (
+        "Kinds of attention", "Of several methods for one kind the fastest. MLA is absorbed: one latent for all heads.",
+        drawn.sweep(groups, "context", "share", drawn.PERCENT, "Tokens of context"),
+    )  # fmt: skip
+    thin = narrow(rows)
+    groups = {
+        f"{cache}, batch {batch:.0f}": part for (cache, batch), part in thin.groupby(["cache", "batch"], sort=False)
+    }
+    yield (
+        "A narrow cache", "Time with the wide cache over time with the narrow one, which torch widens in memory first.",
+        drawn.sweep(groups, "context", "times", drawn.TIMES, "Tokens of context", even="as fast as the wide cache"),
+    )  # fmt: skip
+    yield "Uneven lengths", "Equal numbers of keys in all, spread over the sequences in three ways.", _ragged(rows)
+    prefix = prefixed(rows)
+    yield (
+        "A cached prefix", "",
+        drawn.sweep({"prefill": prefix}, "context", "seconds", drawn.SECONDS, "Tokens seen, the new ones included"),
+    )  # fmt: skip
+    groups = dict(iter(tail(rows).groupby("name", sort=False)))
+    yield (
+        "Append, LM head and sampling", "",
+        drawn.sweep(groups, "rows", "seconds", drawn.SECONDS, "Rows (sequences in the batch)"),
+    )  # fmt: skip
+
+
+def _attention(rows: pd.DataFrame) -> pd.DataFrame:
+    seen = drawn.numbered(frame.sound(rows, "decode", part="attention"), "batch", "context")
+    cache, dtype = frame.param(seen, "cache"), frame.param(seen, "dtype")
+    kind = [str(layout).upper() for layout in frame.param(seen, "layout")]
+    return seen.assign(cache=list(map(str, cache)), wide=[a == b for a, b in zip(cache, dtype, strict=True)], kind=kind)
+
+
+def kinds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Decode with a cache in the dtype that is computed in; of several methods for a kind the fastest."""
+    seen = _attention(rows)
+    seen = seen[seen["wide"].astype(bool)].sort_values("seconds")
+    return seen.drop_duplicates(["kind", "batch", "context"]).sort_index()
+
+
+def narrow(rows: pd.DataFrame) -> pd.DataFrame:
+    """Decode with a narrow cache, with `times` as fast as with the wide one of the same kind, batch and context."""
+    seen = _attention(rows)
+    found = drawn.ratio(seen[~seen["wide"].astype(bool)], kinds(rows), ("kind", "batch", "context"))
+    return found.assign(cache=[names.dtype(cache) for cache in found["cache"]])
+
+
+def prefixed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Prefill after a cached prefix, with `new`, `prefix` and `context`, their sum."""
+    seen = frame.sound(rows, "decode", part="prefill attention")
+    seen = drawn.numbered(seen, "new").assign(prefix=lambda found: frame.param(found, "prefix"))
+    seen = seen[[isinstance(prefix, int | float) for prefix in seen["prefix"]]] if len(seen) else seen
+    return seen.assign(context=seen["new"] + seen["prefix"].astype(float))
+
+
+def tail(rows: pd.DataFrame) -> pd.DataFrame:
+    """Append, LM head and sampling, with `rows` and `name`."""
+    found = [frame.sound(rows, "decode", part=part) for part in ("KV append", "LM head", "sampling")]
+    seen = drawn.numbered(pd.concat(found), "rows")
+    name = [
+        f"{params['part']}, {params['method']}" if "method" in params else params["part"] for params in seen["params"]
+    ]
+    return seen.assign(name=name)
+
+
+def ragged(rows: pd.DataFrame) -> pd.DataFrame:
+    """Batches of equal sums, with `spread` and `longer`: times as long as the even one."""
+    seen = frame.sound(rows, "decode", part="ragged attention")
+    seen = seen.assign(spread=list(map(str, frame.param(seen, "spread"))))
+    even = seen[seen["spread"] == "equal"]
+    base = even["seconds"].iloc[0] if len(even) else float("nan")
+    return seen.assign(longer=seen["seconds"] / base)
+
+
+def _ragged(rows: pd.DataFrame) -> go.Figure | None:
+    seen = ragged(rows)
+    hover = [f"<b>{row.spread}</b><br>{units.seconds(row.seconds)}" for row in seen.itertuples()]
+    micro = [1e3 * seconds for seconds in seen["seconds"]]
+    return drawn.bars(seen["spread"].tolist(), {"ragged": (micro, hover)}, "Time per launch (ms)", stacked=False)
+
+
+def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str]:
+    yield from _kinds(kinds(rows))
+    yield from _narrow(narrow(rows))
+    uneven = ragged(rows)
+    uneven = uneven[(uneven["spread"] != "equal") & uneven["longer"].notna()]
+    if len(uneven):
+        said = [f"{units.digits(row.longer)} times as long ({row.spread})" for row in uneven.itertuples()]
+        yield f"Against eight even sequences of as many keys in all, uneven ones take {listed(said)}."
+    prefix = prefixed(rows)
+    bare, most = prefix[prefix["prefix"] == 0], prefix[prefix["prefix"] > 0]
+    if len(bare) and len(most):
+        longest = most.loc[most["prefix"].idxmax()]
+        yield (
+            f"{longest['new']:.0f} new tokens after {longest['prefix']:,.0f} cached ones take"
+            f" {units.digits(longest['seconds'] / bare['seconds'].iloc[0])} times as long as without: a cached prefix"
+            " saves its products, and is still read."
+        )
+    yield from _tail(tail(rows))
+
+
+def _kinds(seen: pd.DataFrame) -> Iterator[str]:
+    seen = seen[seen["share"].notna()]
+    if seen.empty:
+        return
+    best = [part.loc[part["share"].idxmax()] for _, part in seen.groupby("kind", sort=False)]
+    said = [f"{row['kind']} {units.percent(row['share'])} ({names.limiter(row['limiter'])})" for row in best]
+    yield f"Of the roof that binds each, at its best: {listed(said)}."
+    point = seen.groupby(["batch", "context"])["kind"].nunique().idxmax()
+    same = seen[(seen["batch"] == point[0]) & (seen["context"] == point[1])].set_index("kind")["seconds"]
+    if "MHA" in same and len(same) > 1:
+        said = [f"{kind} {units.digits(same['MHA'] / s)}" for kind, s in same.items() if kind != "MHA"]
+        yield f"At batch {point[0]:.0f} and {point[1]:,.0f} tokens, times as fast as MHA: {listed(said)}."
+
+
+def _narrow(seen: pd.DataFrame) -> Iterator[str]:
+    for cache, part in seen.groupby("cache", sort=False):
+        best = part["times"].max()
+        what = f"A cache of {cache} is at best {units.digits(best)} times as fast as the wide one"
+        yield (
+            f"{what}, though half the bytes are needed: here it is widened in memory first."
+            if best < 1.5
+            else f"{what}."
+        )
+
+
+def _tail(seen: pd.DataFrame) -> Iterator[str]:
+    if seen.empty:
+        return
+    most = seen["rows"].max()
+    said = [
+        f"{row.name_} {units.seconds(row.seconds)}"
+        for row in seen[seen["rows"] == most].rename(columns={"name": "name_"}).itertuples()
+    ]
+    yield f"For {most:.0f} rows: {listed(said)}."
