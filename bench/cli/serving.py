@@ -57,16 +57,17 @@ def _machine(options: argparse.Namespace) -> Any:
 
 
 def _request(options: argparse.Namespace) -> Any:
-    from bench.analysis.serving.request import Request, sla
-    from bench.transformer import Precision, Ranks, format_named
+    from bench.analysis.serving.request import Request, served, sla
+    from bench.transformer import Ranks
 
-    precision = Precision(weights=format_named(options.weights), kv=format_named(options.kv))
-    asked: dict[str, Any] = {"precision": precision, "ranks": Ranks(tensor=options.gpus)}
+    asked: dict[str, Any] = {"precision": served(options.weights, options.kv), "ranks": Ranks(tensor=options.gpus)}
     asked |= {
         name: _numbers(getattr(options, name), name) for name in ("batches", "contexts") if getattr(options, name)
     }
     asked |= {
-        name: getattr(options, name) for name in ("prompt", "output", "price", "mode", "host") if getattr(options, name)
+        name: getattr(options, name)
+        for name in ("prompt", "output", "price", "mode", "host")
+        if getattr(options, name) is not None
     }
     if options.sla:
         asked["sla"] = sla(options.sla)

@@ -75,7 +75,9 @@ def _part(shape: Shape, span: Span, part: str, table: Any, dtype: str, device: D
         n, k = shape.products[part]
         return partial(linear, scaled(device, tokens, k, dtype=dtype), matrix(device, n, k, dtype))
     if part.endswith("attention"):
-        queries = scaled(device, span.batch, shape.heads, span.new, shape.head_dim, dtype=dtype)
+        # laid out as the layer has them, tokens first: another layout would add a copy to the result
+        rows = scaled(device, tokens, shape.heads, shape.head_dim, dtype=dtype)
+        queries = rows.unflatten(0, (span.batch, span.new)).transpose(1, 2)
         return partial(attend, queries, *cache_of(device, shape, span, dtype))
     if part == "gated activation":
         return partial(gated, scaled(device, tokens, 2 * shape.ffn, dtype=dtype))

@@ -30,7 +30,7 @@ PROMPTS = (128, 512, 2048, 8192)
 FEW_BATCHES, FEW_CONTEXTS, FEW_PROMPTS = (1, 64), (1024, 8192), (2048,)
 
 
-@probe(version=1)
+@probe(version=2)
 def layer(info: DeviceInfo, budget) -> Cases:
     """A whole transformer layer by batch, context and prompt length, and each of its parts alone at the same shapes."""
     dtype = layers.dtype_of(info)

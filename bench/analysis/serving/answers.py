@@ -110,6 +110,7 @@ def facts(found: Answers) -> dict[str, Any]:
         "missing": dict(found.missing),
         "inputs": {
             "weights": request.precision.weights.name,
+            "math": request.precision.multiplied(request.precision.weights),
             "activations": request.precision.activations.name,
             "kv": request.precision.kv.name,
             "tensor": request.ranks.tensor,

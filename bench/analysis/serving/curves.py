@@ -18,15 +18,18 @@ BEATS = 1.03
 
 @dataclass(frozen=True)
 class Curve:
-    """y over log x, constant beyond its ends."""
+    """y over log x, constant beyond its ends. held: y is a utilisation of work that grows with x, and below the first x
+    it is the time that stays: what a launch costs to start does not shrink with its work.
+    """
 
     xs: tuple[float, ...]
     ys: tuple[float, ...]
+    held: bool = False
 
     def __call__(self, x: float) -> float:
         at = math.log(x)
         if at <= self.xs[0]:
-            return self.ys[0]
+            return self.ys[0] * (math.exp(at - self.xs[0]) if self.held else 1.0)
         if at >= self.xs[-1]:
             return self.ys[-1]
         above = bisect_right(self.xs, at)
@@ -34,25 +37,29 @@ class Curve:
         return y0 + (y1 - y0) * (at - x0) / (x1 - x0)
 
 
-def curve(points: Iterable[tuple[float, float]]) -> Curve:
+def curve(points: Iterable[tuple[float, float]], held: bool = False) -> Curve:
     """Through (x, y) in any order; the mean of equal x."""
     grouped = defaultdict(list)
     for x, y in points:
         grouped[x].append(y)
     found = sorted((math.log(x), sum(ys) / len(ys)) for x, ys in grouped.items())
-    return Curve(tuple(x for x, _ in found), tuple(y for _, y in found))
+    return Curve(tuple(x for x, _ in found), tuple(y for _, y in found), held)
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Curves over y at several x, interpolated between the two nearest in log x."""
+    """Held curves over y at several x, interpolated between the two nearest in log x. Work grows with x times y: below
+    the first x it is as efficient as there with as much work.
+    """
 
     xs: tuple[float, ...]
     curves: tuple[Curve, ...]
 
     def __call__(self, x: float, y: float) -> float:
         at = math.log(x)
-        if at <= self.xs[0] or len(self.xs) == 1:
+        if at <= self.xs[0]:
+            return self.curves[0](y * math.exp(at - self.xs[0]))
+        if len(self.xs) == 1:
             return self.curves[0](y)
         if at >= self.xs[-1]:
             return self.curves[-1](y)
@@ -67,7 +74,7 @@ def surface(points: Iterable[tuple[float, float, float]]) -> Surface:
     for x, y, z in points:
         grouped[x].append((y, z))
     rows = sorted(grouped.items())
-    return Surface(tuple(math.log(x) for x, _ in rows), tuple(curve(row) for _, row in rows))
+    return Surface(tuple(math.log(x) for x, _ in rows), tuple(curve(row, held=True) for _, row in rows))
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,12 @@ def _continued(line: Curve, other: Curve) -> Curve:
     after = [point for point in points if point[0] > line.xs[-1]]
     joined = [*before, *zip(line.xs, line.ys, strict=True), *after]
     return Curve(tuple(x for x, _ in joined), tuple(y for _, y in joined))
+
+
+def length(queries: float, keys: float) -> float:
+    """Tokens of the causal prompt without a prefix that has as many (query, key) pairs as so many last queries."""
+    pairs = queries * max(0.0, keys - queries) + queries * (queries + 1) / 2
+    return (math.sqrt(1 + 8 * pairs) - 1) / 2
 
 
 def _distance(one: tuple[float, ...], other: tuple[float, ...]) -> float:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from bench.analysis.serving import closed
 from bench.analysis.serving.machine import COMMUNICATION, FORMULA
 from bench.analysis.serving.planner import Answer, Planner, of_step
+from bench.analysis.serving.request import served
 from bench.analysis.serving.step import divides
-from bench.transformer import FORMATS, Ranks, distinct_experts, distinct_ranks
+from bench.transformer import Ranks, distinct_experts, distinct_ranks
 
 DEVICES = (1, 2, 4, 8)
 
@@ -33,6 +34,8 @@ def _how(planner: Planner, count: int) -> str:
     measured = planner.machine.messages(count)
     if not measured:
         return "all-reduce assumed: run the allreduce probe on that many devices"
+    if measured.ranks != count:
+        return f"all-reduce assumed from that of {measured.ranks} devices: run the allreduce probe on {count}"
     return f"all-reduce measured ({measured.mode}, {measured.algorithm or 'library'})"
 
 
@@ -90,9 +93,8 @@ def quantised(planner: Planner) -> Iterator[Answer]:
     batch = max(1, min(max(request.batches), planner.most))
     base = planner.decode(batch, planner.mean_context)
     for weights, kv in QUANTISED:
-        made = FORMATS[weights]
-        # int8 is served weight-only, float8 multiplied as such where the machine can
-        precision = replace(request.precision, weights=made, kv=FORMATS[kv], math=made.math != "int8", experts=None)
+        made = served(weights, kv)
+        precision = replace(request.precision, weights=made.weights, kv=made.kv, math=made.math, experts=None)
         step = planner.decode(batch, planner.mean_context, precision=precision)
         about = {"weights": weights, "kv": kv, "batch": batch, "context": planner.mean_context}
         yield of_step("quantised tpot", step.seconds, "s", step, **about)

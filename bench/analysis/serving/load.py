@@ -16,7 +16,8 @@ from bench.analysis.serving.errors import ServingError
 class Loop:
     """What `batch` users meet who each send the next request at once, or who arrive by chance. rate: requests/s.
 
-    tail: the TTFT that 95 of 100 requests meet. busy: the share of time that prefill takes.
+    tail: the TTFT that a share of the requests meets, 95 of 100 unless another was asked for. busy: the share of time
+    that prefill takes.
     """
 
     batch: float
@@ -33,21 +34,24 @@ class Loop:
         return 1 / self.tpot if self.tpot else math.inf
 
 
-def closed(batch: int, output: int, decode: float, prefill: float, in_phase: bool) -> Loop:
+def closed(batch: int, output: int, decode: float, prefill: float, in_phase: bool, quantile: float = 0.95) -> Loop:
     """`batch` users in a closed loop with an engine that runs waiting prompts first, one at a time.
 
     In phase: all start together and have equal lengths, so that user j waits j prefills for the first token. Out of
-    phase: the prompts of the others fall between one's own tokens. The phase moves time between TTFT and TPOT only.
+    phase: the prompts of the others fall between one's own tokens; now and then two collide, so that the tail of the
+    TTFT is that of a queue (M/D/1) at this load. The phase moves time between TTFT and TPOT only.
     """
     _at_least_one(batch, "batch")
     _at_least_one(output, "output length")
     latency = batch * prefill + (output - 1) * decode
     if in_phase:
         ttft = (batch + 1) / 2 * prefill
-        tail = math.ceil(0.95 * batch) * prefill
+        tail = math.ceil(quantile * batch) * prefill
     else:
         # a request of one token has no gap in which the others' prompts could fall: it waits for them
         ttft = tail = prefill if output > 1 else latency
+        if output > 1 and batch > 1:
+            tail += min(md1_wait(quantile, batch / latency * prefill, prefill), (batch - 1) * prefill)
     tpot = (latency - ttft) / (output - 1) if output > 1 else 0.0
     rate = batch / latency
     return Loop(batch, ttft, tail, tpot, latency, rate, rate * prefill)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from bench import units
 from bench.analysis.serving import closed, load
-from bench.analysis.serving.machine import ASSUMED, FORMULA
+from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving.machine import ASSUMED, FORMULA, SURE
 from bench.analysis.serving.planner import Answer, Planner, mixed_of, of_step
 from bench.analysis.serving.step import StepTime
 
@@ -48,13 +49,35 @@ def queue(planner: Planner) -> Iterator[Answer]:
     loop = load.opened(
         rate, request.output, lambda b: planner.decode(b, planner.mean_context).seconds, prefill.seconds, most
     )
+    ends = [_opened_at(planner, rate, side) for side in (0, 1)]
     step = planner.decode(max(1, round(loop.batch)), planner.mean_context)
     parts = [(request.output - 1, step), (loop.batch, prefill)]
     yield mixed_of("open loop batch", loop.batch, "sequences", parts, **about)
-    yield mixed_of("open loop ttft", loop.ttft, "s", [(1, prefill)], **about)
-    yield mixed_of("open loop ttft p95", loop.tail, "s", [(1, prefill)], "M/D/1 wait (Crommelin)", **about)
-    yield mixed_of("open loop tpot", loop.tpot, "s", parts, **about)
+    for name, kind, made, note in (
+        ("open loop ttft", "ttft", [(1, prefill)], ""),
+        ("open loop ttft p95", "tail", [(1, prefill)], "M/D/1 wait (Crommelin)"),
+        ("open loop tpot", "tpot", parts, ""),
+    ):
+        # a queue is not proportional to its service: the bar is the loop solved again with the steps at both ends
+        bar = [getattr(each, kind) if each else math.nan for each in ends]
+        yield replace(mixed_of(name, getattr(loop, kind), "s", made, note, **about), low=bar[0], high=bar[1])
     yield mixed_of("largest stable rate", ceiling, "requests/s", parts, "every slot taken", batch=most)
+
+
+def _opened_at(planner: Planner, rate: float, side: int) -> load.Loop | None:
+    """The loop with every step at one end of its bar, None where it has none; where that overloads it, without end."""
+    prefill = planner.prefill(planner.request.prompt).bar
+    if prefill is None or planner.decode(1, planner.mean_context).bar is None:
+        return None
+
+    def decode(batch: int) -> float:
+        step = planner.decode(batch, planner.mean_context)
+        return (step.bar or (step.seconds, step.seconds))[side]
+
+    try:
+        return load.opened(rate, planner.request.output, decode, prefill[side], planner.most)
+    except ServingError:
+        return load.Loop(math.inf, math.inf, math.inf, math.inf, math.inf, rate, 1.0)
 
 
 def interference(planner: Planner) -> Iterator[Answer]:
@@ -118,8 +141,9 @@ def cost(planner: Planner) -> Iterator[Answer]:
         if not math.isnan(watts):
             joules = closed.joules_per_token(watts * step.devices, step.seconds, batch) * 1e6
             origin = machine.origin if math.isnan(request.watts) and not machine.simulated else FORMULA
-            energy = of_step("energy of output", joules, "J per 1e6 tokens", step, **about, watts=watts)
-            yield replace(energy, origin=origin)
+            note = "power of full load throughout: an upper bound where starts and communication take a share"
+            energy = of_step("energy of output", joules, "J per 1e6 tokens", step, note, **about, watts=watts)
+            yield replace(energy, origin=max(origin, step.origin, key=SURE.index))
     if not math.isnan(request.price):
         usd = closed.usd_per_million(request.price, prefill.devices, request.prompt / prefill.seconds)
         yield of_step("cost of input", usd, "USD per 1e6 tokens", prefill, prompt=request.prompt)

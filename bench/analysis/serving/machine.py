@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from bench.analysis.serving import closed
-from bench.analysis.serving.curves import Messages
+from bench.analysis.serving.curves import Messages, length
 from bench.analysis.serving.errors import ServingError
 from bench.analysis.serving.points import Curves, wide
 from bench.roofline import MissingRoof, Roof, Roofline
@@ -78,6 +78,26 @@ class Timed:
     def share(self) -> float:
         """The share of the time that is fixed overhead."""
         return self.fixed / self.seconds if self.seconds else 0.0
+
+
+class Reading(NamedTuple):
+    """Where an operation's utilisation is read: a curve and the place on it. shaped: it is of that very shape, so that
+    it knows the start; sure: it is of those very formats and dimensions.
+    """
+
+    curve: Any
+    at: tuple[float, ...]
+    shaped: bool
+    sure: bool
+
+
+def scaled(measured: int, ranks: int) -> float:
+    """What an all-reduce among `ranks` takes over one among those it was measured with: by the steps of a tree for more
+    of them, by the bytes on the bus for fewer.
+    """
+    if ranks > measured:
+        return closed.tree(0, ranks, 1, 1) / closed.tree(0, measured, 1, 1)
+    return (1 - 1 / ranks) / (1 - 1 / measured)
 
 
 class Spread(NamedTuple):
@@ -191,15 +211,15 @@ class Machine:
         bound = COMPUTE if compute > memory else MEMORY
         limit = limit if bound == COMPUTE else "dram"
         ideal = max(compute, memory)
-        share, shaped, sure = self._share(operation)
+        reading = self.reading(operation)
         start = min(self.start, self.launch["graph"])
-        if share is not None:
-            seconds = ideal / share
-            if not shaped:
+        if reading:
+            seconds = ideal / reading.curve(*reading.at)
+            if not reading.shaped:
                 # a curve of another shape cannot know what a smaller one pays to start
                 seconds = max(seconds, ideal + start)
             fixed = min(start, seconds - ideal)
-            origin = self.origin if own and sure else ASSUMED
+            origin = self.origin if reading.sure else ASSUMED
         else:
             up, down = self.typical.get(operation.kind, (1.0, 1.0))
             up = 1.0 if stated else up
@@ -219,32 +239,33 @@ class Machine:
         roof, own = self.compute(work.dtype, work.variant)
         return work.flops / roof.rate, roof.key, own
 
-    def _share(self, operation: Any) -> tuple[float | None, bool, bool]:
-        """(utilisation by a measured curve, whether it is of that very shape, whether of those very formats)."""
+    def reading(self, operation: Any) -> "Reading | None":
+        """What an operation's utilisation is read from; None where nothing like it was measured."""
         kind, params, curves = operation.kind, operation.params, self.curves
+        own = not operation.work.flops or self.compute(operation.work.dtype, operation.work.variant)[1]
         if kind == "gemm" and params.get("matrices", 1) == 1:
-            dtype = params["dtype"]
-            found = curves.gemm.get((params["weights"], dtype))
-            sure = found is not None
-            found = found or next((family for (_, math), family in curves.gemm.items() if math == dtype), None)
-            if found is not None:
+            # where the unit lacks a dtype products are widened: that kernel was measured, or else the wide one was
+            dtype = self.compute(params["dtype"])[0].key.split(".")[1]
+            exact = curves.gemm.get((params["weights"], dtype))
+            found = exact or next((each for (_, math_), each in curves.gemm.items() if math_ == dtype), None)
+            if found:
                 shape = (float(params["n"]), float(params["k"]))
                 line, known = found.nearest(shape)
-                return line(params["m"]), known == shape, sure
-        if kind == "attention decode" and (read := curves.reading(params)):
-            plane, sure = read
-            return plane(params["batch"] * params["kv_heads"], max(1.0, params["keys"])), True, sure
+                return Reading(line, (params["m"],), known == shape, exact is not None)
+        if kind == "attention decode" and (read := curves.decoding(params)):
+            items, keys = params["batch"] * params["kv_heads"], max(1.0, params["keys"])
+            return Reading(read[0], (items, keys), True, read[1] and own)
         if kind == "attention prefill" and curves.prefill:
-            line, _ = curves.prefill.nearest((float(params["head_dim"]),))
-            return line(max(1.0, params["queries"])), True, wide(params)
+            line, (head_dim,) = curves.prefill.nearest((float(params["head_dim"]),))
+            sure = own and wide(params) and head_dim == params["head_dim"]
+            return Reading(line, (max(1.0, length(params["queries"], params["keys"])),), True, sure)
         if kind == "experts" and curves.experts:
-            line, known = curves.experts.nearest((float(params["experts"]), float(params["active"])))
-            return line(max(1.0, params["tokens"])), True, params["weights"] in ("bf16", "fp16")
+            line, _ = curves.experts.nearest((float(params["experts"]), float(params["active"])))
+            return Reading(line, (max(1.0, params["tokens"]),), True, own and params["weights"] in ("bf16", "fp16"))
         if kind == "stream":
             line = next((curves.named[name] for name in curves.named if operation.name.startswith(name)), curves.stream)
-            if line:
-                return line(max(1.0, operation.work.bytes)), True, True
-        return None, False, False
+            return Reading(line, (max(1.0, operation.work.bytes),), True, True) if line else None
+        return None
 
     def _collective(self, operation: Any) -> Timed:
         size, ranks = float(operation.params["bytes"]), int(operation.params["ranks"])
@@ -253,13 +274,13 @@ class Machine:
         measured = self.messages(ranks)
         if measured and operation.params.get("collective", "all_reduce") == "all_reduce":
             origin = self.origin if measured.ranks == ranks and measured.mode == self.mode else ASSUMED
-            return Timed(measured(size), 0.0, COMMUNICATION, "link", origin)
+            return Timed(measured(size) * scaled(measured.ranks, ranks), 0.0, COMMUNICATION, "link", origin)
         return Timed(self.assumed_message(size, ranks, operation.params), 0.0, COMMUNICATION, "link", ASSUMED)
 
     def messages(self, ranks: int) -> Messages | None:
-        """The measured all-reduce curve of that many ranks, in the mode in use if it was measured in it."""
-        fitting = [each for each in self.curves.reduce if each.ranks == ranks]
-        return min(fitting, key=lambda each: each.mode != self.mode, default=None)
+        """The measured all-reduce curve of the number of ranks nearest to that, in the mode in use if there is one."""
+        near = {each: (abs(math.log(each.ranks / ranks)), each.mode != self.mode) for each in self.curves.reduce}
+        return min(near, key=near.get, default=None)
 
     def assumed_message(self, size: float, ranks: int, params: Mapping[str, Any] | None = None) -> float:
         """Seconds of a collective that was not measured, from a latency and a rate.

@@ -4,7 +4,6 @@ Every candidate must meet the limits at both ends of the users' phase, with the 
 Where none does, the picker says what one user takes, and how many devices would do.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -53,13 +52,16 @@ def point(planner: Planner, ranks: Ranks, batch: int, burst: bool = True) -> Poi
     step = planner.decode(batch, planner.mean_context, ranks)
     prefill = planner.prefill(request.prompt, 0, ranks)
     apart, together = (
-        load.closed(batch, request.output, step.seconds, prefill.seconds, phase) for phase in (False, True)
+        load.closed(batch, request.output, step.seconds, prefill.seconds, phase, limits.quantile)
+        for phase in (False, True)
     )
     # held against the limits: as slow as the self-check allows them to be
     late, first = _unsafe(step, request.error), _unsafe(prefill, request.error)
-    slow = load.closed(batch, request.output, late, first, False)
     # both ends at once: gaps are longest out of phase, the first token is latest in phase
-    tail = math.ceil(limits.quantile * batch) * first if burst else slow.tail
+    slow, burst_of = (
+        load.closed(batch, request.output, late, first, phase, limits.quantile) for phase in (False, True)
+    )
+    tail = burst_of.tail if burst else slow.tail
     fails = []
     if tail + late / 2 > limits.ttft:
         fails.append("ttft")
@@ -133,6 +135,7 @@ def answers(planner: Planner) -> Iterator[Answer]:
             yield Answer("sla batch", 0, "sequences", each.stops, _sure(each), about, note=_why(planner, each, found))
             continue
         chosen = each.chosen
+        first = [(1, chosen.prefill), (0.5 * chosen.prefill.seconds / chosen.late.tail, chosen.step)]
         parts = [(request.output - 1, chosen.step), (chosen.batch, chosen.prefill)]
         about |= {"best": each is winner, "beyond": each.beyond.batch if each.beyond else None,
                   "beyond_fails": each.beyond.fails if each.beyond else ("memory",)}  # fmt: skip
@@ -143,7 +146,8 @@ def answers(planner: Planner) -> Iterator[Answer]:
         yield mixed_of("sla output", rate, "tokens/s", parts, **about)
         yield mixed_of("sla output per device", rate / each.devices, "tokens/s", parts, **about)
         yield mixed_of("sla tpot", chosen.early.tpot, "s", parts, "out of phase, the longer", **about)
-        yield mixed_of("sla ttft p95", chosen.late.tail, "s", [(1, chosen.prefill)], "in phase, the longer", **about)
+        tail = chosen.late.tail + chosen.step.seconds / 2
+        yield mixed_of("sla ttft tail", tail, "s", first, "in phase, the longer; half a step included", **about)
     for each in picks(planner, burst=False):
         about = {"devices": each.devices, "ttft_limit_s": limits.ttft, "tpot_limit_s": limits.tpot, "stops": each.stops}
         note = "no burst of prompts: TTFT is one prefill"

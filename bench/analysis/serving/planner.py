@@ -64,10 +64,10 @@ def _bar(value: float, unit: str, parts: list[tuple[float, StepTime]]) -> tuple[
     Nothing but a number that is proportional to the time of its steps has a bar.
     """
     used = [(count, step) for count, step in parts if count]
-    if unit not in (*_TIMES, *_RATES) or not used or any(step.range is None for _, step in used):
+    if unit not in (*_TIMES, *_RATES) or not used or any(step.bar is None for _, step in used):
         return math.nan, math.nan
     total = math.fsum(count * step.seconds for count, step in used)
-    short, long = (math.fsum(count * step.range[side] for count, step in used) / total for side in (0, 1))
+    short, long = (math.fsum(count * step.bar[side] for count, step in used) / total for side in (0, 1))
     return (value * short, value * long) if unit in _TIMES else (value / long, value / short)
 
 

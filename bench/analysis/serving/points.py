@@ -4,14 +4,27 @@ One point is one case: its probe, its params, its Work and the seconds of a laun
 curves; nothing else crosses. Points that beat their roof are left out and named.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from bench.analysis.fit import Fit
-from bench.analysis.serving.curves import BEATS, Family, Messages, curve, family, messages, reaching, surface
+from bench.analysis.serving.curves import (
+    BEATS,
+    Curve,
+    Family,
+    Messages,
+    curve,
+    family,
+    length,
+    messages,
+    reaching,
+    surface,
+)
 from bench.roofline import Roofline
-from bench.work import Work
+from bench.work import ITEMSIZE, Work, move
 
 # The probes whose cases a planner reads.
 PROBES = ("gemm", "quantised", "attention", "decode", "layer", "moe", "bandwidth", "launch", "allreduce")
@@ -42,7 +55,7 @@ class Curves:
     dimension) over (sequences x KV heads, context); narrow: the same of caches in fewer bits, by format. prefill: over
     new tokens. experts: by (experts, active), over tokens. stream: of a copy over bytes; named: of a layer's small
     parts and of sampling, by the beginning of their name. reduce: by ranks. singles: seconds of one row against a
-    weight. beaten: points above their roof, not used.
+    weight. beaten: points above their roof, not used; unread: points that lack what they need, not used either.
     """
 
     gemm: Mapping[tuple[str, str], Family] = field(default_factory=dict, hash=False)
@@ -56,8 +69,9 @@ class Curves:
     launch: Mapping[str, float] = field(default_factory=dict, hash=False)
     singles: Mapping[tuple[str, str, int, int], float] = field(default_factory=dict, hash=False)
     beaten: tuple[Point, ...] = ()
+    unread: tuple[Point, ...] = ()
 
-    def reading(self, params: Mapping[str, Any]) -> tuple[Any, bool] | None:
+    def decoding(self, params: Mapping[str, Any]) -> tuple[Any, bool] | None:
         """(the curve of decode attention for these heads, whether it was measured with such a cache), None without one.
 
         A narrow cache is no faster than it was measured to be: where its own kernel was, that one is taken.
@@ -66,7 +80,10 @@ class Curves:
         own = self.narrow.get(params.get("kv", ""))
         if own and (near := own.nearest(shape))[1][1] == shape[1]:
             return near[0], True
-        return (self.decode.nearest(shape)[0], wide(params)) if self.decode else None
+        if not self.decode:
+            return None
+        plane, known = self.decode.nearest(shape)
+        return plane, wide(params) and known[1] == shape[1]
 
 
 def wide(params: Mapping[str, Any]) -> bool:
@@ -76,10 +93,12 @@ def wide(params: Mapping[str, Any]) -> bool:
 
 def curves_of(points: Iterable[Point], roofline: Roofline) -> Curves:
     """Every curve that the points support under these roofs."""
-    beaten, used = [], []
+    beaten, used, unread = [], [], []
     bare = Roofline(roofline.name, roofline.roofs)
     for point in points:
-        if point.probe in ("launch", "allreduce"):
+        if not _readable(point, bare):
+            unread.append(point)
+        elif point.probe in ("launch", "allreduce"):
             used.append((point, 0.0))
         elif _roofed(point.work, bare):
             share = bare.seconds(point.work) / point.seconds
@@ -94,8 +113,10 @@ def curves_of(points: Iterable[Point], roofline: Roofline) -> Curves:
         gemm=_gemm((*by["gemm"], *by["quantised"], *parts, *by["decode"])),
         decode=family((*_decode(by["attention"]), *_kinds(by["decode"]), *_layer_decode(parts)), surface),
         narrow=_narrow(by["decode"]),
-        prefill=family((*_prefill(by["attention"]), *_layer_prefill(parts)), curve),
-        experts=family(_experts(by["moe"]), curve),
+        prefill=family(
+            (*_prefill(by["attention"]), *_prefixed(by["decode"]), *_layer_prefill(parts)), partial(curve, held=True)
+        ),
+        experts=family(_experts(by["moe"], bare), curve),
         named=_named((*parts, *by["decode"])),
         stream=_stream(by["bandwidth"]),
         reduce=_reduce(by["allreduce"]),
@@ -106,7 +127,50 @@ def curves_of(points: Iterable[Point], roofline: Roofline) -> Curves:
             if p.params.get("batch") == 1 and not p.params.get("strided")
         },
         beaten=tuple(beaten),
+        unread=tuple(unread),
     )
+
+
+def _readable(point: Point, roofline: Roofline) -> bool:
+    """Whether a point has every number that its curves need: a file may be foreign, newer or broken."""
+    one = [(point, 0.5)]
+    try:
+        read = {
+            "gemm": lambda: [_product(point)],
+            "quantised": lambda: [_product(point)],
+            "attention": lambda: [*_decode(one), *_prefill(one)],
+            "decode": lambda: [
+                _product(point),
+                *_kinds(one, str(point.params.get("cache", ""))),
+                *_prefixed(one),
+                _named(one),
+            ],
+            "layer": lambda: [_product(point), *_layer_decode(one), *_layer_prefill(one), _named(one)],
+            "moe": lambda: list(_experts(one, roofline)),
+            "bandwidth": lambda: [_stream(one)],
+            "allreduce": lambda: [_reduce(one)],
+        }.get(point.probe, list)()
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, OverflowError):
+        return False
+    amounts = [point.work.flops, point.work.bytes]
+    return (
+        0 < point.seconds < math.inf
+        and all(0 <= amount < math.inf for amount in amounts)
+        and all(_positive(x) for each in read if each is not None for x in _flat(each))
+    )
+
+
+def _flat(found: Any) -> Iterator[Any]:
+    """The numbers in nested tuples and lists; curves and names have been made of sound ones."""
+    if isinstance(found, list | tuple) and not hasattr(found, "_fields"):
+        for each in found:
+            yield from _flat(each)
+    elif not isinstance(found, dict | Curve | Messages):
+        yield found
+
+
+def _positive(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and 0 < x < math.inf
 
 
 def _roofed(work: Work, roofline: Roofline) -> bool:
@@ -210,10 +274,22 @@ def _layer_prefill(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
             yield (float(known[3]),), (p.params["tokens"], share)
 
 
-def _experts(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
+def _prefixed(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
+    for p, share in used:
+        if p.params.get("part") == "prefill attention":
+            new = p.params["new"]
+            yield (float(_HEAD_DIM),), (length(new, new + p.params["prefix"]), share)
+
+
+def _experts(used: Used, roofline: Roofline) -> Iterable[tuple[tuple[float, ...], tuple]]:
+    """Of the products alone: the probe times the gate between them too, which the planner counts apart."""
     for p, share in used:
         if p.params.get("routing") == "uniform":
-            yield (float(p.params["experts"]), float(p.params["active"])), (p.params["tokens"], share)
+            rows = p.params["tokens"] * p.params["active"]
+            gate = move(3 * rows * p.params["expert_ffn"] * ITEMSIZE[p.work.dtype])
+            ideal = roofline.seconds(p.work)
+            products = max(ideal, ideal / share - roofline.seconds(gate))
+            yield (float(p.params["experts"]), float(p.params["active"])), (p.params["tokens"], ideal / products)
 
 
 _SMALL = ("norm + residual", "rotary + KV append", "gated activation", "sampling")
@@ -225,7 +301,7 @@ def _named(used: Used) -> dict[str, Any]:
         # of the ways to sample the plainest
         if p.params.get("part") in _SMALL and p.params.get("method", "argmax") == "argmax":
             found.setdefault(p.params["part"], []).append((p.work.bytes, share))
-    return {name: curve(rows) for name, rows in found.items()}
+    return {name: curve(rows, held=True) for name, rows in found.items()}
 
 
 def _prefill(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
@@ -244,7 +320,7 @@ def _stream(used: Used) -> Any:
         for p, share in used
         if p.params.get("mix") == "copy" and p.params.get("cache") == "cold" and p.params.get("store") != "plain"
     ]
-    return curve(cold) if cold else None
+    return curve(cold, held=True) if cold else None
 
 
 def _reduce(used: Used) -> tuple[Messages, ...]:

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from bench import units
 from bench.analysis.serving.capacity import USABLE
 from bench.analysis.serving.errors import ServingError
-from bench.transformer import Model, Precision, Ranks
+from bench.transformer import Model, Precision, Ranks, format_named
+
+
+def served(weights: str, kv: str) -> Precision:
+    """How engines serve these formats: INT8 weights are widened before they are multiplied, FP8 and FP4 are multiplied
+    as they are where a unit can. Raises ValueError for a format that is unknown.
+    """
+    made = format_named(weights)
+    return Precision(weights=made, kv=format_named(kv), math=made.math != "int8")
 
 
 @dataclass(frozen=True)

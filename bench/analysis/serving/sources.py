@@ -63,7 +63,8 @@ def of_run(fit: Fit) -> Machine:
         alone=fit.info.ranks < 2,
         reserve=_reserve(fit),
     )
-    return machine.using(errors=checked_errors(fit, machine))
+    # a simulated layer is no real one: it checks the plumbing, and bounds nothing
+    return machine if fit.info.simulated else machine.using(errors=checked_errors(fit, machine))
 
 
 def of_file(path: Path | str, device: int = 0) -> Machine:
@@ -109,7 +110,7 @@ def of_facts(found: Mapping[str, Any], source: str) -> Machine:
             str(phase): Spread(float(row["low"]), float(row["high"]), int(row.get("points", 0)))
             for phase, row in checked
         }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise fail(f"cannot be read as a Roofline: {error!r}") from None
     if "dram" not in {roof.key for roof in roofs}:
         raise fail("no roof `dram`; a Roofline needs dram, one compute roof and memory_bytes")
@@ -119,13 +120,25 @@ def of_facts(found: Mapping[str, Any], source: str) -> Machine:
         )
     if not (memory > 0 and math.isfinite(memory)):
         raise fail("no memory_bytes; a Roofline needs dram, one compute roof and memory_bytes")
+    keys = [roof.key for roof in roofs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise fail(f"the roof {twice[0]} is given twice")
+    if endless := [
+        s for s in (*launch.values(), host, *latency.values(), bus, *watts.values(), reserve) if s == math.inf
+    ]:
+        raise fail(f"an overhead, a rate, a power or the reserve is endless: {endless[0]}")
     negative = [s for s in (*launch.values(), host, *latency.values(), bus, *watts.values(), reserve) if not s >= 0]
     if negative:
         raise fail(f"an overhead, a rate, a power or the reserve is negative: {negative[0]:g}")
     if wrong := [phase for phase, (low, high, _) in errors.items() if not -1 < low <= high < math.inf]:
         raise fail(f"the self-check of {wrong[0]} is no range of errors (predicted over measured less 1)")
-    points = points_from(found.get("cases", ()), fail)
-    simulated = bool(found.get("simulated", False))
+    cases = found.get("cases") or []
+    if not isinstance(cases, list):
+        raise fail("cases is no list of measured cases")
+    points = points_from(cases, fail)
+    simulated = found.get("simulated", False)
+    if not isinstance(simulated, bool):
+        raise fail(f"simulated must be true or false, not {simulated!r}")
     claimed = all(roof.method == "datasheet" for roof in roofs if roof.is_compute)
     return _machine(
         name=str(found.get("name", Path(source).stem)),
@@ -194,6 +207,13 @@ def _machine(
     lacking = [kind for kind, there in have.items() if not there and not (kind == "reduce" and (alone or latency))]
     notes = [f"{kind}: {origin if have[kind] else ASSUMED}" for kind in have]
     notes.append(f"launch: {origin if launch else ASSUMED}")
+    if curves.gemm:
+        notes.append("a weight of another shape is read from the nearest that was measured")
+    if any(name in curves.named for name in ("norm + residual", "rotary + KV append", "gated activation")):
+        notes.append("norms, rotary and gates are torch's, several launches each where an engine has one")
+    if curves.unread:
+        names = ", ".join(dict.fromkeys(point.probe for point in curves.unread))
+        notes.append(f"{len(curves.unread)} cases of {names} cannot be read and are not used")
     for kept in curves.narrow:
         notes.append(f"{kept} KV cache: {origin}, of a kernel that widens it in memory; a fused one would be faster")
     if reserve:
@@ -225,7 +245,7 @@ def machine_facts(fit: Fit) -> dict[str, Any]:
     points = points_of(fit)
     try:
         errors = of_run(fit).errors
-    except (ServingError, MissingRoof):  # such a file answers nothing either, and its reader is told why
+    except (ServingError, MissingRoof):  # such a Run answers nothing, and who asks is told why
         errors = {}
     return {
         "memory_bytes": fit.info.memory_bytes,

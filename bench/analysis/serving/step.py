@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bench.analysis.serving.errors import ServingError
-from bench.analysis.serving.machine import COMMUNICATION, COMPUTE, FIXED, MEMORY, SURE, Machine, Timed
+from bench.analysis.serving.machine import ASSUMED, COMMUNICATION, COMPUTE, FIXED, MEMORY, SURE, Machine, Timed
 from bench.transformer import Model, Operation, Precision, Ranks, Step, operations, streamed_weights
 from bench.work import ITEMSIZE, move
 
@@ -92,8 +92,14 @@ class StepTime:
 
     @cached_property
     def origin(self) -> str:
-        """As sure as the least sure operator that takes a hundredth of the step or more."""
-        counted = [row.timed.origin for row in self.rows if row.seconds >= 0.01 * self.seconds]
+        """As sure as the least sure operator that takes a hundredth of the step or more, and as any collective: an
+        assumed one may be short only because it was assumed.
+        """
+        counted = [
+            row.timed.origin
+            for row in self.rows
+            if row.seconds >= 0.01 * self.seconds or (row.operation.kind == "collective" and row.seconds)
+        ]
         return max(counted, key=SURE.index, default=self.machine.origin)
 
     @cached_property
@@ -101,6 +107,11 @@ class StepTime:
         """Seconds between which a real step lies, if it is off as a layer of its phase was in the self-check."""
         found = self.machine.errors.get(self.phase)
         return found.bar(self.seconds) if found else None
+
+    @property
+    def bar(self) -> tuple[float, float] | None:
+        """The range, as an error bar: what is assumed was not checked and has none."""
+        return self.range if self.origin != ASSUMED else None
 
     @property
     def bounds(self) -> Bounds:

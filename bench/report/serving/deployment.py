@@ -8,7 +8,8 @@ from bench.analysis.serving.capacity import Capacity
 from bench.analysis.serving.machine import Machine
 from bench.analysis.serving.planner import Planner
 from bench.analysis.serving.request import Request, filled
-from bench.transformer import FORMATS, Model, Precision
+from bench.analysis.serving.request import served as precision
+from bench.transformer import FORMATS, Model
 
 # Formats that serving engines run today, and how many devices of one node share a model.
 WEIGHTS = ("bf16", "fp8", "int8", "int4-g128", "mxfp4")
@@ -17,12 +18,6 @@ DEVICES = (1, 2, 4, 8)
 # The first of these that fits is drawn, in the widest of these weights: small models are for small memories.
 _MODELS = ("Llama-3.1-8B", "Mistral-7B", "Llama-2-7B")
 _WIDEST = ("bf16", "int8", "int4-g128")
-
-
-def precision(weights: str, kv: str) -> Precision:
-    """How an engine serves them: INT8 weights are widened before they are multiplied, FP8 and FP4 where a unit can."""
-    made = FORMATS[weights]
-    return Precision(weights=made, kv=FORMATS[kv], math=made.math != "int8")
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,10 @@ const serving = (() => {
   };
   const read = (curve, x, y) => {
     const [low, high, share] = between(curve.x, Math.log(x));
-    const value = (i) => (curve.of ? read(curve.of[i], y) : curve.y[i]);
-    return share ? value(low) + (value(high) - value(low)) * share : value(low);
+    // below the first point it is the time that stays, or the efficiency of as much work
+    const less = Math.exp(Math.min(0, Math.log(x) - curve.x[0]));
+    const value = (i) => (curve.of ? read(curve.of[i], y * less) : curve.y[i]);
+    return (share ? value(low) + (value(high) - value(low)) * share : value(low)) * (curve.held ? less : 1);
   };
 
   // --- one launch of an operator: the larger of compute and memory time, by a measured curve or with a typical share
@@ -41,7 +43,7 @@ const serving = (() => {
     if (look.lines || look.message !== undefined) {
       const curve = curves[look.message];
       const seconds = curve
-        ? Math.exp(read(curve, Math.max(bytes, 1))) * Math.max(1, bytes / curve.largest)
+        ? Math.exp(read(curve, Math.max(bytes, 1))) * Math.max(1, bytes / curve.largest) * look.times
         : Math.min(...look.lines.map(([start, each]) => start + each * bytes));
       return { seconds, fixed: 0, bound: "communication", limit: roofs[look.roof][0] };
     }
@@ -86,7 +88,7 @@ const serving = (() => {
     const waits = { overhead: parts.fixed };
     for (const row of timed) waits[row.limit] = (waits[row.limit] ?? 0) + row.count * (row.seconds - row.fixed);
     const limit = Object.keys(waits).reduce((best, key) => (waits[key] > waits[best] ? key : best));
-    const origin = Math.max(...timed.filter((row) => row.total >= 0.01 * seconds).map((row) => row.origin));
+    const origin = Math.max(...timed.filter((row) => row.total >= 0.01 * seconds || (row.bound === "communication" && row.total)).map((row) => row.origin));
     return { seconds, parts, limit, origin, rows: timed };
   };
   const decode = (data, model, ranks, format, batch, context) => {

@@ -10,8 +10,7 @@ from typing import Any
 
 from bench.analysis.serving import closed
 from bench.analysis.serving.capacity import USABLE, capacity
-from bench.analysis.serving.machine import ASSUMED, BUS, SURE, Machine
-from bench.analysis.serving.points import wide
+from bench.analysis.serving.machine import ASSUMED, BUS, SURE, Machine, scaled
 from bench.models import models
 from bench.report.serving.coefficients import BYTE, NOTHING, Phase, coefficients
 from bench.report.serving.deployment import DEVICES, KV, WEIGHTS, label, precision
@@ -88,8 +87,12 @@ def _curve(curve: Any, tables: _Tables) -> dict[str, Any]:
     if hasattr(curve, "times"):
         return {"x": curve.times.xs, "y": curve.times.ys, "largest": curve.largest}
     if hasattr(curve, "curves"):
-        return {"x": curve.xs, "of": [{"x": each.xs, "y": each.ys} for each in curve.curves]}
-    return {"x": curve.xs, "y": curve.ys}
+        return {"x": curve.xs, "of": [_line(each) for each in curve.curves]}
+    return _line(curve)
+
+
+def _line(curve: Any) -> dict[str, Any]:
+    return {"x": curve.xs, "y": curve.ys} | ({"held": True} if curve.held else {})
 
 
 # --- a model
@@ -171,11 +174,11 @@ def _look(tables: _Tables, operation: Operation, ranks: Ranks) -> int:
     if work := operation.work.flops and operation.work:
         found, own = machine.compute(work.dtype, work.variant)
         roof, stated = tables.roof(found.key, found.rate), bool(work.variant) and work.variant in found.key
-    curve, shaped, sure = _measured(machine, operation)
-    if curve is not None:
-        origin = machine.origin if own and sure else ASSUMED
+    if reading := machine.reading(operation):
+        origin = machine.origin if reading.sure else ASSUMED
+        curve = tables.curve(reading.curve)
         return tables.looks.number(
-            (("roof", roof), ("curve", tables.curve(curve)), ("shaped", shaped), ("origin", SURE.index(origin)))
+            (("roof", roof), ("curve", curve), ("shaped", reading.shaped), ("origin", SURE.index(origin)))
         )
     up, down = machine.typical.get(operation.kind, (1.0, 1.0))
     origin = max(machine.typical_origin, machine.launch_origin, machine.origin, key=SURE.index) if own else ASSUMED
@@ -184,40 +187,15 @@ def _look(tables: _Tables, operation: Operation, ranks: Ranks) -> int:
     )
 
 
-def _measured(machine: Machine, operation: Operation) -> tuple[Any, bool, bool]:
-    """(the measured curve or None, whether it is of that very shape, whether of those very formats)."""
-    kind, params, curves = operation.kind, operation.params, machine.curves
-    if kind == "gemm" and params.get("matrices", 1) == 1:
-        dtype = params["dtype"]
-        found = curves.gemm.get((params["weights"], dtype))
-        sure = found is not None
-        found = found or next((family for (_, math_), family in curves.gemm.items() if math_ == dtype), None)
-        if found is not None:
-            shape = (float(params["n"]), float(params["k"]))
-            line, known = found.nearest(shape)
-            return line, known == shape, sure
-    if kind == "attention decode" and (read := curves.reading(params)):
-        return read[0], True, read[1]
-    if kind == "attention prefill" and curves.prefill:
-        return curves.prefill.nearest((float(params["head_dim"]),))[0], True, wide(params)
-    if kind == "experts" and curves.experts:
-        line, _ = curves.experts.nearest((float(params["experts"]), float(params["active"])))
-        return line, True, params["weights"] in ("bf16", "fp16")
-    if kind == "stream":
-        named = (curves.named[name] for name in curves.named if operation.name.startswith(name))
-        if line := next(named, curves.stream):
-            return line, True, True
-    return None, False, False
-
-
 def _message(tables: _Tables, operation: Operation, count: int) -> tuple:
     """A collective by its measured curve, or as the least of lines a + b x bytes."""
     machine, kind = tables.machine, operation.params["collective"]
     measured = machine.messages(count)
     link = ("roof", tables.roof(_LINK, machine.link))
     if measured and kind == "all_reduce":
-        origin = machine.origin if measured.mode == machine.mode else ASSUMED
-        return link, ("message", tables.curve(measured)), ("origin", SURE.index(origin))
+        origin = machine.origin if measured.mode == machine.mode and measured.ranks == count else ASSUMED
+        times = scaled(measured.ranks, count)
+        return link, ("message", tables.curve(measured)), ("times", times), ("origin", SURE.index(origin))
     rate, alpha = machine.bus or BUS * machine.link, machine.latency[machine.collective]
     shared = (2 if kind == "all_reduce" else 1) * (count - 1) / count / rate
     lines = ((alpha, (count - 1) / rate), (2 * alpha, shared))

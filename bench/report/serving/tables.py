@@ -35,7 +35,7 @@ def pareto(chosen: Chosen) -> Table:
     rows = [
         (
             Cell(served(each.weights, each.kv)), Cell(str(batch), batch), _number(step.seconds, units.seconds),
-            Cell(units.between(*step.range, units.seconds) if step.range else "–"),
+            Cell(units.between(*step.bar, units.seconds) if step.bar else "–"),
             _number(1 / step.seconds, units.digits), _number(batch / step.seconds, units.number),
             _number(step.shares["fixed"], _share), Cell(names.limiter(step.limit)), Cell(step.origin),
         )

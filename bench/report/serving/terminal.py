@@ -69,8 +69,9 @@ def _limits(found: Answers) -> list:
 
 def _layouts(found: Answers, batches: list[Answer]) -> Table:
     """A row per number of devices: what they serve within the limits if all users may start at once, and if not."""
+    quantile = found.request.sla.quantile
     table = _titled("within these limits, if all may start at once (in brackets: if not)")
-    for heading in ("devices", "batch", "stops", "tokens/s in all", "TPOT", "TTFT p95", "origin"):
+    for heading in ("devices", "batch", "stops", "tokens/s in all", "TPOT", f"TTFT p{100 * quantile:.0f}", "origin"):
         table.add_column(heading, justify="left" if heading in ("stops", "origin") else "right")
     for batch in batches:
         count = batch.about["devices"]
@@ -83,7 +84,7 @@ def _layouts(found: Answers, batches: list[Answer]) -> Table:
         apart = mine["sla batch, users out of phase"]
         table.add_row(
             str(count), f"{batch.value:.0f} ({apart.value:.0f})", f"{batch.about['stops']} ({apart.about['stops']})",
-            said("sla output"), said("sla tpot"), said("sla ttft p95"), batch.origin,
+            said("sla output"), said("sla tpot"), said("sla ttft tail"), batch.origin,
         )  # fmt: skip
     return table
 

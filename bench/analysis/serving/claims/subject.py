@@ -141,11 +141,16 @@ class Subject:
         """What a sentence on steps must add where a start or a lesser kernel was not measured."""
         return "; partly assumed" if any(step.origin == ASSUMED for step in steps) else ""
 
-    def decode(self, layout: str) -> dict[int, float]:
-        """Context -> seconds of decode attention at the largest batch that was measured over several contexts."""
-        found = self.cases("attention", phase="decode", layout=layout, backend="default")
-        batch = max(case.params["batch"] for case in found)
-        return self.sweep("attention", "keys", phase="decode", layout=layout, backend="default", batch=batch)
+    def decode(self, *layouts: str) -> tuple[dict[int, float], ...]:
+        """Of each layout, context -> seconds of decode attention, at the largest batch that all were measured at."""
+        asked = {"phase": "decode", "backend": "default"}
+        batches = [
+            {case.params["batch"] for case in self.cases("attention", layout=layout, **asked)} for layout in layouts
+        ]
+        common = set.intersection(*batches)
+        if not common:
+            raise Lacking("attention")
+        return tuple(self.sweep("attention", "keys", layout=each, batch=max(common), **asked) for each in layouts)
 
     def watts(self, load: str) -> float:
         if load not in self.machine.watts:

@@ -29,7 +29,7 @@ def idle(subject: Subject) -> Found:
 
 def grows_with_context(subject: Subject) -> Found:
     """Decode attention over the context: does twice the cache take twice the time?"""
-    times = subject.decode("gqa")
+    (times,) = subject.decode("gqa")
     (before, less), (after, more) = list(times.items())[-2:]
     slope = (more - less) / (after - before)
     growth = math.log(more / less) / math.log(after / before)

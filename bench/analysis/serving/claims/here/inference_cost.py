@@ -182,7 +182,7 @@ def large_batches(subject: Subject) -> Found:
 
 
 def fewer_heads(subject: Subject) -> Found:
-    full, grouped = (subject.decode(layout) for layout in ("mha", "gqa"))
+    full, grouped = subject.decode("mha", "gqa")
     keys = max(full.keys() & grouped.keys(), default=0)
     if not keys:
         raise Lacking("attention")
