@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from scipy.optimize import brentq
+
 from bench.analysis.serving.errors import ServingError
 
 
@@ -34,23 +36,24 @@ class Loop:
         return 1 / self.tpot if self.tpot else math.inf
 
 
-def closed(batch: int, output: int, decode: float, prefill: float, in_phase: bool, quantile: float = 0.95) -> Loop:
+def closed(batch: int, output: int, decode: float, prefill: float, in_phase: bool, quantile: float | None = 0.95) -> Loop:
     """`batch` users in a closed loop with an engine that runs waiting prompts first, one at a time.
 
     In phase: all start together and have equal lengths, so that user j waits j prefills for the first token. Out of
     phase: the prompts of the others fall between one's own tokens; now and then two collide, so that the tail of the
-    TTFT is that of a queue (M/D/1) at this load. The phase moves time between TTFT and TPOT only.
+    TTFT is that of a queue (M/D/1) at this load. The phase moves time between TTFT and TPOT only. quantile: of the tail;
+    without one there is none, the mean stands in for it.
     """
     _at_least_one(batch, "batch")
     _at_least_one(output, "output length")
     latency = batch * prefill + (output - 1) * decode
     if in_phase:
         ttft = (batch + 1) / 2 * prefill
-        tail = math.ceil(quantile * batch) * prefill
+        tail = ttft if quantile is None else math.ceil(quantile * batch) * prefill
     else:
         # a request of one token has no gap in which the others' prompts could fall: it waits for them
         ttft = tail = prefill if output > 1 else latency
-        if output > 1 and batch > 1:
+        if output > 1 and batch > 1 and quantile is not None:
             tail += min(md1_wait(quantile, batch / latency * prefill, prefill), (batch - 1) * prefill)
     tpot = (latency - ttft) / (output - 1) if output > 1 else 0.0
     rate = batch / latency
@@ -99,10 +102,7 @@ def md1_wait(quantile: float, load: float, service: float) -> float:
     low, high = 0.0, service
     while md1_cdf(high, load, service) < quantile:
         high *= 2
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if md1_cdf(middle, load, service) < quantile else (low, middle)
-    return high
+    return float(brentq(lambda wait: md1_cdf(wait, load, service) - quantile, low, high, xtol=1e-18, rtol=1e-14))
 
 
 def md1_mean(load: float, service: float) -> float:
