@@ -47,7 +47,7 @@ def layer(info: DeviceInfo, budget) -> Cases:
             # a decode step's products are bound by memory: their flops predict nothing
             paced = {name: pace.get((name, span.phase), 0.0) * part.flops for name, (_, part) in parts.items()}
             least = sum(count * paced[name] for name, (count, _) in parts.items())
-            if least > 2 * budget.launch:  # a longer step may be twice as efficient
+            if least > budget.launch:
                 yield replace(case, skip=_long("would take", least, budget))
                 continue
             least = 0.0
@@ -81,7 +81,7 @@ def _spans(shape: Shape, budget) -> Iterator[Span]:
     kept = [batch for batch in batches if batch == 8 or batch in budget.thin(batches)]
     decode = [Span(batch, 1, context) for batch in kept for context in budget.thin(contexts)]
     prefill = [Span(1, length, length) for length in budget.thin(prompts)]
-    for pair in zip_longest(decode, prefill):
+    for pair in zip_longest(sorted(decode, key=lambda span: span.batch * span.context), prefill):
         yield from filter(None, pair)
 
 

@@ -60,6 +60,7 @@ _SHORT = {
     "The host link": "Host link",
     "A transformer layer": "Layer",
     "Attention variants of serving": "Variants",
+    "Chunked prefill": "Chunks",
     "Narrow weights": "Narrow",
     "A mixture of experts": "Experts",
     "What fusion, caching and packing save": "Fusion",

@@ -389,7 +389,7 @@ def test_kernels_are_drawn_listed_and_judged(h200):
         "5 kernels of yours.",
         "near <b> comes nearest to its roof, 9",
         "far is farthest, 41.",
-        "limited by memory (DRAM): its roof allows 2.39 times its speed.",
+        "limited by memory (DRAM): its roof allows 2.4",
         "too fast lies above the roof, 167 % at most",
         "No share for 1 kernel: this Run has no roof for FP4 tensor.",
         "1 kernel without arithmetic has no place in the figure.",

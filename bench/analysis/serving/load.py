@@ -36,13 +36,15 @@ class Loop:
         return 1 / self.tpot if self.tpot else math.inf
 
 
-def closed(batch: int, output: int, decode: float, prefill: float, in_phase: bool, quantile: float | None = 0.95) -> Loop:
+def closed(
+    batch: int, output: int, decode: float, prefill: float, in_phase: bool, quantile: float | None = 0.95
+) -> Loop:
     """`batch` users in a closed loop with an engine that runs waiting prompts first, one at a time.
 
     In phase: all start together and have equal lengths, so that user j waits j prefills for the first token. Out of
     phase: the prompts of the others fall between one's own tokens; now and then two collide, so that the tail of the
-    TTFT is that of a queue (M/D/1) at this load. The phase moves time between TTFT and TPOT only. quantile: of the tail;
-    without one there is none, the mean stands in for it.
+    TTFT is that of a queue (M/D/1) at this load. The phase moves time between TTFT and TPOT only. quantile: of the
+    tail; without one there is none, the mean stands in for it.
     """
     _at_least_one(batch, "batch")
     _at_least_one(output, "output length")

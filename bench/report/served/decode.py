@@ -19,18 +19,18 @@ QUESTION = "What do the kind of attention, a narrow cache, uneven lengths and th
 def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[tuple[str, str, go.Figure | None]]:
     seen = kinds(rows)
     seen = seen[seen["share"].notna()]
-    groups = {f"{kind}, batch {batch:.0f}": part for (kind, batch), part in seen.groupby(["kind", "batch"], sort=False)}
+    groups, larger = _by_batch(seen, "kind")
     yield (
-        "Kinds of attention", "Of several methods for one kind the fastest. MLA is absorbed: one latent for all heads.",
-        drawn.sweep(groups, "context", "share", drawn.PERCENT, "Tokens of context"),
+        "Kinds of attention", "Dotted: the larger batch. Of several methods the fastest. MLA is absorbed.",
+        drawn.sweep(groups, "context", "share", drawn.PERCENT, "Tokens of context", dashed=larger),
     )  # fmt: skip
     thin = narrow(rows)
-    groups = {
-        f"{cache}, batch {batch:.0f}": part for (cache, batch), part in thin.groupby(["cache", "batch"], sort=False)
-    }
+    groups, larger = _by_batch(thin, "cache")
     yield (
         "A narrow cache", "Time with the wide cache over time with the narrow one, which torch widens in memory first.",
-        drawn.sweep(groups, "context", "times", drawn.TIMES, "Tokens of context", even="as fast as the wide cache"),
+        drawn.sweep(
+            groups, "context", "times", drawn.TIMES, "Tokens of context", even="as fast as the wide", dashed=larger
+        ),
     )  # fmt: skip
     yield "Uneven lengths", "Equal numbers of keys in all, spread over the sequences in three ways.", _ragged(rows)
     prefix = prefixed(rows)
@@ -43,6 +43,17 @@ def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[t
         "Append, LM head and sampling", "",
         drawn.sweep(groups, "rows", "seconds", drawn.SECONDS, "Rows (sequences in the batch)"),
     )  # fmt: skip
+
+
+def _by_batch(seen: pd.DataFrame, what: str) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """(lines by kind and batch, those of any but the smallest batch of their kind, which share its colour)."""
+    groups, larger = {}, []
+    for name, part in seen.groupby(what, sort=False):
+        for number, (batch, mine) in enumerate(part.groupby("batch")):
+            label = f"{name}, batch {batch:.0f}"
+            groups[label] = mine
+            larger += [label] * bool(number)
+    return groups, larger
 
 
 def _attention(rows: pd.DataFrame) -> pd.DataFrame:
@@ -95,9 +106,10 @@ def ragged(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _ragged(rows: pd.DataFrame) -> go.Figure | None:
     seen = ragged(rows)
+    seen = seen[seen["longer"].notna()]
     hover = [f"<b>{row.spread}</b><br>{units.seconds(row.seconds)}" for row in seen.itertuples()]
-    micro = [1e3 * seconds for seconds in seen["seconds"]]
-    return drawn.bars(seen["spread"].tolist(), {"ragged": (micro, hover)}, "Time per launch (ms)", stacked=False)
+    traces = {"ragged": (seen["longer"].tolist(), hover)}
+    return drawn.bars(seen["spread"].tolist(), traces, "Times as long as equal lengths", stacked=False)
 
 
 def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str]:
@@ -137,12 +149,8 @@ def _kinds(seen: pd.DataFrame) -> Iterator[str]:
 def _narrow(seen: pd.DataFrame) -> Iterator[str]:
     for cache, part in seen.groupby("cache", sort=False):
         best = part["times"].max()
-        what = f"A cache of {cache} is at best {units.digits(best)} times as fast as the wide one"
-        yield (
-            f"{what}, though half the bytes are needed: here it is widened in memory first."
-            if best < 1.5
-            else f"{what}."
-        )
+        why = ", for half the bytes: here it is widened in memory first" if best < 1.5 else ""
+        yield f"Attention over a cache of {cache} at best {drawn.faster(best)} over the wide one{why}."
 
 
 def _tail(seen: pd.DataFrame) -> Iterator[str]:

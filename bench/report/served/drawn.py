@@ -18,7 +18,8 @@ def numbered(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
     """With a column for each of these params, without the rows where one is no number above 0."""
     rows = rows.assign(**{name: frame.param(rows, name) for name in names})
     kept = [all(_number(row[name]) for name in names) for _, row in rows.iterrows()]
-    return rows[kept].astype(dict.fromkeys(names, float)) if any(kept) else rows.iloc[:0]
+    rows = rows[pd.Series(kept, index=rows.index, dtype=bool)]
+    return rows.astype(dict.fromkeys(names, float))
 
 
 def _number(value: object) -> bool:
@@ -38,7 +39,7 @@ def sweep(
 ) -> go.Figure | None:
     """A line per group, column `drawn` over column `over`, which is logarithmic. even: what 1 means, drawn as a line.
 
-    Groups whose names stand in `dashed` share the colour of the group before them.
+    Groups whose names stand in `dashed` share the colour of the group before them, dotted and with crosses.
     """
     groups = {name: part.sort_values(over) for name, part in groups.items() if len(part)}
     if not groups:
@@ -47,7 +48,8 @@ def sweep(
     fig = style.figure(380)
     low, high = seen[over].min(), seen[over].max()
     fig.update_xaxes(style.log_axis(title or over, low / 1.3, high * 1.3, style.plain, 2 if high < 2e4 * low else 10))
-    fig.update_yaxes(_y_axis(seen[drawn], kind, y_title or _TITLES.get(kind, ""), bool(even)))
+    # ticks such as "500 µs" are wide, and a title over them would not be read
+    fig.update_yaxes(_y_axis(seen[drawn], kind, y_title or _TITLES.get(kind, ""), bool(even)), automargin=True)
     if even:
         level(fig, 1, even, style.MUTED, "dash")
     colour = -1
@@ -55,6 +57,7 @@ def sweep(
         paired = name in dashed and number > 0
         colour = colour if paired else colour + 1
         look, marker = style.SERIES[colour % len(style.SERIES)], style.MARKERS[colour % len(style.MARKERS)]
+        marker = "x" if paired else marker
         values = 100 * part[drawn] if kind == PERCENT else part[drawn]
         fig.add_trace(
             style.line(
@@ -111,8 +114,10 @@ def bars(
 
 
 def faster(times: float) -> str:
-    """A ratio in words: "2.00 times as fast as", or "3.00 times as long as" where it is no gain."""
-    return f"{units.digits(times)} times as fast as" if times >= 1 else f"{units.digits(1 / times)} times as long as"
+    """A ratio in words: "is 2.00 times as fast as", or "takes 3.00 times as long as" where it is no gain."""
+    if times >= 1:
+        return f"is {units.digits(times)} times as fast as"
+    return f"takes {units.digits(1 / times)} times as long as"
 
 
 def ratio(rows: pd.DataFrame, base: pd.DataFrame, on: Sequence[str]) -> pd.DataFrame:
@@ -123,7 +128,8 @@ def ratio(rows: pd.DataFrame, base: pd.DataFrame, on: Sequence[str]) -> pd.DataF
     if rows.empty or base.empty:
         return rows.iloc[:0].assign(times=[])
     partners = base.drop_duplicates(list(on)).set_index(list(on))[["seconds", "validity"]]
-    found = rows.join(partners, on=list(on), rsuffix="_base", how="inner")
+    partners = partners.rename(columns={"seconds": "seconds_base", "validity": "validity_base"})
+    found = rows.join(partners, on=list(on), how="inner")
     doubt = [
         one if one != "valid" else other for one, other in zip(found["validity"], found["validity_base"], strict=True)
     ]

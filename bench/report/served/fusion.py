@@ -80,7 +80,7 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
     fused = pairs(rows, "attention", "fused", "unfused")
     if len(fused):
         last = fused.loc[fused["tokens"].idxmax()]
-        yield f"At {last['tokens']:,.0f} tokens attention in one call is {drawn.faster(last['times'])} in three."
+        yield f"At {last['tokens']:,.0f} tokens attention in one call {drawn.faster(last['times'])} in three."
     memory = peaks(rows)
     for tokens, part in memory[memory["tokens"] == memory["tokens"].max()].groupby("tokens"):
         by = part.set_index("form")["peak"]

@@ -19,7 +19,7 @@ _MOST = 12  # bars
 
 def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[tuple[str, str, go.Figure | None]]:
     seen = wholes(rows)
-    caption = "Solid: the layer. Dotted: the sum of its parts, each measured alone on cold buffers."
+    caption = "Solid: the layer. Dotted, crosses: the sum of its parts, each measured alone on cold buffers."
     yield "Decode", caption, _beside(seen[seen["phase"] == "decode"], "batch", "Sequences in the batch")
     yield "Prefill", caption, _beside(seen[seen["phase"] == "prefill"], "tokens", "Tokens of the prompt")
     yield "Where a layer's time goes", "Shares of the sum of its parts.", _shares(rows, seen)
@@ -78,7 +78,8 @@ def wholes(rows: pd.DataFrame) -> pd.DataFrame:
     seen = drawn.numbered(frame.sound(rows, "layer", part="layer"), "ranks", "tokens", "batch", "context")
     seen = seen.assign(model=list(map(str, frame.param(seen, "model"))), phase=frame.param(seen, "phase"))
     sums = [sum(found.values()) if (found := parts(rows, params)) else None for params in seen["params"]]
-    return seen.assign(parts=pd.Series(sums, index=seen.index, dtype=float))
+    seen = seen.assign(parts=pd.Series(sums, index=seen.index, dtype=float))
+    return seen.sort_values(["ranks", "phase", "batch", "context"])
 
 
 def parts(rows: pd.DataFrame, whole: dict) -> dict[str, float]:
@@ -92,9 +93,10 @@ def parts(rows: pd.DataFrame, whole: dict) -> dict[str, float]:
             continue
         if part.endswith("attention") and any(row.params.get(name) != whole.get(name) for name in ("batch", "context")):
             continue
-        if not frame.has(row.seconds):
+        count = row.params.get("count", 1)
+        if not frame.has(row.seconds) or not isinstance(count, int | float):
             return {}
-        found[part] = row.seconds * row.params.get("count", 1)
+        found[part] = row.seconds * count
     return found if any(name.endswith("attention") for name in found) and len(found) > 1 else {}
 
 

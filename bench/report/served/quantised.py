@@ -47,13 +47,13 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
     for what, part in seen.groupby("what", sort=False):
         small, best = part.loc[part["batch"].idxmin()], part.loc[part["times"].idxmax()]
         text = (
-            f"{what}: {drawn.faster(small['times'])} unquantised at {many(round(small['batch']), 'row')}, where the"
-            f" bytes alone would give {units.digits(small['lighter'])}"
+            f"With {what} a product {drawn.faster(small['times'])} unquantised at"
+            f" {many(round(small['batch']), 'row')}, where the bytes alone would give {units.digits(small['lighter'])}"
         )
         if small["times"] > 1.05 * small["lighter"]:
             text += " (more, because the unquantised kernel is further from its roof)"
         if best["batch"] != small["batch"]:
-            text += f"; best {units.digits(best['times'])} at {best['batch']:.0f}"
+            text += f"; best at {best['batch']:.0f}, {units.digits(best['times'])} times the unquantised speed"
         slow = part[part["times"] < 0.97]
         if len(slow) == len(part):
             text += "; it pays nowhere"
