@@ -224,7 +224,8 @@ def _verdict(claim: Checked) -> str:
 
 def _here(claim: Checked) -> Cell:
     if claim.here is None:
-        return Cell(f"not measured: run the {claim.missing} probe", "not measured", "skip")
+        why = f"too few points of the {claim.missing} probe" if claim.partly else f"run the {claim.missing} probe"
+        return Cell(f"not measured: {why}", "not measured", "skip")
     return Cell(claim.here)
 
 

@@ -34,8 +34,8 @@ _ANYWHERE, _NOWHERE = "the same on any machine", "no machine can tell"
 class Checked:
     """A claim and its verdict on this machine. document: the text's title. measured: a probe's numbers decide it.
 
-    here: what this machine shows; None where the Run lacks it, and then `missing` is the probe to run. by_reference:
-    the verdict that data sheets and architectures give. turns: on what a verdict of this machine depends, and where.
+    here: what this machine shows; None where the Run lacks it, and then `missing` is the probe to run, of which the Run
+    may have some points (`partly`), but too few. by_reference: the verdict that data sheets and architectures give. turns: on what a verdict of this machine depends, and where.
     """
 
     id: str
@@ -51,6 +51,7 @@ class Checked:
     measured: bool
     by_reference: str = ""
     turns: str = ""
+    partly: bool = False
 
     @property
     def changed(self) -> bool:
@@ -114,7 +115,15 @@ def _checked(subject: Subject, name: str, title: str, row: Mapping[str, str]) ->
         measured="probe" in row,
         by_reference=row["verdict"],
         turns=found.turns if found and verdict == DEPENDS else "",
+        partly=bool(missing) and _has(subject, missing),
     )
+
+
+def _has(subject: Subject, probe: str) -> bool:
+    try:
+        return bool(subject.cases(probe))
+    except Lacking:
+        return False
 
 
 def _found(subject: Subject, name: str, row: Mapping[str, str]) -> tuple[Found | None, str]:
@@ -133,11 +142,7 @@ def _found(subject: Subject, name: str, row: Mapping[str, str]) -> tuple[Found |
 def _probe(subject: Subject, row: Mapping[str, str], lacking: str) -> str:
     """The claim's own probe where the Run has nothing of it, else the one that its answer needs beside it."""
     own = row.get("probe", lacking)
-    try:
-        subject.cases(own)
-    except Lacking:
-        return own
-    return lacking
+    return lacking if _has(subject, own) else own
 
 
 def contradictions() -> tuple[Contradiction, ...]:
