@@ -35,7 +35,8 @@ class Checked:
     """A claim and its verdict on this machine. document: the text's title. measured: a probe's numbers decide it.
 
     here: what this machine shows; None where the Run lacks it, and then `missing` is the probe to run, of which the Run
-    may have some points (`partly`), but too few. by_reference: the verdict that data sheets and architectures give. turns: on what a verdict of this machine depends, and where.
+    may have some points (`partly`), but too few. by_reference: the verdict that data sheets and architectures give.
+    turns: on what a verdict of this machine depends, and where.
     """
 
     id: str
