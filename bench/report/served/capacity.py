@@ -14,9 +14,7 @@ from bench.roofline import Roofline
 
 TITLE = "What fits"
 QUESTION = "Does the memory hold the batch that sizes predict, and what does reading all of it cost each step?"
-
-
-_NOTED = ("predicted", "confirmed", "free_bytes", "total_bytes", "sizes_bytes", "counted_bytes")
+_NOTED = ("predicted", "confirmed", "free_bytes", "total_bytes", "sizes_bytes", "counted_bytes", "largest")
 
 
 def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[tuple[str, str, go.Figure | None]]:
@@ -30,8 +28,19 @@ def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[t
                 for place, value in zip(places, seen[column], strict=True)
             ]
             traces[name] = seen[column].tolist(), hover
-    yield "", "Within the share of the free memory that the probe may take.", (
+    yield "The largest batch", "Within the share of the free memory that the probe may take.", (
         drawn.bars(places, traces, "Sequences", stacked=False) if traces else None
+    )  # fmt: skip
+    full = seen[seen["confirmed"].notna()]
+    full = full.assign(all=full["seconds"] * full["confirmed"])
+    places = [f"{row.model}, {row.context:,.0f} tokens" for row in full.itertuples()]
+    hover = [
+        f"<b>{place}</b><br>{units.seconds(row.all)} for {row.confirmed:.0f} sequences"
+        for place, row in zip(places, full.itertuples(), strict=True)
+    ]
+    traces = {"read": (full["all"].tolist(), hover)}
+    yield "Reading all of it", "What a full memory adds to each step.", (
+        drawn.bars(places, traces, "Time to read every sequence once", stacked=False, kind=drawn.SECONDS)
     )  # fmt: skip
 
 
@@ -39,17 +48,10 @@ def held(rows: pd.DataFrame) -> pd.DataFrame:
     """The measured cases, with `context`, `model`, and the numbers of their notes, NaN where one lacks."""
     seen = drawn.numbered(frame.sound(rows, "capacity"), "context")
     columns = {
-        name: pd.Series([_value(notes.get(name)) for notes in seen["notes"]], index=seen.index, dtype=float)
+        name: pd.Series([drawn.amount(notes.get(name)) for notes in seen["notes"]], index=seen.index, dtype=float)
         for name in _NOTED
     }
     return seen.assign(model=list(map(str, frame.param(seen, "model"))), **columns)
-
-
-def _value(text: str | None) -> float:
-    try:
-        return float(text) if text is not None else float("nan")
-    except ValueError:
-        return float("nan")
 
 
 def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str]:
@@ -57,7 +59,11 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
         where = f"of {row.context:,.0f} tokens of {row.model}"
         if not frame.has(row.confirmed):
             if frame.has(row.predicted):
-                yield f"{many(round(row.predicted), 'sequence')} {where} are predicted; nothing was allocated here."
+                why = row.notes.get("stopped")
+                yield (
+                    f"{many(round(row.predicted), 'sequence')} {where} are predicted; nothing was allocated here"
+                    + (f" ({why})." if why else ".")
+                )
             continue
         text = f"{many(round(row.confirmed), 'sequence')} {where} really lie in memory"
         if frame.has(row.predicted):
@@ -70,6 +76,12 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
             more = units.digits(row.counted_bytes / row.sizes_bytes)
             yield f"Counted from outside they take {more} times their size."
     seen = held(rows)
+    for row in seen[seen["largest"].notna()].itertuples():
+        yield (
+            f"In the share of all memory that engines take, {row.largest:.0f} of {row.context:,.0f} tokens are"
+            " predicted to fit, which nothing here confirms."
+        )
+        break
     if len(seen) and frame.has(seen["total_bytes"].iloc[0]) and frame.has(seen["free_bytes"].iloc[0]):
         taken = seen["total_bytes"].iloc[0] - seen["free_bytes"].iloc[0]
         if taken > 0:

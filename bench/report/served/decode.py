@@ -22,12 +22,13 @@ def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[t
     groups, larger = _by_batch(seen, "kind")
     yield (
         "Kinds of attention", "Dotted: the larger batch. Of several methods the fastest. MLA is absorbed.",
-        drawn.sweep(groups, "context", "share", drawn.PERCENT, "Tokens of context", dashed=larger),
+        drawn.sweep(groups, "context", "share", drawn.PERCENT, "Tokens of context", even="the roof", dashed=larger),
     )  # fmt: skip
     thin = narrow(rows)
     groups, larger = _by_batch(thin, "cache")
+    how = "; ".join(drawn.methods(thin))
     yield (
-        "A narrow cache", "Time with the wide cache over time with the narrow one, which torch widens in memory first.",
+        "A narrow cache", f"Time with the wide cache over time with the narrow one{how and f' ({how})'}.",
         drawn.sweep(
             groups, "context", "times", drawn.TIMES, "Tokens of context", even="as fast as the wide", dashed=larger
         ),
@@ -81,7 +82,8 @@ def prefixed(rows: pd.DataFrame) -> pd.DataFrame:
     """Prefill after a cached prefix, with `new`, `prefix` and `context`, their sum."""
     seen = frame.sound(rows, "decode", part="prefill attention")
     seen = drawn.numbered(seen, "new").assign(prefix=lambda found: frame.param(found, "prefix"))
-    seen = seen[[isinstance(prefix, int | float) for prefix in seen["prefix"]]] if len(seen) else seen
+    # 0 is a prefix too
+    seen = seen[[prefix == 0 or drawn.countable(prefix) for prefix in seen["prefix"]]] if len(seen) else seen
     return seen.assign(context=seen["new"] + seen["prefix"].astype(float))
 
 
@@ -90,7 +92,7 @@ def tail(rows: pd.DataFrame) -> pd.DataFrame:
     found = [frame.sound(rows, "decode", part=part) for part in ("KV append", "LM head", "sampling")]
     seen = drawn.numbered(pd.concat(found), "rows")
     name = [
-        f"{params['part']}, {params['method']}" if "method" in params else params["part"] for params in seen["params"]
+        f"{params['method']} {params['part']}" if "method" in params else params["part"] for params in seen["params"]
     ]
     return seen.assign(name=name)
 
@@ -119,7 +121,7 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
     uneven = uneven[(uneven["spread"] != "equal") & uneven["longer"].notna()]
     if len(uneven):
         said = [f"{units.digits(row.longer)} times as long ({row.spread})" for row in uneven.itertuples()]
-        yield f"Against eight even sequences of as many keys in all, uneven ones take {listed(said)}."
+        yield f"Against even sequences of as many keys in all, uneven ones take {listed(said)}."
     prefix = prefixed(rows)
     bare, most = prefix[prefix["prefix"] == 0], prefix[prefix["prefix"] > 0]
     if len(bare) and len(most):
@@ -137,20 +139,35 @@ def _kinds(seen: pd.DataFrame) -> Iterator[str]:
     if seen.empty:
         return
     best = [part.loc[part["share"].idxmax()] for _, part in seen.groupby("kind", sort=False)]
-    said = [f"{row['kind']} {units.percent(row['share'])} ({names.limiter(row['limiter'])})" for row in best]
-    yield f"Of the roof that binds each, at its best: {listed(said)}."
+    said = [f"{row['kind']} {units.percent(row['share'])} of {names.limiter(row['limiter'])}" for row in best]
+    yield f"Of the roof that binds each they reach at best: {listed(said)}."
     point = seen.groupby(["batch", "context"])["kind"].nunique().idxmax()
-    same = seen[(seen["batch"] == point[0]) & (seen["context"] == point[1])].set_index("kind")["seconds"]
+    same = seen[_at(seen, point)].set_index("kind")["seconds"]
+    bytes_ = dict(zip(same.index, (work.bytes for work in seen.loc[_at(seen, point), "work"]), strict=True))
     if "MHA" in same and len(same) > 1:
-        said = [f"{kind} {units.digits(same['MHA'] / s)}" for kind, s in same.items() if kind != "MHA"]
+        said = [
+            f"{kind} {units.digits(same['MHA'] / s)}"
+            + (f" (bytes alone: {units.digits(bytes_['MHA'] / bytes_[kind])})" if bytes_[kind] else "")
+            for kind, s in same.items()
+            if kind != "MHA"
+        ]
         yield f"At batch {point[0]:.0f} and {point[1]:,.0f} tokens, times as fast as MHA: {listed(said)}."
+
+
+def _at(seen: pd.DataFrame, point: tuple[float, float]) -> pd.Series:
+    return (seen["batch"] == point[0]) & (seen["context"] == point[1])
 
 
 def _narrow(seen: pd.DataFrame) -> Iterator[str]:
     for cache, part in seen.groupby("cache", sort=False):
-        best = part["times"].max()
-        why = ", for half the bytes: here it is widened in memory first" if best < 1.5 else ""
-        yield f"Attention over a cache of {cache} at best {drawn.faster(best)} over the wide one{why}."
+        low, high = part["times"].min(), part["times"].max()
+        span = units.digits(high) if len(part) == 1 else f"{units.digits(low)} to {units.digits(high)}"
+        text = f"A cache of {cache} is {span} times as fast as the wide one"
+        ideal = max(drawn.lighter(part), default=float("nan"))
+        if frame.has(ideal):
+            text += f", where its bytes alone would give up to {units.digits(ideal)}"
+        how = drawn.methods(part)
+        yield f"{text} ({'; '.join(how)})." if how and high < 1 else f"{text}."
 
 
 def _tail(seen: pd.DataFrame) -> Iterator[str]:

@@ -9,10 +9,12 @@ from bench import units
 from bench.analysis.fit import Fit
 from bench.report import frame
 from bench.report.served import drawn
+from bench.report.words import many
 from bench.roofline import Roofline
 
 TITLE = "What fusion, caching and packing save"
 QUESTION = "How much slower is attention without fusion, a token without its cache, and a batch with padding?"
+_LOSS = 0.97  # slower by more than this is no noise
 
 
 def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[tuple[str, str, go.Figure | None]]:
@@ -59,16 +61,9 @@ def padding(rows: pd.DataFrame) -> pd.DataFrame:
 def peaks(rows: pd.DataFrame) -> pd.DataFrame:
     """Attention, with `tokens`, `form` and `peak`: bytes beyond its inputs."""
     seen = drawn.numbered(frame.sound(rows, "fusion", part="attention"), "tokens")
-    found = [_bytes(notes.get("peak_bytes")) for notes in seen["notes"]]
+    found = [drawn.amount(notes.get("peak_bytes")) for notes in seen["notes"]]
     seen = seen.assign(peak=found, form=list(map(str, frame.param(seen, "form"))))
     return seen[seen["peak"] > 0]
-
-
-def _bytes(text: str | None) -> float:
-    try:
-        return float(text) if text else float("nan")
-    except ValueError:
-        return float("nan")
 
 
 def _peaks(rows: pd.DataFrame) -> go.Figure | None:
@@ -79,8 +74,18 @@ def _peaks(rows: pd.DataFrame) -> go.Figure | None:
 def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str]:
     fused = pairs(rows, "attention", "fused", "unfused")
     if len(fused):
-        last = fused.loc[fused["tokens"].idxmax()]
-        yield f"At {last['tokens']:,.0f} tokens attention in one call {drawn.faster(last['times'])} in three."
+        first, last = fused.loc[fused["tokens"].idxmin()], fused.loc[fused["tokens"].idxmax()]
+        text = f"At {last['tokens']:,.0f} tokens attention in one call {drawn.faster(last['times'])} in three"
+        if len(fused) > 1:
+            text += f" (at {first['tokens']:,.0f}: {units.digits(first['times'])} times the speed)"
+        losses = fused[fused["times"] < _LOSS]
+        if len(losses):
+            worst = losses.loc[losses["times"].idxmin()]
+            text += (
+                f"; fusion loses at {len(losses)} of {many(len(fused), 'length')}, most at {worst['tokens']:,.0f}"
+                f" ({units.digits(1 / worst['times'])} times as long)"
+            )
+        yield f"{text}."
     memory = peaks(rows)
     for tokens, part in memory[memory["tokens"] == memory["tokens"].max()].groupby("tokens"):
         by = part.set_index("form")["peak"]

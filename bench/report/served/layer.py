@@ -7,14 +7,17 @@ import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis.fit import Fit
-from bench.report import frame
+from bench.report import frame, names
+from bench.report.figures import style
 from bench.report.served import drawn
+from bench.report.words import many
 from bench.roofline import Roofline
 
 TITLE = "A transformer layer"
 QUESTION = "Does a whole layer take as long as its parts do one by one, and which of them takes most?"
 _SAME = ("model", "ranks", "dtype", "phase", "tokens")
-_MOST = 12  # bars
+_MOST = 24  # bars
+_APART = 0.03  # nearer to 1 than this is as predicted
 
 
 def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[tuple[str, str, go.Figure | None]]:
@@ -22,6 +25,8 @@ def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[t
     caption = "Solid: the layer. Dotted, crosses: the sum of its parts, each measured alone on cold buffers."
     yield "Decode", caption, _beside(seen[seen["phase"] == "decode"], "batch", "Sequences in the batch")
     yield "Prefill", caption, _beside(seen[seen["phase"] == "prefill"], "tokens", "Tokens of the prompt")
+    caption = "Time of the whole over the sum of its parts."
+    yield "Composition", caption, _composition(seen)
     yield "Where a layer's time goes", "Shares of the sum of its parts.", _shares(rows, seen)
 
 
@@ -37,6 +42,17 @@ def _beside(seen: pd.DataFrame, over: str, title: str) -> go.Figure | None:
     return drawn.sweep(groups, over, "seconds", drawn.SECONDS, title, "Time of one layer", dashed=sums)
 
 
+def _composition(seen: pd.DataFrame) -> go.Figure | None:
+    known = seen[seen["parts"].notna()]
+    known = known.assign(factor=known["seconds"] / known["parts"])
+    labels = [
+        f"{_label(row, 'batch' if row.phase == 'decode' else 'tokens')}, {row.phase}" for row in known.itertuples()
+    ]
+    groups = {name: known[[label == name for label in labels]] for name in dict.fromkeys(labels)}
+    title = "Tokens in the step"
+    return drawn.sweep(groups, "tokens", "factor", drawn.FACTOR, title, "Whole over parts", even="sum of the parts")
+
+
 def _label(row, over: str) -> str:
     ranks = f", 1 of {row.ranks:.0f} ranks" if row.ranks > 1 else ""
     context = f", {row.context:,.0f} tokens of context" if over == "batch" else ""
@@ -48,11 +64,11 @@ def _shares(rows: pd.DataFrame, seen: pd.DataFrame) -> go.Figure | None:
     known = seen[seen["parts"].notna()]
     step = max(1, -(-len(known) // _MOST))
     known = known.iloc[::step]
-    found = [parts(rows, row.params) for row in known.itertuples()]
-    names = list(dict.fromkeys(_plain(name) for each in found for name in each))
+    found = _told_apart([parts(rows, row.params) for row in known.itertuples()])
+    named = list(dict.fromkeys(_plain(name) for each in found for name in each))
     places = [_point(row) for row in known.itertuples()]
     traces = {}
-    for name in names:
+    for name in named:
         values = [sum(s for part, s in each.items() if _plain(part) == name) for each in found]
         shares = [100 * value / sum(each.values()) for value, each in zip(values, found, strict=True)]
         hover = [
@@ -60,7 +76,23 @@ def _shares(rows: pd.DataFrame, seen: pd.DataFrame) -> go.Figure | None:
             for place, value, share in zip(places, values, shares, strict=True)
         ]
         traces[name] = shares, hover
-    return drawn.bars(places, traces, "Share of the sum of the parts", stacked=True)
+    return drawn.bars(places, traces, "Share of the parts", stacked=True)
+
+
+def _told_apart(found: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The same with the parts that are smallest everywhere as one, where there are more than colours."""
+    most: dict[str, float] = {}
+    for each in found:
+        for name, seconds in each.items():
+            most[_plain(name)] = max(most.get(_plain(name), 0.0), seconds / sum(each.values()))
+    if len(most) <= len(style.SERIES):
+        return found
+    kept = sorted(most, key=most.get, reverse=True)[: len(style.SERIES) - 1]
+    joined = []
+    for each in found:
+        large = {name: seconds for name, seconds in each.items() if _plain(name) in kept}
+        joined.append(large | {"all others": sum(each.values()) - sum(large.values())})
+    return joined
 
 
 def _plain(name: str) -> str:
@@ -76,7 +108,8 @@ def _point(row) -> str:
 def wholes(rows: pd.DataFrame) -> pd.DataFrame:
     """The whole layers, with columns for their params, and `parts`: the seconds of their parts, NaN where one lacks."""
     seen = drawn.numbered(frame.sound(rows, "layer", part="layer"), "ranks", "tokens", "batch", "context")
-    seen = seen.assign(model=list(map(str, frame.param(seen, "model"))), phase=frame.param(seen, "phase"))
+    model, phase = (list(map(str, frame.param(seen, name))) for name in ("model", "phase"))
+    seen = seen.assign(model=model, phase=phase)
     sums = [sum(found.values()) if (found := parts(rows, params)) else None for params in seen["params"]]
     seen = seen.assign(parts=pd.Series(sums, index=seen.index, dtype=float))
     return seen.sort_values(["ranks", "phase", "batch", "context"])
@@ -94,7 +127,7 @@ def parts(rows: pd.DataFrame, whole: dict) -> dict[str, float]:
         if part.endswith("attention") and any(row.params.get(name) != whole.get(name) for name in ("batch", "context")):
             continue
         count = row.params.get("count", 1)
-        if not frame.has(row.seconds) or not isinstance(count, int | float):
+        if not frame.has(row.seconds) or not drawn.countable(count):
             return {}
         found[part] = row.seconds * count
     return found if any(name.endswith("attention") for name in found) and len(found) > 1 else {}
@@ -107,14 +140,8 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
         composed = known["seconds"] / known["parts"]
         low, high = composed.min(), composed.max()
         span = units.digits(low) if high / low < 1.005 else f"{units.digits(low)} to {units.digits(high)}"
-        yield f"A whole layer takes {span} times the sum of its parts measured alone, over {len(known)} points."
-        if low < 0.97:
-            yield (
-                "Below 1 a part finds in the cache what the part before it left there, or its launch overlaps; alone it"
-                " was measured on cold buffers."
-            )
-        if high > 1.03:
-            yield "Above 1 the parts are in each other's way: they evict each other's data, or the clock falls."
+        yield f"A whole layer takes {span} times the sum of its parts measured alone, over {many(len(known), 'point')}."
+        yield from _meant(known, fit.info.simulated)
     for phase in ("decode", "prefill"):
         mine = known[known["phase"] == phase]
         if mine.empty:
@@ -125,10 +152,43 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
         yield f"Of {phase} the shortest point ({_point(small)}) spends {first}{more}."
     rated = seen[seen["share"].notna()]
     if len(rated):
-        best = rated.loc[rated["share"].idxmax()]
+        best, worst = rated.loc[rated["share"].idxmax()], rated.loc[rated["share"].idxmin()]
         yield (
-            f"Nearest to its roof ({units.percent(best['share'])}) comes {_point(best)}; of a layer only weights,"
-            " cache, inputs and outputs have to move."
+            f"Nearest to its roof, {names.limiter(best['limiter'])}, comes {_point(best)}"
+            f" ({units.percent(best['share'])}, counting only weights, cache, inputs and outputs), furthest"
+            f" {_point(worst)} ({units.percent(worst['share'])})."
+            if len(rated) > 1
+            else f"{_point(best)} reaches {units.percent(best['share'])} of its roof, {names.limiter(best['limiter'])}."
+        )
+
+
+def _meant(known: pd.DataFrame, simulated: bool) -> Iterator[str]:
+    """What could explain a factor away from 1; of a simulated device the arithmetic alone."""
+    composed = known["seconds"] / known["parts"]
+    # the whole's own interval has to lie there too
+    below = int(((composed < 1 - _APART) & (known["high"] < known["parts"])).sum())
+    above = int(((composed > 1 + _APART) & (known["low"] > known["parts"])).sum())
+    if not below and not above:
+        yield f"None is clearly more than {units.percent(_APART, 1)} from 1: adding its parts predicts it."
+    # a simulated device has no cache to explain it by
+    if below and simulated:
+        yield (
+            f"{many(below, 'point')} below 1: here a whole is bound once, by memory or arithmetic, and each part by its"
+            " own."
+        )
+    elif below:
+        yield (
+            f"{many(below, 'point')} clearly below 1, as where a part finds in the cache what the one before it left,"
+            " or launches overlap; alone each was measured on cold buffers."
+        )
+    if above:
+        yield (
+            f"{many(above, 'point')} clearly above 1"
+            + (
+                "."
+                if simulated
+                else ", as where parts are in each other's way: they evict each other's data, or the clock falls."
+            )
         )
 
 

@@ -9,6 +9,7 @@ from bench import units
 from bench.analysis.fit import Fit
 from bench.report import frame
 from bench.report.served import drawn
+from bench.report.words import listed
 from bench.roofline import Roofline
 
 TITLE = "Chunked prefill"
@@ -18,12 +19,26 @@ _FELT = 2.0
 
 def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[tuple[str, str, go.Figure | None]]:
     seen = stretched(rows)
+    over = "Tokens of the prompt in the step"
     groups = {f"batch {batch:.0f}": part for batch, part in seen.groupby("batch")}
-    caption = "One layer's step with the chunk over the same step without it."
-    figure = drawn.sweep(
-        groups, "chunk", "stretch", drawn.TIMES, "Tokens of the prompt in the step", "Times as long", even="no chunk"
-    )
-    yield "", caption, figure
+    alone, bare = {}, []
+    for name, part in groups.items():
+        without = f"{name}, without the chunk"
+        alone[name] = part
+        alone[without] = part.assign(seconds=part["seconds_base"]).drop(columns="params")
+        bare.append(without)
+    yield (
+        "Time of a step", "One layer. Dotted: the step of those who decode alone.",
+        drawn.sweep(alone, "chunk", "seconds", drawn.SECONDS, over, dashed=bare),
+    )  # fmt: skip
+    yield (
+        "Stretch", "One layer's step with the chunk over the same step without it.",
+        drawn.sweep(groups, "chunk", "stretch", drawn.TIMES, over, "Times as long", even="no chunk"),
+    )  # fmt: skip
+    yield (
+        "What a token of the prompt adds", "The difference of the two steps over the chunk; none drawn below zero.",
+        drawn.sweep(groups, "chunk", "token", drawn.SECONDS, over, "Time per token"),
+    )  # fmt: skip
 
 
 def stretched(rows: pd.DataFrame) -> pd.DataFrame:
@@ -33,8 +48,8 @@ def stretched(rows: pd.DataFrame) -> pd.DataFrame:
     alone = drawn.numbered(seen[bare] if bare else seen, "batch")
     made = drawn.numbered(seen, "batch", "chunk")
     found = drawn.ratio(made, alone, ("batch",))
-    stretch = 1 / found["times"]
-    return found.assign(stretch=stretch, token=found["seconds"] * (1 - 1 / stretch) / found["chunk"])
+    more = found["seconds"] - found["seconds_base"]
+    return found.assign(stretch=1 / found["times"], token=more / found["chunk"])
 
 
 def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str]:
@@ -52,12 +67,14 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
         )
         if len(mild) and len(mild) < len(part):
             text += f", and less than twice as long with up to {mild['chunk'].max():.0f}"
-        elif mild.empty:
-            text += f", and twice as long already with {part['chunk'].min():.0f}"
+        elif mild.empty and len(part) > 1:
+            first = part.loc[part["chunk"].idxmin()]
+            text += f", and {units.digits(first['stretch'])} times already with {first['chunk']:.0f}"
         yield f"{text}."
-    cheap = seen.loc[seen["token"].idxmin()]
-    yield (
-        f"A prompt's token costs at least {units.seconds(max(cheap['token'], 0.0))} of a layer beside them"
-        f" (batch {cheap['batch']:.0f}, chunk {cheap['chunk']:.0f})."
-    )
+    # the smallest of differences that are mostly noise would be no cost at all: the largest chunk says it best
+    large = seen[seen["chunk"] == seen["chunk"].max()]
+    said = [f"{units.seconds(row.token)} beside {row.batch:.0f}" for row in large.itertuples() if row.token > 0]
+    if said:
+        chunk = large["chunk"].iloc[0]
+        yield f"In a chunk of {chunk:.0f} each token of the prompt adds {listed(said)} to a layer's step."
     yield "The chunk is a prompt's first; a later one reads the prefix before it too."

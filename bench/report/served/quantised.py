@@ -33,9 +33,7 @@ def gains(rows: pd.DataFrame) -> pd.DataFrame:
         f"{_format(params)} {'weights' if params.get('quantised') == 'weights' else 'weights and activations'}"
         for params in found["params"]
     ]
-    sizes = {row.batch: row.work.bytes for row in base.itertuples()}
-    lighter = [sizes[row.batch] / row.work.bytes for row in found.itertuples()]
-    return found.assign(what=what, lighter=pd.Series(lighter, index=found.index, dtype=float))
+    return found.assign(what=what, lighter=pd.Series(drawn.lighter(found), index=found.index, dtype=float))
 
 
 def _format(params) -> str:
@@ -46,12 +44,13 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
     seen = gains(rows)
     for what, part in seen.groupby("what", sort=False):
         small, best = part.loc[part["batch"].idxmin()], part.loc[part["times"].idxmax()]
-        text = (
-            f"With {what} a product {drawn.faster(small['times'])} unquantised at"
-            f" {many(round(small['batch']), 'row')}, where the bytes alone would give {units.digits(small['lighter'])}"
+        text = f"With {what} a product {drawn.faster(small['times'])} unquantised at" + (
+            f" {many(round(small['batch']), 'row')}"
+            + (f", where the bytes alone would give {units.digits(small['lighter'])}" if small["lighter"] > 0 else "")
         )
-        if small["times"] > 1.05 * small["lighter"]:
-            text += " (more, because the unquantised kernel is further from its roof)"
+        own, plain = small["share"], small["share_base"]
+        if frame.has(own) and frame.has(plain) and max(own, plain) > 1.1 * min(own, plain):
+            text += f" ({units.percent(own)} of its roof, the unquantised {units.percent(plain)})"
         if best["batch"] != small["batch"]:
             text += f"; best at {best['batch']:.0f}, {units.digits(best['times'])} times the unquantised speed"
         slow = part[part["times"] < 0.97]
@@ -65,6 +64,6 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
     )
     if methods:
         yield (
-            f"The kernels are torch's, and a serving engine's may be faster: "
+            "A serving engine's kernels may be faster than these: "
             f"{listed([f'{method} for {what}' for what, method in methods])}."
         )
