@@ -264,7 +264,7 @@ def test_fusion_that_loses_is_said_so_though_its_longest_wins():
     rows += [fused("unfused", n, s, str(2**24)) for n, s in ((256, 1e-3), (512, 2e-3), (1024, 10e-3))]
     text = told("fusion", rows)
     assert "At 1,024 tokens attention in one call is 2.00 times as fast as in three" in text
-    assert "at 256 it takes 2.00 times as long" in text
+    assert "at 256: 0.500 times the speed" in text
     assert "fusion loses at 2 of 3 lengths, most at 512 (3.00 times as long)" in text
     assert "holds 1 MiB at 1,024 tokens, in three calls 16 MiB" in text
     assert points(shown("fusion", rows)["Fused attention"], "fused") == ([256, 512, 1024], [0.5, 1 / 3, 2])
