@@ -1,6 +1,7 @@
 """What runs in one step and over how many devices."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from bench.transformer.model import Model
 
@@ -29,27 +30,27 @@ class Step:
             _whole("cached prefix", cached, 0)
         _whole("rows per sequence", self.queries, 1)
 
-    @property
+    @cached_property
     def sequences(self) -> int:
         """Sequences that decode."""
         return sum(count for count, _ in self.decode)
 
-    @property
+    @cached_property
     def decoding(self) -> int:
         """Rows that decode."""
         return self.sequences * self.queries
 
-    @property
+    @cached_property
     def prefilling(self) -> int:
         """Rows of prompts."""
         return sum(new for new, _, _ in self.prefill)
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """T: rows of the linear layers."""
         return self.decoding + self.prefilling
 
-    @property
+    @cached_property
     def sampled(self) -> int:
         """R: rows that reach the LM head."""
         return self.decoding + sum(1 for *_, finishes in self.prefill if finishes)
