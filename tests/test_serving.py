@@ -53,6 +53,48 @@ def test_a_run_and_what_fit_prints_of_it_give_the_same_answers(capsys, tmp_path)
     assert _numbers(json.loads(of_run)) == pytest.approx(_numbers(json.loads(of_file)), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--device", "sim:h200-sxm,dram=0.9"), "serving reads the datasheet alone; leave dram=0.9 out"),
+        (("--roofline", "some/run.jsonl"), "is a Run: give it with --run"),
+        ((*H200, "--price", "-1"), "USD per device and hour"),
+        ((*H200, "--price", "cheap"), "USD per device and hour"),
+    ],
+)
+def test_what_would_be_taken_for_something_else_is_refused(capsys, words, said):
+    try:
+        code = cli.main(["serving", "llama-3.1-8b", *words])
+    except SystemExit as left:
+        code = left.code
+    err = capsys.readouterr().err
+    assert code == 2
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_run_that_was_cut_short_answers_and_says_so(capsys, tmp_path):
+    (run,) = Path(__file__).resolve().parent.parent.glob("results/amd-epyc-2c/20261128T141221Z*.jsonl")
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(run.read_bytes()[:200_000])
+    code, out, err = typed(capsys, "llama-3.1-8b", "--run", str(cut))
+    assert code == 0
+    assert "Llama-3.1-8B on" in out
+    assert "cut short" in err
+
+
+def test_the_committed_run_checks_itself(capsys):
+    """The table of docs/measured.md: what a reader may compute again."""
+    (run,) = Path(__file__).resolve().parent.parent.glob("results/amd-epyc-2c/20261128T141221Z*.jsonl")
+    code, out, _ = typed(capsys, "llama-3.1-8b", "--run", str(run), "--json")
+    checked = json.loads(out)["inputs"]["self_check"]
+    assert code == 0
+    assert {phase: each["points"] for phase, each in checked.items()} == {"decode": 5, "prefill": 1, "mixed": 4}
+    assert -1 < checked["decode"]["low"] < checked["decode"]["high"] < 0.4
+    tpot = next(each for each in json.loads(out)["answers"]["time between tokens"] if each["name"] == "tpot")
+    assert tpot["low"] <= tpot["value"] <= tpot["high"]
+
+
 def _numbers(found: dict) -> list[float]:
     return [each["value"] for group in found["answers"].values() for each in group]
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,23 @@ def _machine(options: argparse.Namespace) -> Any:
         fits = fit(run)
         if not fits:
             raise Complaint(f"{options.run}: a Run of no device")
+        if not run.complete:
+            print(f"{options.run}: the Run was cut short; these are answers from what it has", file=sys.stderr)
         return of_run(fits[0])
     if options.roofline:
+        if options.roofline.suffix == ".jsonl":
+            raise Complaint(
+                f"{options.roofline} is a Run: give it with --run, or what `bench fit RUN --json` prints of it"
+            )
         return of_file(options.roofline)
-    sku = options.device.removeprefix("sim:").split(",")[0]
+    sku, *faults = options.device.removeprefix("sim:").split(",")
     if not options.device.startswith("sim:"):
         raise Complaint(
             f"--device {options.device}: measure it (`bench all`) and give its Run, or name a datasheet, sim:SKU"
+        )
+    if faults:
+        raise Complaint(
+            f"--device sim:{sku},{','.join(faults)}: serving reads the datasheet alone; leave {faults[0]} out"
         )
     try:
         return of_product(sku)
@@ -83,6 +94,16 @@ def _numbers(text: str, name: str) -> tuple[int, ...]:
         ) from None
 
 
+def _usd(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError("must be a number of USD per device and hour, 0 or more")
+    return value
+
+
 def options_of(verbs: Any, number: Callable[[str], int], seconds: Callable[[str], float]) -> None:
     """What may be typed behind `serving`."""
     verb = verbs.add_parser("serving", help="what this machine's roofs mean for serving a model")
@@ -106,6 +127,6 @@ def options_of(verbs: Any, number: Callable[[str], int], seconds: Callable[[str]
     )
     verb.add_argument("--mode", choices=("graph", "eager"), help="how kernels are launched (graph)")
     verb.add_argument("--host", type=seconds, metavar="SECONDS", help="host time per step that nothing hides (0)")
-    verb.add_argument("--price", type=seconds, metavar="USD", help="of a device and hour, for the cost of tokens")
+    verb.add_argument("--price", type=_usd, metavar="USD", help="of a device and hour, for the cost of tokens")
     verb.add_argument("--json", action="store_true", help="every answer with unit, binding roof and fixed share")
     verb.set_defaults(function=serving)
