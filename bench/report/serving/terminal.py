@@ -79,7 +79,7 @@ def _layouts(found: Answers, batches: list[Answer]) -> Table:
 
         def said(name: str, mine: dict[str, Answer] = mine) -> str:
             each = mine.get(name)
-            return _ranged(spelt(each.value, each.unit).removesuffix(" tokens/s"), between(each)) if each else "–"
+            return _ranged(spelt(each.value, each.unit), between(each)).replace(" tokens/s", "") if each else "–"
 
         apart = mine["sla batch, users out of phase"]
         table.add_row(
