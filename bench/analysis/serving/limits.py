@@ -61,7 +61,7 @@ def room(planner: Planner) -> Iterator[Answer]:
     note = "memory: nothing more fits; user rate: the SLA's tokens/s; compute: the critical batch"
     yield Answer("batch that binds first", min(most, user, knee), "sequences", which, machine.origin, about, note=note)
     train = closed.drain(machine.memory_bytes, machine.bandwidth)
-    yield Answer("drain time", train, "s", "dram", machine.origin, note="the memory read once: the longest step")
+    yield Answer("drain time", train, "s", "dram", machine.origin, note="the memory read once at its roof")
     if most:
         step = planner.decode(most, planner.mean_context)
         yield of_step("train interval", step.seconds, "s", step, "the step of a full device", batch=most)

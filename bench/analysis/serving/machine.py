@@ -42,7 +42,8 @@ LATENCY = {"library": 17e-6, "custom": 5e-6}
 BUS = 0.9
 # Operands that a unit multiplies where it lacks the dtype asked for, nearest first.
 _WIDER = {
-    "float4": ("float8_e4m3", "int8", "bfloat16", "float16", "float32"),
+    # without a unit of its own FP4 is stored and widened: no 8-bit unit multiplies it
+    "float4": ("bfloat16", "float16", "float32"),
     "int8": ("bfloat16", "float16", "float32"),
     "float8_e4m3": ("bfloat16", "float16", "float32"),
     "bfloat16": ("float16", "float32"),

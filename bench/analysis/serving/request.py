@@ -167,5 +167,5 @@ def filled(request: Request, model: Model, most: int) -> Request:
     longest = model.context or max(_CONTEXTS)
     batches = request.batches or tuple(b for b in _BATCHES if b <= max(1, most))
     contexts = request.contexts or tuple(c for c in _CONTEXTS if c <= longest) or (longest,)
-    prompts = request.prompts or tuple(p for p in _PROMPTS if p <= longest) or (longest,)
+    prompts = request.prompts or tuple(dict.fromkeys((request.prompt, *(p for p in _PROMPTS if p <= longest))))
     return replace(request, batches=batches, contexts=contexts, prompts=prompts)

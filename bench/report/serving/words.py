@@ -142,7 +142,10 @@ def checked_against(found: SelfCheck) -> str:
     for phase in found.phases:
         low, high = found.of(phase).range
         parts.append(f"Of {phase}: {signed(low)} to {signed(high)}.")
-    parts.append("The furthest on either side is the error bar of the answers about such steps; others have none.")
+    parts.append(
+        "The furthest on either side, of these and of the same points with the layer's own parts among the curves, is"
+        " the error bar of the answers about such steps; others have none."
+    )
     composed = [each.composition for each in found.checks if each.composition]
     if composed:
         span = " to ".join(dict.fromkeys(map(units.digits, (min(composed), max(composed)))))
