@@ -28,6 +28,10 @@ def paragraphs(chosen: Chosen) -> tuple[str, ...]:
     return tuple(" ".join(said) for said in (_alone(chosen), _together(chosen), _limits(chosen)))
 
 
+# A step that uses less of the memory roof waits for its kernels and not for the roof.
+_FAR = 0.5
+
+
 def _alone(chosen: Chosen) -> Iterator[str]:
     one = chosen.planner.decode(1, chosen.context)
     yield (
@@ -35,7 +39,12 @@ def _alone(chosen: Chosen) -> Iterator[str]:
         f" a token at {chosen.context:,} tokens of context ({units.digits(1 / one.seconds)} tokens/s): {_split(one)}."
     )
     compute, memory = one.shares["compute"], one.shares["memory"]
-    if compute < 0.1 < memory:
+    if one.mbu < _FAR:
+        yield (
+            f"At the memory roof its weights and cache would take {units.percent(one.mbu, 2)} of that: what binds is"
+            " how far these kernels stay below it."
+        )
+    elif compute < 0.1 < memory:
         saved = f"{units.percent(compute / 2, 2)}" if compute >= 0.005 else "nothing"
         yield (
             f"Twice the arithmetic would save {saved} of that, twice the bandwidth {units.percent(memory / 2, 2)}:"
