@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from bench.analysis.serving import load
-from bench.analysis.serving.latency import candidates
 from bench.analysis.serving.load import Loop
 from bench.analysis.serving.machine import FORMULA
 from bench.analysis.serving.planner import Answer, Planner, mixed_of
@@ -92,7 +91,8 @@ def pick(planner: Planner, ranks: Ranks, burst: bool = True) -> Pick:
         return tried[batch]
 
     good = 0
-    for batch in candidates(most):
+    # doubled until a limit breaks, then halved down to the sequence
+    for batch in sorted({min(1 << p, most) for p in range(most.bit_length() + 1)}):
         if tested(batch).fails:
             break
         good = batch
