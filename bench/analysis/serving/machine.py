@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from bench.analysis.serving import closed
 from bench.analysis.serving.curves import Messages, length
 from bench.analysis.serving.errors import ServingError
-from bench.analysis.serving.points import Curves, wide
+from bench.analysis.serving.measured import Curves, wide
 from bench.roofline import MissingRoof, Roof, Roofline
 from bench.work import Work
 

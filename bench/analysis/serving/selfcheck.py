@@ -15,7 +15,8 @@ from statistics import fmean
 from bench import models
 from bench.analysis.fit import Fit
 from bench.analysis.serving.machine import Machine, Spread
-from bench.analysis.serving.points import curves_of, points_of
+from bench.analysis.serving.measured import curves_of
+from bench.analysis.serving.points import points_of
 from bench.analysis.serving.step import timed
 from bench.analysis.summary import Summary
 from bench.transformer import FORMATS, Model, Precision, Step

@@ -30,7 +30,8 @@ from bench import theory, units
 from bench.analysis.fit import Fit
 from bench.analysis.serving.errors import ServingError
 from bench.analysis.serving.machine import ASSUMED, FORMULA, LATENCY, LAUNCH, MEASURED, Machine, Spread
-from bench.analysis.serving.points import Curves, Point, curves_of, points_facts, points_from, points_of
+from bench.analysis.serving.measured import Curves, curves_of
+from bench.analysis.serving.points import Point, points_facts, points_from, points_of
 from bench.analysis.serving.selfcheck import errors as checked_errors
 from bench.roofline import MissingRoof, Roof, Roofline
 

@@ -11,7 +11,8 @@ from bench import models
 from bench.analysis.serving import closed, load
 from bench.analysis.serving.capacity import capacity
 from bench.analysis.serving.curves import curve
-from bench.analysis.serving.points import Point, curves_of
+from bench.analysis.serving.measured import curves_of
+from bench.analysis.serving.points import Point
 from bench.analysis.serving.step import decoding, divides, mixing, prefilling, timed
 from bench.roofline import Roof, Roofline
 from bench.transformer import FORMATS, Precision, Ranks

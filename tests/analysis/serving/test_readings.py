@@ -13,14 +13,15 @@ from bench.analysis.serving.answers import answer, facts
 from bench.analysis.serving.curves import curve, family, length, messages, surface
 from bench.analysis.serving.errors import ServingError
 from bench.analysis.serving.machine import Spread, scaled
+from bench.analysis.serving.measured import Curves, curves_of
 from bench.analysis.serving.planner import Planner
-from bench.analysis.serving.points import Curves, Point, curves_of
+from bench.analysis.serving.points import Point
 from bench.analysis.serving.request import Request, served, sla
 from bench.analysis.serving.sources import of_facts
 from bench.analysis.serving.step import decoding, prefilling, timed
 from bench.roofline import Roof, Roofline
-from bench.transformer import Precision, Ranks, Step
-from bench.work import Work, gemm, linear
+from bench.transformer import Precision, Ranks
+from bench.work import Work, linear
 from tests.analysis.serving.flat import flat
 
 LLAMA8 = models.model("Llama-3.1-8B")
@@ -297,5 +298,3 @@ def test_no_host_time_is_a_time(capsys, tmp_path):
 
 def test_the_form_of_a_tree_is_the_one_that_scales():
     assert closed.tree(0, 8, 1, 1) == 3 * closed.tree(0, 2, 1, 1)
-    assert gemm(1, 2, 3, "bfloat16", "tensor").flops == 12
-    assert Step(decode=((1, 1),)).tokens == 1

@@ -14,8 +14,9 @@ from bench.analysis.serving.answers import answer, facts
 from bench.analysis.serving.curves import curve, family, reaching
 from bench.analysis.serving.errors import ServingError
 from bench.analysis.serving.machine import Spread
+from bench.analysis.serving.measured import curves_of
 from bench.analysis.serving.planner import Planner, mixed_of, of_step
-from bench.analysis.serving.points import Point, curves_of
+from bench.analysis.serving.points import Point
 from bench.analysis.serving.request import Request, sla
 from bench.analysis.serving.selfcheck import errors, self_check
 from bench.analysis.serving.sources import of_facts, of_file, of_product, of_run
