@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
+from bench.budget import Budget
 from bench.device import (
     Device,
     DeviceError,
@@ -15,10 +16,10 @@ from bench.device import (
     cpu,  # noqa: F401 - asks which cores there are, before torch loads and binds this thread to one of them
     open_device,
 )
-from bench.measure import Budget
+from bench.passes import Task
 from bench.probes import Probe, probes
 from bench.schema import Measurement
-from bench.session import Task, kernels, lost, session
+from bench.session import kernels, lost, session
 
 
 @dataclass(frozen=True)

@@ -3,102 +3,23 @@
 One call is one repetition of one case. Raw seconds are kept in order; nothing is deleted for being far out.
 """
 
-import time
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
+from bench import units
+from bench.budget import Budget
 from bench.device import CheckFailed, Device, DeviceError, OutOfMemory, Sample, Unsupported
 from bench.schema import SUSTAINED, Case, Measurement, Setup
 from bench.stats import median_half_width
 from bench.store import utc_now
-
-T = TypeVar("T")
+from bench.sustained import load
 
 # The median's 95 % interval that ends sampling early, as a share of the median (nvbench stops at 0.5 % too).
 PRECISION = 0.005
-# Two neighbouring quarters of a settling time whose clocks differ by less count as settled.
-SETTLED = 0.01
 # Share of the time that a burst case computes: a GPU that works on without a rest leaves its burst clock within some
 # milliseconds (flashinfer-ai/flashinfer#2899), and how far would depend on what ran before. From this intensity on.
 DUTY, COMPUTING = 0.25, 1.0
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much time a Run may take, and how densely probes sweep.
-
-    case, headline: seconds of sampling for an ordinary case and for each repetition of one that claims a roof.
-    launch: a single launch predicted to take longer is skipped. rounds: repetitions of headline cases; the first
-    one chooses winners, so an interval over five needs six. density: every how many-th point of a sweep is kept.
-    memory: share of the device's memory that one ordinary case may take. total: no ordinary case starts after it.
-
-    Where the clock falls under lasting load, every roof is also stated in the sustained regime: settle seconds of the
-    case before it counts (preheat before the first of all), sustained seconds that count, in sustained_rounds rounds.
-    """
-
-    name: str
-    case: float
-    headline: float
-    launch: float
-    rounds: int
-    density: int
-    memory: float
-    total: float
-    sample: float = 1e-3
-    min_samples: int = 20
-    max_samples: int = 50
-    preheat: float = 0.0
-    settle: float = 0.0
-    sustained: float = 0.0
-    sustained_rounds: int = 0
-
-    def thin(self, points: Sequence[T]) -> list[T]:
-        """Every density-th point of a sweep, counted from its last, which is always kept; and the first."""
-        kept = list(points)[:: -self.density][::-1]
-        return kept if not points or kept[0] == points[0] else [points[0], *kept]
-
-    @property
-    def lasting(self) -> "Budget":
-        """This budget with time for the sustained regime: a gate follows it under every budget, and as one number."""
-        if self.sustained_rounds:
-            return self
-        names = ("preheat", "settle", "sustained", "sustained_rounds")
-        return replace(self, **{name: getattr(BUDGETS["standard"], name) for name in names})
-
-
-BUDGETS = {
-    "quick": Budget("quick", case=0.03, headline=0.06, launch=0.15, rounds=4, density=3, memory=1 / 64, total=30),
-    "standard": Budget(
-        "standard",
-        case=0.08,
-        headline=0.12,
-        launch=0.5,
-        rounds=6,
-        density=1,
-        memory=1 / 16,
-        total=100,
-        preheat=6,
-        settle=0.5,
-        sustained=1.2,
-        sustained_rounds=3,
-    ),
-    "soak": Budget(
-        "soak",
-        case=0.5,
-        headline=2.0,
-        launch=5.0,
-        rounds=11,
-        density=1,
-        memory=1 / 2,
-        total=3600,
-        preheat=30,
-        settle=3.0,
-        sustained=5.0,
-        sustained_rounds=6,
-    ),
-}
 
 
 def measure(
@@ -108,11 +29,11 @@ def measure(
     case: Case,
     budget: Budget,
     repetition: int = 0,
-    settle: float = 0.0,
+    until: float = math.inf,
 ) -> Measurement:
     """One repetition. What cannot be measured comes back as a skip or as invalid, with its reason.
 
-    settle: seconds of load before a case of the sustained regime counts.
+    until: device time by which a case of the sustained regime must have settled.
     """
     frame: dict[str, Any] = {
         "probe": probe,
@@ -126,7 +47,7 @@ def measure(
         "repetition": repetition,
         "started": utc_now(),
     }
-    started = time.perf_counter()
+    started = device.now()
     skip = device.agree(case.skip)
     if skip:
         return Measurement(**frame, skip=skip, stop_reason="skipped")
@@ -144,11 +65,12 @@ def measure(
     for step in (prepare, check):
         problem = _first(device, _problem(device, step))
         if problem:
-            return Measurement(**frame | problem, elapsed=time.perf_counter() - started)
+            return Measurement(**frame | problem, elapsed=device.now() - started)
     frame["notes"] = dict(ready[0].notes)
     sampled: dict[str, Any] = {}
-    problem = _problem(device, lambda: sampled.update(_sampled(device, case, ready[0].launches, budget, settle)))
-    return Measurement(**frame | (problem or sampled), elapsed=time.perf_counter() - started)
+    problem = _problem(device, lambda: sampled.update(_sampled(device, case, ready[0].launches, budget, until)))
+    found = problem or sampled | {"notes": frame["notes"] | sampled["notes"]}
+    return Measurement(**frame | found, elapsed=device.now() - started)
 
 
 def _problem(device: Device, step: Callable[[], None]) -> dict[str, Any] | None:
@@ -185,23 +107,16 @@ def _first(device: Device, problem: dict[str, Any] | None) -> dict[str, Any] | N
     return None
 
 
-def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget, settle: float) -> dict[str, Any]:
+def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget, until: float) -> dict[str, Any]:
     """The samples of a prepared case and their judgement, as fields of its record."""
-    lasting = case.regime == SUSTAINED
-    share = budget.sustained if lasting else budget.headline if case.repeated else budget.case
+    sustained = case.regime == SUSTAINED
+    share = budget.headline if case.repeated else budget.case
     once = _warm(device, case, launches, share)
     # under lasting load the gaps between samples would cool it: longer ones have fewer
-    length = 100 * budget.sample if lasting else budget.sample
-    burst = not lasting and device.info.regime == "burst" and case.work.flops and case.work.intensity >= COMPUTING
+    length = 100 * budget.sample if sustained else budget.sample
+    burst = not sustained and device.info.regime == "burst" and case.work.flops and case.work.intensity >= COMPUTING
     count = device.agree(1 if case.samples else max(1, min(round(length / once), 100_000)))
-    least = max(case.samples, budget.min_samples)
-    most = max(case.samples, budget.max_samples)
-    seconds: list[float] = []
-    clocks: list[float | None] = []
-    doubts: set[str] = set()
-    made = launched = 0
-    # ranks agree on each decision, which costs more than a small collective: they decide once in a block
-    block = max(1, least // 10) if device.world > 1 else 1
+    launched = 0
 
     def timed() -> Sample:
         nonlocal launched
@@ -211,30 +126,26 @@ def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget, set
             device.rest(sample.seconds * (sample.count or count) * (1 / DUTY - 1))
         return sample
 
-    def stop(spent: float) -> str:
-        if lasting:
-            return f"{budget.sustained:g} s of lasting load" if seconds and spent >= share else ""
-        return _stop(seconds, least, most, spent, share, bool(case.samples))
-
+    swing = ""
     with device.watch() as during:
-        if lasting:
-            doubts |= {_settled(device, timed, settle)} - {""}
-        # read under load at both ends, where the driver's counters lag alike
-        launched, before = 0, device.telemetry()
-        counted = device.now()
-        while not (reason := device.agree(stop(device.now() - counted))):
-            for _ in range(block):
-                sample = timed()
-                seconds.append(sample.seconds)
-                clocks.append(sample.clock_hz)
-                made = max(made, sample.count or count)
-                doubts |= {sample.doubt} - {""}
+        begun, before = device.now(), device.telemetry()
+        if sustained:
+            lasted = load(device, timed, count, until)
+            samples, before = lasted.samples, lasted.windows[0].before
+            launched = sum(window.launched for window in lasted.windows)
+            reason, doubts = f"clock and power level over {units.seconds(_spent(samples, count), 2)}", {lasted.doubt}
+            swing = units.seconds(lasted.period, 2) if lasted.period else ""
+        else:
+            samples, reason = _until_known(device, case, timed, budget, share)
+            doubts = set()
         after = device.telemetry()
+    doubts = (doubts | {sample.doubt for sample in samples}) - {""}
     telemetry = {"before": before, "after": after, "during": during}
-    validity, reasons = device.judge(telemetry, device.now() - counted)
+    validity, reasons = device.judge(telemetry, device.now() - begun)
     if doubts and validity == "valid":
         validity = "suspect"
     reasons = (*reasons, *sorted(doubts))
+    seconds = [sample.seconds for sample in samples]
     if device.world > 1:
         # a collective is as slow as its slowest rank, launch by launch, and as sound as its least sound one
         seconds = [max(ranks) for ranks in zip(*device.gather(seconds), strict=True)]
@@ -242,34 +153,40 @@ def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget, set
         validity = next(word for word in ("invalid", "suspect", "valid") if any(word == each for each, _ in judged))
         reasons = tuple(f"rank {rank}: {reason}" for rank, (_, found) in enumerate(judged) for reason in found)
     found = {name: counters for name, counters in telemetry.items() if counters}
+    timings = sorted({sample.timing for sample in samples} - {""})
     return {
         "seconds": tuple(seconds),
-        "launches": made,
-        "clock_hz": tuple(clock for clock in clocks if clock) if all(clocks) else (),
+        "launches": max(sample.count or count for sample in samples),
+        # a stamp that was missed costs its own sample's clock, no other's
+        "clock_hz": tuple(sample.clock_hz for sample in samples if sample.clock_hz),
         "stop_reason": reason,
         "validity": validity,
         "reasons": reasons,
         "telemetry": found | ({"launched": launched} if found else {}),
+        "notes": ({"timing": " and ".join(timings)} if timings else {}) | ({"power cap cycle": swing} if swing else {}),
     }
 
 
-def _settled(device: Device, timed: Callable[[], Sample], least: float) -> str:
-    """Keeps the load up until the clock stands still, at least so long and at most four times; "" or that it moved.
+def _spent(samples: Sequence[Sample], count: int) -> float:
+    return sum(sample.seconds * (sample.count or count) for sample in samples)
 
-    Judged by the SM clock, by the rate of the launches where there is none.
-    """
-    begun, before = device.now(), 0.0
-    while True:
-        opened, levels = device.now(), []
-        while not levels or device.now() - opened < least / 4:
-            sample = timed()
-            levels.append(sample.clock_hz or 1 / sample.seconds)
-        level, spent = median(levels), device.now() - begun
-        if spent >= least and before and abs(level / before - 1) < SETTLED:
-            return ""
-        if spent >= 4 * least:
-            return f"the clock had not settled after {spent:.1f} s of load"
-        before = level
+
+def _until_known(
+    device: Device, case: Case, timed: Callable[[], Sample], budget: Budget, share: float
+) -> tuple[list[Sample], str]:
+    """Samples until the median is known well enough or the case's share is spent, and which of these it was."""
+    least, most = max(case.samples, budget.min_samples), max(case.samples, budget.max_samples)
+    # ranks agree on each decision, which costs more than a small collective: they decide once in a block
+    block = max(1, least // 10) if device.world > 1 else 1
+    begun, samples = device.now(), []
+
+    def stop() -> str:
+        seconds = [sample.seconds for sample in samples]
+        return _stop(seconds, least, most, device.now() - begun, share, bool(case.samples))
+
+    while not (reason := device.agree(stop())):
+        samples += [timed() for _ in range(block)]
+    return samples, reason
 
 
 def _warm(device: Device, case: Case, launches: Sequence, share: float) -> float:

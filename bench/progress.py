@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from bench import units
+from bench.budget import Budget
 from bench.child import Started
-from bench.measure import Budget
 from bench.probes import Probe
 from bench.schema import CONFIRM, FIRST_ROUND, DeviceInfo, Environment, Measurement
 from bench.session import plans

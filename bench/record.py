@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import store, workers
+from bench.budget import Budget
 from bench.environment import environment
-from bench.measure import Budget
 from bench.probes import Probe
 from bench.schema import End, Environment, Run
 from bench.session import NOTHING_PINNED, Pinned

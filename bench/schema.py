@@ -140,8 +140,8 @@ class Case:
     """One thing to measure. `prepare(device)` allocates; describing a case never does.
 
     saturates: the roof that this case may claim ("" for none); it is then repeated with fresh buffers later in the
-    Run. repeat: repeated likewise without a claim (the rungs of the ladder). search: competes for a roof, so that it is
-    never left out for lack of time: what is left would claim the roof. cache: "cold" (the launches rotate
+    Run. repeat: repeated likewise without a claim (the rungs of the ladder). search: the roof for whose claim this case
+    competes with others, of which the fastest is yielded again as `saturates`. cache: "cold" (the launches rotate
     through more than four last-level caches) or "hot". samples: at least so many, one launch each (the tail of small
     collectives). family: cases that predict each other's time, by default those of one probe. skip: why it is left out.
     timing: "" keeps the host out of the time; where the host is the question, "synchronous" waits for each launch by
@@ -153,7 +153,7 @@ class Case:
     prepare: Callable[[Any], Setup] | None = None
     saturates: str = ""
     repeat: bool = False
-    search: bool = False
+    search: str = ""
     cache: str = "cold"
     regime: str = ""
     skip: str = ""
@@ -247,6 +247,16 @@ class End:
     finished: str
     elapsed: float = 0.0
     failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unreached:
+    """Cases of a probe that a Run had no time for: so many `of` those that its budget would have liked to measure."""
+
+    device: str
+    probe: str
+    cases: int
+    of: int
 
 
 @dataclass(frozen=True)

@@ -1,38 +1,32 @@
-"""Probes x device -> a stream of measurements: first every probe in order, then the headline cases again in rounds.
+"""Probes x device -> a stream of measurements, within a time: headline cases, passes ever finer, rounds, lasting load.
 
-The first round chooses winners (a search's best shape, an envelope's best mix); later rounds repeat every case that
-claims a roof, shuffled, with fresh buffers, and state what the winners are worth. Last, on a device whose clock falls
-under lasting load, the winners once more in the sustained regime, in a fixed order.
+First every case that claims a roof, and a coarse sweep of every probe; then finer passes, as far as the rounds leave
+time. Searches choose winners there (a best shape, an envelope's best mix); the rounds repeat every case that claims a
+roof, shuffled, with fresh buffers, and state what the winners are worth. Last, on a device whose clock falls under
+lasting load, the winners once more in the sustained regime. Whatever the time, every sweep is evenly covered, every
+roof has its repetitions, and what was not reached is told.
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from bench import units
+from bench.budget import BUDGETS, Budget
 from bench.device import Device, Kernel, Unsupported
 from bench.device.blank import Blank
-from bench.measure import BUDGETS, Budget, measure
+from bench.measure import measure
+from bench.passes import History, Passes, Task, key_of
+from bench.predictor import TimePredictor
 from bench.probes import Probe, cases_of, describe
 from bench.roofline import METHODS
-from bench.schema import FIRST_ROUND, SUSTAINED, Case, DeviceInfo, Key, Measurement, Turn, case_key
+from bench.schema import FIRST_ROUND, SUSTAINED, Case, DeviceInfo, Key, Measurement, Unreached
 from bench.store import utc_now
+from bench.sustained import LONGEST, USUAL
 from bench.work import Work
 
-
-@dataclass(frozen=True)
-class Task:
-    """A case about to be measured, with what a watchdog needs: its key and how long it may take (seconds)."""
-
-    probe: Probe
-    case: Case
-    repetition: int
-    patience: float
-
-    @property
-    def key(self) -> Key:
-        return _key(self.probe, self.case)
+# Shares of the time: lasting load may have as much of all of it, the first claims too, rounds of what is left then.
+LASTING, CLAIMS, ROUNDS = 0.25, 0.4, 0.5
 
 
 @dataclass(frozen=True)
@@ -49,11 +43,6 @@ class Pinned:
 
 
 NOTHING_PINNED = Pinned()
-# Seconds that any case may be silent, whatever it was predicted to take: first calls load libraries and compile.
-PATIENCE = 60.0
-
-# What is known of a case before it runs: done (its seconds) or lost (a crash took the process that ran it).
-History = Mapping[Turn, float | None]
 
 
 def session(
@@ -64,108 +53,121 @@ def session(
     history: History | None = None,
     announce: Callable[[Task], None] = lambda task: None,
     pinned: Pinned = NOTHING_PINNED,
-) -> Iterator[Measurement]:
-    """Measures the probes on one device (every rank runs the same session, rank 0 decides).
+    seconds: float | None = None,
+) -> Generator[Measurement, None, tuple[Unreached, ...]]:
+    """Measures the probes on one device (every rank runs the same session, rank 0 decides); returns what it had no
+    time for.
 
     history replays what an earlier process of the same Run did: its cases are not measured again, their seconds go to
-    the generators as if they had been. announce is told of each task before it starts.
+    the generators as if they had been. announce is told of each task before it starts. seconds: until when, from now
+    on; the whole budget if not given.
     """
-    history = history or {}
-    guide = _Guide(budget)
-    rounds = _Rounds(device, budget, seed, history, announce, guide)
+    begun = device.now()
+    deadline = begun + (budget.seconds if seconds is None else seconds)
+    predictor = TimePredictor(budget)
+    passes = Passes(device, probes, budget, history or {}, announce, predictor)
+    rounds = _Rounds(device, budget, seed, passes, announce, predictor)
     followed, gone = _followed(device.info, probes, pinned.cases.get(device.info.id, ()))
-    yield from (measurement for measurement in gone if measurement.turn not in history)
+    yield from (measurement for measurement in gone if measurement.turn not in passes.known)
+    brief = {key: found for (key, lasting), found in followed.items() if not lasting}
+    lasting = {key: found for (key, lasting), found in followed.items() if lasting}
     if pinned.repetitions:
-        brief = [found for (_, lasting), found in followed.items() if not lasting]
         yield from rounds.shuffled(brief, (pinned.warming, *pinned.repetitions))
-        yield from rounds.sustained([found for (_, lasting), found in followed.items() if lasting], pinned.repetitions)
-        return
-    repeated: dict[Key, tuple[Probe, Case]] = {}
-    best: dict[str, tuple[float, Probe, Case]] = {}
-    deadline = device.now() + budget.total
-    for index, probe in enumerate(probes):
-        # an early probe may borrow from the later ones, but not starve them: twice its even share of what is left
-        now = device.now()
-        until = now + 2 * (deadline - now) / (len(probes) - index + 1)
-        cases = probe.cases(device.info, budget)
-        seconds: float | None = None
-        claimed: set[tuple[Key, int]] = set()
-        try:
-            case = next(cases)
-            while True:
-                key = _key(probe, case)
-                # a search yields its winner again: the same key, now with a claim, so it starts at repetition 1
-                repetition = 1 if (key, 0) in claimed else 0
-                claimed.add((key, repetition))
-                case = replace(case, skip=case.skip or guide.objection(probe, case))
-                ordinary = not (case.repeated or case.search or case.skip)
-                if ordinary and device.agree(device.now() > until):
-                    case = replace(case, skip=f"the probe's share of the {budget.name} budget was spent before it")
-                task = Task(probe, case, repetition, guide.patience(probe, case))
-                if (key, False, repetition) in history:
-                    seconds = history[key, False, repetition]
-                else:
-                    announce(task)
-                    measurement = measure(device, probe.name, probe.version, case, budget, repetition)
-                    yield measurement
-                    seconds = measurement.median if measurement.seconds else None
-                seconds = device.agree(seconds)
-                if seconds:
-                    guide.learn(probe, case, seconds)
-                    if case.repeated:
-                        repeated[key] = (probe, case)
-                    rate = (case.work.flops if "." in case.saturates else case.work.bytes) / seconds
-                    if case.saturates and rate > best.get(case.saturates, (0.0,))[0]:
-                        best[case.saturates] = (rate, probe, case)
-                case = cases.send(seconds)
-        except StopIteration:
-            pass
-    brief = {key: found for (key, lasting), found in followed.items() if not lasting} | repeated
-    yield from rounds.shuffled(list(brief.values()), range(FIRST_ROUND, FIRST_ROUND + budget.rounds - 1))
+        yield from rounds.sustained([(r, *found) for r in pinned.repetitions for found in lasting.values()])
+        return ()
+    # the two roofs of the headline ridge, then all; on a machine too slow for that, sweeps come before more of them
+    yield from passes.headlines(lambda: deadline, ("dram", device.info.headline))
+    if budget.levels:
+        yield from passes.headlines(lambda: begun + CLAIMS * (deadline - begun))
     settling = device.info.regime != "steady" and budget.sustained_rounds
-    lasting = {_key(*found): found for found in _lasting(device.info, best)} if settling else {}
-    lasting |= {key: found for (key, sustained), found in followed.items() if sustained}
-    yield from rounds.sustained(
-        list(lasting.values()), range(FIRST_ROUND, FIRST_ROUND + budget.lasting.sustained_rounds)
-    )
+    visits = _visits(device.info, passes.best if settling else {}, lasting, budget)
+    settled = min(LASTING * (deadline - begun), rounds.lasting_cost(visits))
+    repetitions = range(FIRST_ROUND, FIRST_ROUND + budget.rounds - 1)
+    most = ROUNDS * (deadline - settled - device.now())
+
+    def until() -> float:
+        # what a case costs once more is known to a few percent
+        cost = 1.1 * sum(passes.costs.get(key, 0.0) for key in passes.repeated | brief)
+        return deadline - settled - min(most, cost * len(repetitions))
+
+    levels = yield from _refined(passes, budget.levels, until)
+    yield from rounds.shuffled(brief | passes.repeated, repetitions, deadline - settled)
+    # what rounds left over, because all were made
+    yield from _refined(passes, levels, lambda: deadline - settled)
+    visits = _visits(device.info, passes.best if settling else {}, lasting, budget)
+    made = yield from rounds.sustained(visits, deadline)
+    left = len({key_of(*visit[1:]) for visit in visits} - {key_of(*visit[1:]) for visit in visits[:made]})
+    lacking = (Unreached(device.info.id, "sustained", left, left + made),) if left else ()
+    return (*passes.unreached(), *lacking)
+
+
+def _refined(
+    passes: Passes, levels: Sequence[int | None], until: Callable[[], float]
+) -> Generator[Measurement, None, Sequence[int | None]]:
+    """Pass after pass; returns the levels whose pass did not come to its end."""
+    for at, level in enumerate(levels):
+        if not (yield from passes.sweep(level, until)):
+            return levels[at:]
+    return ()
 
 
 class _Rounds:
     """Cases measured again and again, unless an earlier process of the same Run did."""
 
     def __init__(
-        self, device: Device, budget: Budget, seed: int, history: History, announce: Callable, guide: "_Guide"
+        self,
+        device: Device,
+        budget: Budget,
+        seed: int,
+        passes: Passes,
+        announce: Callable[[Task], None],
+        predictor: TimePredictor,
     ):
-        self._device, self._budget, self._seed = device, budget, seed
-        self._history, self._announce, self._guide = history, announce, guide
+        self._device, self._budget, self._seed, self._passes = device, budget, seed, passes
+        self._announce, self._predictor = announce, predictor
 
-    def shuffled(self, cases: Sequence[tuple[Probe, Case]], repetitions: Sequence[int]) -> Iterator[Measurement]:
-        """Every case once a round; the numbers are shared by all, so that ratios pair what was measured together."""
+    def shuffled(
+        self, cases: Mapping[Key, tuple[Probe, Case]], repetitions: Sequence[int], until: float = float("inf")
+    ) -> Iterator[Measurement]:
+        """Every case once a round; the numbers are shared by all, so that ratios pair what was measured together.
+
+        A round that does not fit is not begun; only of the first one as much is made as there is time for.
+        """
         shuffle = random.Random(self._seed)
         for repetition in repetitions:
-            order = list(cases)
+            order = list(cases.items())
             shuffle.shuffle(order)
-            for probe, case in order:
-                if (_key(probe, case), False, repetition) not in self._history:
-                    self._announce(Task(probe, case, repetition, self._guide.patience(probe, case)))
-                    yield measure(self._device, probe.name, probe.version, case, self._budget, repetition)
+            order = [each for each in order if (each[0], False, repetition) not in self._passes.known]
+            left = sum(self._cost(*each) for each in order)
+            if repetition > FIRST_ROUND and self._device.agree(self._device.now() + left > until):
+                return
+            for key, (probe, case) in order:
+                if self._device.agree(self._device.now() + self._cost(key, (probe, case)) > until):
+                    continue
+                self._announce(Task(probe, case, repetition, self._predictor.patience(probe, case)))
+                found = measure(self._device, probe.name, probe.version, case, self._budget, repetition)
+                self._passes.costs[key] = self._device.agree(found.elapsed)
+                yield found
 
-    def sustained(self, cases: Sequence[tuple[Probe, Case]], repetitions: Sequence[int]) -> Iterator[Measurement]:
-        """Every case once a round under lasting load, in a fixed order; the first one waits longest for the clock."""
-        budget = self._budget.lasting
-        settle = budget.preheat
-        for repetition in repetitions:
-            for probe, case in cases:
-                if (_key(probe, case), True, repetition) not in self._history:
-                    patience = self._guide.patience(probe, case) + 10 * (settle + budget.sustained)
-                    case = replace(case, regime=SUSTAINED)
-                    self._announce(Task(probe, case, repetition, patience))
-                    yield measure(self._device, probe.name, probe.version, case, budget, repetition, settle)
-                    settle = budget.settle
+    def _cost(self, key: Key, found: tuple[Probe, Case]) -> float:
+        return self._passes.costs.get(key) or self._predictor.cost(*found)
 
+    def lasting_cost(self, visits: Sequence[tuple[int, Probe, Case]]) -> float:
+        return sum(USUAL + self._predictor.cost(probe, case) for _, probe, case in visits)
 
-def _key(probe: Probe, case: Case) -> Key:
-    return case_key(probe.name, probe.version, case.params)
+    def sustained(
+        self, visits: Sequence[tuple[int, Probe, Case]], until: float = float("inf")
+    ) -> Generator[Measurement, None, int]:
+        """Every visit under lasting load, in this order, as many as there is time for; returns how many these were."""
+        for made, (repetition, probe, case) in enumerate(visits):
+            if (key_of(probe, case), True, repetition) in self._passes.known:
+                continue
+            if self._device.agree(self._device.now() + self.lasting_cost([visits[made]]) > until):
+                return made
+            case = replace(case, regime=SUSTAINED)
+            self._announce(Task(probe, case, repetition, self._predictor.patience(probe, case) + 2 * LONGEST))
+            yield measure(self._device, probe.name, probe.version, case, self._budget, repetition, until)
+        return len(visits)
 
 
 def _followed(
@@ -176,7 +178,7 @@ def _followed(
     for probe in probes:
         mine = [pin for pin in pins if pin[0][0] == probe.name]
         cases = {
-            _key(probe, case): case for case in cases_of(info, probe, [key for key, _ in mine], BUDGETS["standard"])
+            key_of(probe, case): case for case in cases_of(info, probe, [key for key, _ in mine], BUDGETS["standard"])
         }
         for key, lasting in mine:
             if key in cases:
@@ -205,68 +207,30 @@ def _absent(info: DeviceInfo, probe: Probe, key: Key, lasting: bool, why: str) -
     )
 
 
-def _lasting(info: DeviceInfo, best: Mapping[str, tuple[float, Probe, Case]]) -> list[tuple[Probe, Case]]:
-    """What is measured again under lasting load: the winner of each roof of this device, the headline's first.
+def _visits(
+    info: DeviceInfo,
+    best: Mapping[str, tuple[float, Probe, Case]],
+    followed: Mapping[Key, tuple[Probe, Case]],
+    budget: Budget,
+) -> list[tuple[int, Probe, Case]]:
+    """What is measured under lasting load, with its repetition: what a gate follows and the headline ridge's two roofs
+    in all rounds, so that these have an interval whatever the time; then the winner of each other roof, round by round.
 
     One method per quantity, the one that states it, and no links: no power limit slows them.
     """
     own = {"dram", *info.onchip, *(cache.name for cache in info.caches)}
     stated = [key for key in best if key in own or ("." in key and key == _stating(key, best))]
-    return [best[key][1:] for key in sorted(stated, key=lambda key: key != info.headline)]
+    first = [best[key][1:] for key in (info.headline, "dram") if key in stated]
+    first = list({key_of(*found): found for found in (*followed.values(), *first)}.values())
+    taken = {key_of(*found) for found in first}
+    others = [best[key][1:] for key in stated if key_of(*best[key][1:]) not in taken]
+    repetitions = range(FIRST_ROUND, FIRST_ROUND + budget.lasting.sustained_rounds)
+    return [(r, *found) for cases in (first, others) for r in repetitions for found in cases]
 
 
 def _stating(key: str, best: Mapping[str, tuple[float, Probe, Case]]) -> str:
     quantity, unit = key.rsplit(".", 1)[0], key.split(".", 1)[0]
     return next(found for method in METHODS[unit] if (found := f"{quantity}.{method}") in best)
-
-
-class _Guide:
-    """Predicts a case from the best rates that its kind has shown, so that a hopeless one is skipped, not waited for.
-
-    Optimistic on purpose: it may let a case through that takes a few times longer, it does not skip what would do.
-    """
-
-    def __init__(self, budget: Budget):
-        self._budget = budget
-        self._best: dict[tuple[tuple[str, str], str], tuple[float, Case]] = {}
-
-    def learn(self, probe: Probe, case: Case, seconds: float) -> None:
-        for amount in ("flops", "bytes"):
-            rate, known = getattr(case.work, amount) / seconds, self._best.get((_kind(probe, case), amount))
-            if rate and (known is None or rate > known[0]):
-                self._best[_kind(probe, case), amount] = (rate, case)
-
-    def predicted(self, probe: Probe, case: Case) -> tuple[float, Case] | None:
-        """Seconds of one launch, and the case that says so."""
-        known = [
-            (getattr(case.work, amount) / best[0], best[1])
-            for amount in ("flops", "bytes")
-            if (best := self._best.get((_kind(probe, case), amount)))
-        ]
-        return max(known, key=lambda each: each[0]) if known else None
-
-    def objection(self, probe: Probe, case: Case) -> str:
-        prediction = self.predicted(probe, case)
-        if not prediction or prediction[0] <= self._budget.launch:
-            return ""
-        seconds, best = prediction
-        other = ", ".join(f"{name} {value}" for name, value in best.params.items() if case.params.get(name) != value)
-        return (
-            f"predicted to take {units.seconds(seconds)} a launch at the best rate seen ({other or 'the same case'}); "
-            f"the {self._budget.name} budget allows {units.seconds(self._budget.launch)}"
-        )
-
-    def patience(self, probe: Probe, case: Case) -> float:
-        """Seconds after which a case is taken for hung: far beyond any honest run of it."""
-        prediction = self.predicted(probe, case)
-        launch = prediction[0] if prediction else 1.0
-        share = self._budget.headline if case.repeated else self._budget.case
-        return PATIENCE + 200 * share + 100 * launch
-
-
-def _kind(probe: Probe, case: Case) -> tuple[str, str]:
-    """Cases of one kind predict each other: the same family and the same arithmetic."""
-    return case.family or probe.name, case.work.compute or case.work.channel
 
 
 def kernels(info: DeviceInfo, probes: Sequence[Probe], budget: Budget) -> list[Kernel]:
@@ -297,17 +261,17 @@ _TAIL_COST, _GROUP_COST = 0.5, 5.0
 
 
 def plans(info: DeviceInfo, probes: Sequence[Probe], budget: Budget) -> list[Plan]:
-    """The plan of a Run before it starts: an upper estimate, since predicted skips and early stops are not foreseen."""
+    """What a Run would measure if it had all the time: its budget ends it earlier, coarse points first."""
     found = []
     for probe in probes:
-        cases = describe(info, probe, budget)
+        cases = describe(info, probe, budget.at(budget.levels[-1] if budget.levels else 0))
         kept = [case for case in cases if not case.skip]
         seconds = sum(budget.case + _CASE_COST for case in kept if not case.repeated)
         seconds += sum((budget.headline + _CASE_COST) * budget.rounds for case in kept if case.repeated)
         seconds += sum(_TAIL_COST for case in kept if case.samples) + (_GROUP_COST if probe.together and kept else 0.0)
         if info.regime != "steady":
             roofs = {case.saturates.rsplit(".", 1)[0] for case in kept if case.saturates}
-            seconds += len(roofs) * budget.sustained_rounds * (1.5 * budget.settle + budget.sustained + _CASE_COST)
+            seconds += len(roofs) * budget.sustained_rounds * (USUAL + _CASE_COST)
         found.append(Plan(probe, len(cases), len(cases) - len(kept), seconds))
     return found
 

@@ -17,9 +17,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from bench import units
+from bench.budget import BUDGETS, Budget
 from bench.child import Compiled, Place, Started, live
 from bench.device import DeviceError, cpu
-from bench.measure import BUDGETS, Budget
 from bench.probes import Probe
 from bench.schema import DeviceInfo, Key, Measurement
 from bench.session import NOTHING_PINNED, Pinned, session

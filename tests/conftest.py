@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from bench.budget import BUDGETS, Budget
 from bench.device.sim import open_simulated
 from bench.environment import environment
-from bench.measure import BUDGETS, Budget
 from bench.probes import select
 from bench.schema import End, Run
 

@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 
 from bench import doctor
+from bench.budget import BUDGETS
 from bench.device import DeviceError, cc, cuda, stack
 from bench.device.sim import open_simulated
 from bench.device.stack import Stack
 from bench.doctor import gpu, host, peers
 from bench.doctor.finding import Diagnosis, Finding, Skipped
 from bench.doctor.reading import reading
-from bench.measure import BUDGETS
 from bench.workers import Failed, Opened
 
 pynvml = pytest.importorskip("pynvml")

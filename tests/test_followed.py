@@ -10,10 +10,10 @@ from bench import store
 from bench.analysis.gate.metrics import metrics
 from bench.analysis.gate.readings import pins
 from bench.analysis.gate.rule import suspects
+from bench.budget import BUDGETS
 from bench.cli.followed import REPETITIONS, Followed
 from bench.device.cpu import open_cpu
 from bench.device.sim import open_simulated
-from bench.measure import BUDGETS
 from bench.probes import cases_of, describe, select
 from bench.record import record
 from bench.report.text import console

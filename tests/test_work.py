@@ -8,10 +8,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import matmul, work
+from bench.budget import BUDGETS
 from bench.device import Kernel
 from bench.device.sim import open_simulated
 from bench.layers import SHAPES
-from bench.measure import BUDGETS
 from bench.probes import describe, probes
 
 

@@ -12,8 +12,8 @@ from bench.analysis.gate.metrics import Candidate, Pin, metrics, pinned
 from bench.analysis.gate.past import identity, past
 from bench.analysis.gate.rule import judged, suspects
 from bench.analysis.gate.verdict import Gate
+from bench.budget import BUDGETS
 from bench.environment import environment
-from bench.measure import BUDGETS
 from bench.probes import Probe, describe
 from bench.schema import CONFIRM, FIRST_ROUND, DeviceInfo, Environment, Run
 from bench.session import NOTHING_PINNED, Pinned

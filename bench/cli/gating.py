@@ -102,9 +102,9 @@ def _measured(options: argparse.Namespace, followed: Any, people: Any) -> tuple[
     """A Run of what is followed, and how it ended."""
     from dataclasses import replace
 
+    from bench.budget import BUDGETS
     from bench.device import resolve
     from bench.environment import command_line
-    from bench.measure import BUDGETS
     from bench.probes import select
     from bench.progress import Listener
     from bench.record import record

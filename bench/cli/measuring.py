@@ -14,10 +14,10 @@ from bench.cli.gating import machine
 def measure(options: argparse.Namespace) -> int:
     from bench.analysis.facts import facts
     from bench.analysis.fit import fit
+    from bench.budget import BUDGETS
     from bench.cli.followed import Followed
     from bench.device import resolve
     from bench.environment import command_line
-    from bench.measure import BUDGETS
     from bench.probes import select
     from bench.progress import Listener
     from bench.record import record

@@ -53,12 +53,14 @@ class Sample:
     """Seconds per launch of one timed batch, with the mean clock where the device knows it.
 
     count: launches that it really made, where that is not what was asked for. doubt: why the time may be too long.
+    timing: how it was taken ("graph", "queued", "waited", "free"), where that is a choice.
     """
 
     seconds: float
     clock_hz: float | None = None
     count: int = 0
     doubt: str = ""
+    timing: str = ""
 
 
 class Device(Protocol):

@@ -11,6 +11,9 @@
     sustained=FACTOR      what is left of the compute roofs in the sustained regime (0.9)
     ROOF[@GPU]=FACTOR     a planted fault: dram@3=0.9 makes GPU 3's memory 10 % slow
     throttle=CAUSE[@GPU]  thermal, power_brake (both invalidate) or power_cap (slower, valid)
+    cost=CASE:GRAPH:PLAN:START   what the wall pays beside the samples: for each case (allocation, check, telemetry),
+                          each capture of a graph, each shape of attention that a library plans for, each group of
+                          processes that starts (20ms:2ms:400ms:4s is realistic)
 
 What comes out proves the plumbing, never a machine: a Run of it is marked as simulated.
 """
@@ -38,8 +41,23 @@ _COUNTERS = {
     "power_brake": "throttled_power_brake_s",
     "power_cap": "throttled_power_cap_s",
 }
+# Launches below this go into a graph (bench.device.stopwatch has the same).
+SHORT = 50e-6
 # A GPU's FMA loops are described by accumulators; 2048 threads x 8 chains on every SM.
 _CHAINS = 2048 * 8
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of wall time that no sample shows: per case, per captured graph, per plan of a library, per start."""
+
+    case: float = 0.0
+    graph: float = 0.0
+    plan: float = 0.0
+    start: float = 0.0
+
+    def __str__(self) -> str:
+        return ":".join(f"{seconds:g}s" for seconds in (self.case, self.graph, self.plan, self.start))
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,7 @@ class Options:
     sustained: float = 1.0
     faults: tuple[tuple[str, int | None, float], ...] = ()
     throttles: tuple[tuple[str, int | None], ...] = field(default=())
+    cost: Cost = Cost()
 
 
 def parse(text: str) -> tuple[Product, Options]:
@@ -97,6 +116,11 @@ def _with(options: Options, name: str, value: str, roofline: Roofline) -> Option
         return replace(options, drift=_number(value, float, -1, 1))
     if name == "sustained":
         return replace(options, sustained=_number(value, float, 1e-6, 1))
+    if name == "cost":
+        words = value.split(":")
+        if len(words) > 4:
+            raise ValueError("must be four durations at most: CASE:GRAPH:PLAN:START")
+        return replace(options, cost=Cost(*(units.duration(word) for word in words)))
     if name == "throttle":
         cause, _, gpu = value.partition("@")
         if cause not in _THROTTLES:
@@ -106,8 +130,8 @@ def _with(options: Options, name: str, value: str, roofline: Roofline) -> Option
     if not any(_matches(r.key, roof) for r in roofline.roofs):
         keys = ", ".join(sorted({r.quantity for r in roofline.roofs}))
         raise ValueError(
-            "neither an option (gpus, seed, noise, overhead, soft, drift, sustained, throttle) nor one of its roofs"
-            f" ({keys})"
+            "neither an option (gpus, seed, noise, overhead, soft, drift, sustained, throttle, cost) nor one of its"
+            f" roofs ({keys})"
         )
     return replace(options, faults=(*options.faults, (roof, _gpu(gpu), _number(value, float, 1e-6, 1e6))))
 
@@ -144,8 +168,10 @@ class SimDevice(Blank):
         self._throttles = [cause for cause, gpu in options.throttles if gpu in (None, index)]
         self._roofline = _planted(chosen.roofline, options, index, self._throttles)
         self._random = random.Random(f"{options.seed}:{index}")
-        self._clock = 0.0
+        self._clock = options.cost.start
         self._repetition = 1.0
+        self._captured = True
+        self._planned: set[Any] = set()
         info = DeviceInfo(
             id=f"sim:{chosen.sku}:{index}",
             name=f"simulated {chosen.sku}",
@@ -170,6 +196,8 @@ class SimDevice(Blank):
         self._product = chosen
 
     def begin(self, case: Case) -> None:
+        self._clock += self._options.cost.case
+        self._captured = False
         try:
             self._roofline.seconds(case.work)
         except MissingRoof:
@@ -192,8 +220,21 @@ class SimDevice(Blank):
         seconds *= (1 + self._options.drift) ** (self._clock / 60)
         if case.regime == SUSTAINED and self._roofline.limit(case.work).count("."):
             seconds /= self._options.sustained
-        self._clock += seconds * count
+        self._clock += seconds * count + self._charged(launches, seconds, count)
         return Sample(seconds)
+
+    def _charged(self, launches: Sequence[Callable[[], Any]], seconds: float, count: int) -> float:
+        """What a case's first launches cost the host: a plan where a library makes one, a graph where they go in."""
+        cost, charged = self._options.cost, 0.0
+        # what is planned shape by shape is attention: [batch, heads, tokens, head dimension]
+        shapes = [tuple(x.shape) for x in getattr(launches[0], "args", ()) if getattr(x, "ndim", 0) == 4]
+        if shapes and tuple(shapes) not in self._planned:
+            self._planned.add(tuple(shapes))
+            charged += cost.plan
+        if not self._captured and count > 1 and seconds < SHORT:
+            self._captured = True
+            charged += cost.graph
+        return charged
 
     def rest(self, seconds: float) -> None:
         self._clock += seconds
@@ -238,6 +279,7 @@ def text_of(options: Options) -> str:
     words += [f"throttle={cause}{_at(gpu)}" for cause, gpu in plain.pop("throttles", ())]
     within, between = plain.pop("within", 0.0), plain.pop("between", 0.0)
     noise = [f"noise={within:g}:{between:g}"] if within or between else []
+    words += [f"cost={cost}"] if (cost := plain.pop("cost", None)) else []
     return ", ".join([*(f"{name}={value:g}" for name, value in plain.items()), *noise, *words]) or "none"
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from bench.budget import BUDGETS, Budget
 from bench.device import cuda, resolve, stack
 from bench.doctor import gpu, host, peers
 from bench.doctor.finding import Diagnosis, Finding, Planned, Skipped
 from bench.doctor.reading import reading
 from bench.doctor.text import facts, text
-from bench.measure import BUDGETS, Budget
 from bench.probes import describe, probes
 from bench.schema import DeviceInfo
 from bench.session import plans

@@ -6,6 +6,7 @@ without fusion once, whose scores go through memory: the same demand, so that it
 """
 
 from functools import partial
+from itertools import product
 from typing import Any
 
 from bench import work
@@ -20,6 +21,8 @@ KV = tuple(2**p for p in range(7, 18))
 PROMPTS = tuple(2**p for p in range(7, 15))
 UNFUSED = 4096  # the prompt length of the unfused case
 _CHOSEN = "default"
+# The layout and batch of a decode step that every backend is swept over.
+_SHARED = ("gqa", 8)
 
 
 @probe(version=2)
@@ -28,17 +31,17 @@ def attention(info: DeviceInfo, budget) -> Cases:
     dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")
     if not dtype:
         return
-    for layout in LAYOUTS:
-        for batch in budget.thin(BATCHES):
-            for keys in budget.thin(KV):
-                yield _case(info, budget, "decode", layout, batch, 1, keys, False, dtype)
-    for causal in (True, False):
+    # a library may plan each new shape for as long as ten cases take: the shapes that the backends share come first
+    for layout, batch in [_SHARED] if budget.coarse else product(LAYOUTS, BATCHES):
+        for keys in budget.thin(KV):
+            yield _case(info, budget, "decode", layout, batch, 1, keys, False, dtype)
+    for causal in (True,) if budget.coarse else (True, False):
         for length in budget.thin(PROMPTS):
             yield _case(info, budget, "prefill", "mha", 1, length, length, causal, dtype)
     for backend in info.attention:
-        for keys in budget.thin(KV[3:]):
-            yield _case(info, budget, "decode", "gqa", 8, 1, keys, False, dtype, backend)
-        for length in budget.thin(PROMPTS[3:]):
+        for keys in (keys for keys in budget.thin(KV) if keys >= KV[3]):
+            yield _case(info, budget, "decode", *_SHARED, 1, keys, False, dtype, backend)
+        for length in (length for length in budget.thin(PROMPTS) if length >= PROMPTS[3]):
             yield _case(info, budget, "prefill", "mha", 1, length, length, True, dtype, backend)
     yield _case(info, budget, "prefill", "mha", 1, UNFUSED, UNFUSED, False, dtype, "unfused")
 

@@ -101,6 +101,8 @@ def bandwidth(info: DeviceInfo, budget) -> Cases:
     tuned = {}
     for mix in work.MIXES:
         tuned[mix] = yield from _tuned(info, budget, mix, largest)
+    for mix in work.MIXES:
+        yield _cold(info, mix, largest, info.stores[0], saturates="dram", tuning=tuned[mix])
     for store in info.stores[1:]:
         for mix in work.MIXES:
             if mix != "read":  # nothing is stored
@@ -109,9 +111,6 @@ def bandwidth(info: DeviceInfo, budget) -> Cases:
     # the smallest moves next to nothing: its time is the launch's own
     for footprint in [8 * _GRAIN, *budget.thin(sizes)]:
         yield _cold(info, "copy", footprint, info.stores[0])
-
-    for mix in work.MIXES:
-        yield _cold(info, mix, largest, info.stores[0], saturates="dram", tuning=tuned[mix])
 
     # Streaming stores leave the cache by design, so inside the caches the last kind of store counts.
     store = info.stores[-1]
@@ -127,11 +126,11 @@ def _tuned(info: DeviceInfo, budget, mix: str, footprint: int) -> Generator[Case
     """The settings that a mix runs fastest with, one after the other: all combinations would take minutes."""
     axes = {name: values for name, values in info.tuning.get("stream", {}).items() if name not in _FOREIGN.get(mix, ())}
     best: Tuning = {}
-    fastest = yield replace(_cold(info, mix, footprint, info.stores[0]), search=True)
+    fastest = yield replace(_cold(info, mix, footprint, info.stores[0]), search="dram")
     for name, values in axes.items():
-        for value in values[1:] if budget.density == 1 else values[1:2]:
+        for value in values[1:] if budget.whole else values[1:2]:
             tried = best | {name: value}
-            seconds = yield replace(_cold(info, mix, footprint, info.stores[0], tuning=tried), search=True)
+            seconds = yield replace(_cold(info, mix, footprint, info.stores[0], tuning=tried), search="dram")
             if seconds and (fastest is None or seconds < fastest * (1 - _GAIN)):
                 fastest, best = seconds, tried
     return best

@@ -34,15 +34,15 @@ def intensity(info: DeviceInfo, budget) -> Cases:
 def _ladder(info: DeviceInfo, budget, dtype: str) -> Cases:
     elements = dram_bytes(info) // (2 * work.ITEMSIZE[dtype]) // 4096 * 4096
     before, flat = 0.0, 0
-    # a knee needs six rungs, so a thin budget takes every second one and no fewer; as do the later dtypes
-    stride = min(budget.density, 2) if dtype == info.ladders[0] else 2
+    # a knee needs six rungs, so a coarse pass takes every second one and no fewer; as do the later dtypes
+    stride = 1 if budget.whole and dtype == info.ladders[0] else 2
     for fmas in RUNGS[::stride]:
         seconds = yield Case(
             params={"dtype": dtype, "fmas": fmas, "elements": elements},
             work=work.ladder(elements, fmas, dtype),
             prepare=partial(_prepare, dtype, elements, fmas),
-            # a thin budget sees the later dtypes once: a knee without an interval
-            repeat=dtype == info.ladders[0] or budget.density == 1,
+            # only who has the time sees the later dtypes more than once: a knee without an interval
+            repeat=dtype == info.ladders[0] or budget.whole,
         )
         reached = work.ladder(elements, fmas, dtype).flops / seconds if seconds else 0.0
         flat = flat + 1 if fmas > 16 and reached < before * (1 + _PLATEAU) else 0

@@ -28,6 +28,8 @@ CONTEXTS = (1024, 8192, 32768)
 PROMPTS = (128, 512, 2048, 8192)
 # of a model beside the first: enough to see that the sum holds at another width
 FEW_BATCHES, FEW_CONTEXTS, FEW_PROMPTS = (1, 64), (1024, 8192), (2048,)
+# Of a coarse pass, which leaves the other models to a finer one: attention may have to be planned, shape by shape.
+COARSE_BATCHES, COARSE_CONTEXTS, COARSE_PROMPTS = (1, 8), (1024,), (128, 2048)
 
 
 @probe(version=2)
@@ -36,7 +38,7 @@ def layer(info: DeviceInfo, budget) -> Cases:
     dtype = layers.dtype_of(info)
     if not dtype:
         return
-    for shape in SHAPES:
+    for shape in SHAPES[:1] if budget.coarse else SHAPES:
         # seconds of the parts that were measured, by what they depend on, and the best seconds per flop of a kind
         known: dict[tuple, float] = {}
         pace: dict[tuple, float] = {}
@@ -75,12 +77,13 @@ def _long(take: str, least: float, budget) -> str:
 
 def _spans(shape: Shape, budget) -> Iterator[Span]:
     """Decode and prefill in turn, from small to large: one predicts the next, and time runs out for the largest."""
-    first = shape == SHAPES[0]
-    batches, contexts, prompts = (BATCHES, CONTEXTS, PROMPTS) if first else (FEW_BATCHES, FEW_CONTEXTS, FEW_PROMPTS)
-    # a batch of 8 is never left out: a device that is slow at 1 would be thought too slow for more
-    kept = [batch for batch in batches if batch == 8 or batch in budget.thin(batches)]
-    decode = [Span(batch, 1, context) for batch in kept for context in budget.thin(contexts)]
-    prefill = [Span(1, length, length) for length in budget.thin(prompts)]
+    batches, contexts, prompts = BATCHES, CONTEXTS, PROMPTS
+    if shape != SHAPES[0]:
+        batches, contexts, prompts = FEW_BATCHES, FEW_CONTEXTS, FEW_PROMPTS
+    elif budget.coarse:
+        batches, contexts, prompts = COARSE_BATCHES, COARSE_CONTEXTS, COARSE_PROMPTS
+    decode = [Span(batch, 1, context) for batch in batches for context in contexts]
+    prefill = [Span(1, length, length) for length in prompts]
     for pair in zip_longest(sorted(decode, key=lambda span: span.batch * span.context), prefill):
         yield from filter(None, pair)
 

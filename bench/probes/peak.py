@@ -119,25 +119,24 @@ def _tiles(dtype: str, loop: TensorLoop) -> Case:
         saturates=f"tensor.{dtype}.loop" if loop.saturates else "",
         cache="hot",
         family=f"tensor loop {dtype}",
-        search=not loop.saturates,
     )
 
 
 def _search(info: DeviceInfo, budget, dtype: str, unit: str, variant: str) -> Cases:
+    roof = ".".join(part for part in (unit, dtype, variant, "library") if part)
     tried = []
     for name in SHAPES:
         if name in SMALL if unit == "tensor" else name.startswith("mamf"):
             continue
-        if unit == "tensor" and budget.density > 1 and name not in FEW:
+        if unit == "tensor" and not budget.whole and name not in FEW:
             continue
-        case = _gemm(info, budget, name, dtype, unit, variant)
+        case = replace(_gemm(info, budget, name, dtype, unit, variant), search=roof)
         seconds = yield case
         if seconds:
             tried.append((case.work.flops / seconds, case))
     if tried:
         _, best = max(tried, key=lambda entry: entry[0])
-        key = ".".join(part for part in (unit, dtype, variant, "library") if part)
-        yield replace(best, saturates=key)
+        yield replace(best, search="", saturates=roof)
 
 
 def _gemm(info: DeviceInfo, budget, name: str, dtype: str, unit: str, variant: str) -> Case:
@@ -153,9 +152,8 @@ def _gemm(info: DeviceInfo, budget, name: str, dtype: str, unit: str, variant: s
         work=demand,
         prepare=partial(_product, m, n, k, dtype, variant),
         family="gemm",
-        search=True,
         # whoever has time enough measures the cubes that everyone quotes as often as the winner
-        repeat=name in QUOTED and unit == "tensor" and budget.density == 1,
+        repeat=name in QUOTED and unit == "tensor" and budget.long,
         skip=skip,
     )
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.analysis.difference import Contrast, Difference, differences, discoveries, spread
+from bench.budget import BUDGETS
 from bench.device.sim import open_simulated
-from bench.measure import BUDGETS
 from bench.probes import select
 from bench.schema import SUSTAINED, Environment, Run
 from bench.session import session

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from bench import theory
 from bench.analysis.compare import compare, datasheet
 from bench.analysis.fit import fit
+from bench.budget import BUDGETS
 from bench.device import DeviceError, sim
-from bench.measure import BUDGETS
 from bench.stats import estimate
 
 PRODUCTS = theory.products()

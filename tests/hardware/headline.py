@@ -11,9 +11,9 @@ from typing import Any
 from bench import theory
 from bench.analysis.compare import at_clock, datasheet
 from bench.analysis.gate.metrics import Candidate, Metric, Pin, metrics, pinned
+from bench.budget import BUDGETS
 from bench.device import Unsupported
 from bench.device.sim import open_simulated
-from bench.measure import BUDGETS
 from bench.probes import Probe, cases_of, describe, probes
 from bench.schema import SUSTAINED, Case, DeviceInfo, case_key
 

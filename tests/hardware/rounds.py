@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, Protocol
 
+from bench.budget import BUDGETS, Budget, measure
 from bench.device import Device, DeviceError, Unsupported
-from bench.measure import BUDGETS, Budget, measure
 from bench.schema import FIRST_ROUND, Measurement
 from tests.hardware.headline import Headline
 

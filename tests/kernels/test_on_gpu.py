@@ -2,8 +2,9 @@
 
 import pytest
 
+from bench.budget import BUDGETS
 from bench.device import Unsupported, cuda
-from bench.measure import BUDGETS, measure
+from bench.measure import measure
 from bench.probes import describe, probes
 from bench.session import kernels
 

@@ -15,8 +15,8 @@ from dataclasses import replace
 from bench import theory
 from bench.analysis.fit import _fit
 from bench.analysis.summary import summaries
+from bench.budget import BUDGETS
 from bench.device.sim import open_simulated
-from bench.measure import BUDGETS
 from bench.probes import select
 from bench.session import session
 

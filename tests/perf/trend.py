@@ -30,9 +30,9 @@ import numpy as np
 
 from bench import store
 from bench.analysis.history import history
+from bench.budget import BUDGETS
 from bench.device.sim import open_simulated
 from bench.environment import environment
-from bench.measure import BUDGETS
 from bench.probes import select
 from bench.schema import End, Environment, Run
 from bench.session import session

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bench.budget import BUDGETS
 from bench.device import CheckFailed, OutOfMemory, Unsupported, cpu
 from bench.device.sim import open_simulated
-from bench.measure import BUDGETS
 from bench.probes import capacity as probe
 from bench.probes import describe, probes
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from bench import layers
+from bench.budget import BUDGETS
 from bench.device import CheckFailed, cpu
 from bench.device.sim import open_simulated
 from bench.layers import variants
-from bench.measure import BUDGETS
 from bench.probes import decode as decode_probe
 from bench.probes import describe, probes
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from bench import layers, models
+from bench.budget import BUDGETS
 from bench.device import CheckFailed, cpu
 from bench.device.sim import open_simulated
 from bench.layers import Shape, Span
 from bench.layers.ready import cache_of
-from bench.measure import BUDGETS, measure
+from bench.measure import measure
 from bench.probes import describe, probes
 from bench.session import session
 
@@ -287,7 +288,7 @@ def test_a_whole_whose_parts_are_slow_is_not_waited_for(h200):
 def test_describing_loads_no_torch(name):
     code = f"""
 import sys
-from bench.measure import BUDGETS
+from bench.budget import BUDGETS
 from bench.probes import describe, probes
 from bench.schema import Cache, DeviceInfo
 info = DeviceInfo(id="x", name="x", product="x", memory_bytes=10**11, caches=(Cache("l2", 1 << 20),),

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from bench import layers
+from bench.budget import BUDGETS
 from bench.device import cpu
 from bench.device.sim import open_simulated
 from bench.layers import SHAPES, Shape, Span
-from bench.measure import BUDGETS
 from bench.probes import describe, probes
 from bench.session import session
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from bench.budget import BUDGETS
 from bench.device import cpu
-from bench.measure import BUDGETS
 from bench.probes import probes
 from bench.session import session
 

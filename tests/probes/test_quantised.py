@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 import torch
 
+from bench.budget import BUDGETS
 from bench.device import CheckFailed, Unsupported, cpu
 from bench.device.sim import open_simulated
-from bench.measure import BUDGETS
 from bench.probes import describe, probes
 from bench.probes import quantised as probe
 

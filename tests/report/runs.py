@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from bench import store
+from bench.budget import BUDGETS
 from bench.device.cuda import IDENTITY
 from bench.device.nvml import Monitor, summary
 from bench.device.sim import open_simulated
 from bench.device.verdict import judge
 from bench.environment import environment
-from bench.measure import BUDGETS
 from bench.probes import select
 from bench.schema import SUSTAINED, Cache, DeviceInfo, End, Environment, Measurement, Run
 from bench.session import session

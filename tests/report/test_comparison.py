@@ -10,7 +10,7 @@ import pytest
 
 from bench import store, work
 from bench.analysis.difference import EQUIVALENT, differences
-from bench.measure import BUDGETS
+from bench.budget import BUDGETS
 from bench.report import comparison
 from bench.report.comparison import figures, tables, words
 from bench.report.comparison.conditions import conditions, stated

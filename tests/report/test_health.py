@@ -4,7 +4,7 @@ import pytest
 
 from bench import report, work
 from bench.analysis.fit import fit
-from bench.measure import BUDGETS
+from bench.budget import BUDGETS
 from bench.report import interpretation
 from bench.report.figures.health import health as health_figure
 from bench.report.health import Health, health

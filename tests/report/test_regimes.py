@@ -10,7 +10,7 @@ from rich.console import Console
 from bench import report, work
 from bench.analysis.compare import compare, datasheet
 from bench.analysis.fit import fit
-from bench.measure import BUDGETS
+from bench.budget import BUDGETS
 from bench.report import energy, frame, interpretation, tables, text, words
 from bench.report.figures.energy import energy as energy_figure
 from bench.report.figures.roofline import roofline

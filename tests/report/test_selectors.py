@@ -6,7 +6,7 @@ from selenium.webdriver.common.keys import Keys
 
 from bench import report
 from bench.analysis.placed import Kernel
-from bench.measure import BUDGETS
+from bench.budget import BUDGETS
 from bench.work import Work, gemm
 from tests.report.runs import simulated
 
