@@ -1,22 +1,30 @@
 """From devices to a Run file: what the workers tell is written down as it comes, and how it ended is said last."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import store, workers
+from bench import store, units, workers
 from bench.budget import Budget
 from bench.environment import environment
 from bench.probes import Probe
-from bench.schema import End, Environment, Run
+from bench.schema import End, Environment, Run, Unreached
 from bench.session import NOTHING_PINNED, Pinned
 from bench.workers import Choose, Event, Failed, Measured, Opened
+
+# Seconds of measuring below which not even the headline roofs are reached.
+LEAST = 2.0
 
 
 class NothingToRun(Exception):
     """No device could be opened; the message says why for each."""
+
+
+class TooShort(Exception):
+    """A budget is over before a roof could be measured; the message says the least that would do."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +47,22 @@ def record(
     listen: Callable[[Event | Environment], None] = lambda event: None,
     choose: Choose = lambda infos: NOTHING_PINNED,
     again: Callable[[Run], Pinned] = lambda run: NOTHING_PINNED,
+    promised: float = math.inf,
+    afterwards: Callable[[int], float] = lambda devices: 0.0,
 ) -> Recorded:
-    """Measures and writes a Run. Ctrl-C keeps what was measured. Raises NothingToRun, and RunError for the file.
+    """Measures and writes a Run. Ctrl-C keeps what was measured. Raises NothingToRun, TooShort and RunError.
 
+    promised: when the command is to end, on time.monotonic's clock. afterwards: seconds that must be left then, by the
+    number of devices (for the report); asked once all are open.
     choose: the cases to follow on these devices. again: what of a Run so far is to be measured again, by fresh
     processes: what a warm one shares over its repetitions is the disturbance that a second look should be free of.
     """
     begun = time.monotonic()
-    with closing(workers.run(devices, probes, budget, seed, choose)) as events:
+
+    def left() -> float:
+        return promised - afterwards(len(opened)) - time.monotonic()
+
+    with closing(workers.run(devices, probes, budget, seed, choose, left)) as events:
         opened, failures, event = [], [], None
         for event in events:
             if isinstance(event, Opened):
@@ -57,11 +73,17 @@ def record(
                 break
         if not opened:
             raise NothingToRun("; ".join(failures) or "no device answered")
+        if (lacking := LEAST - left()) > 0:
+            raise TooShort(
+                f"a budget of {budget.name} is over before a roof could be measured: opening the device took"
+                f" {units.seconds(time.monotonic() - begun, 2)} and the report needs"
+                f" {units.seconds(afterwards(len(opened)), 2)}; {math.ceil(budget.seconds + lacking)}s would do"
+            )
         about = environment(opened, command, budget.name, seed)
         about = store.redacted(about) if redact else about
         writer = store.Writer(store.run_path(folder, about), about)
         listen(about)
-        status, measured, trouble = "complete", [], None
+        status, measured, unreached, trouble = "complete", [], [], None
         pinned = NOTHING_PINNED
 
         def heard(event: Event) -> None:
@@ -70,6 +92,8 @@ def record(
                 measured.append(event.measurement)
             elif isinstance(event, Failed):
                 failures.append(f"{event.device}: {event.reason}")
+            elif isinstance(event, Unreached):
+                unreached.append(event)
             listen(event)
 
         try:
@@ -92,7 +116,7 @@ def record(
         if failures and status == "complete":
             status = "failed"
         code = {"complete": 0, "failed": 4, "interrupted": 130}[status]
-        writer.end(End(status, code, store.utc_now(), time.monotonic() - begun, tuple(failures)))
+        writer.end(End(status, code, store.utc_now(), time.monotonic() - begun, tuple(failures), tuple(unreached)))
         if trouble:
             raise trouble
         return Recorded(writer.path, status, tuple(failures))

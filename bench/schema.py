@@ -239,24 +239,28 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class Unreached:
+    """Cases of a probe that a Run had no time for: so many `of` those that its budget would have liked to measure.
+
+    probe "sustained": roofs that were not stated under lasting load.
+    """
+
+    device: str
+    probe: str
+    cases: int
+    of: int
+
+
+@dataclass(frozen=True)
 class End:
-    """A Run's last line; a Run without one was cut short."""
+    """A Run's last line; a Run without one was cut short. unreached: what there was no time for."""
 
     status: str
     exit_code: int
     finished: str
     elapsed: float = 0.0
     failures: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Unreached:
-    """Cases of a probe that a Run had no time for: so many `of` those that its budget would have liked to measure."""
-
-    device: str
-    probe: str
-    cases: int
-    of: int
+    unreached: tuple[Unreached, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,7 @@ def load(device: Device, timed: Callable[[], Sample], launches: int, until: floa
     begun, windows = device.now(), []
     while True:
         windows.append(_window(device, timed, launches))
-        if len(windows) < 2:
-            continue
-        if level(windows[-2], windows[-1], device.telemetry()):
+        if len(windows) > 1 and level(*windows[-2:], device.telemetry()):
             return _counted(windows[-2:], launches)
         last = windows[-SWINGING:]
         if len(last) == SWINGING and (period := cycle([one for window in last for one in window.levels])):

@@ -24,12 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from bench.device import DeviceError
     from bench.lock import Held
     from bench.probes import UnknownProbe
-    from bench.record import NothingToRun
+    from bench.record import NothingToRun, TooShort
     from bench.store import RunError
 
     try:
         return options.function(options)
-    except (Complaint, DeviceError, UnknownProbe, RunError, NothingToRun) as error:
+    except (Complaint, DeviceError, UnknownProbe, RunError, NothingToRun, TooShort) as error:
         if getattr(options, "nagios", False):  # which reads stdout, and 2 as critical
             print(f"GATE UNKNOWN - {error}")
             return INCONCLUSIVE

@@ -15,12 +15,12 @@ from bench.cli.codes import CRASHED, INCONCLUSIVE, INTERRUPTED, OK, USAGE, Compl
 
 def gate(options: argparse.Namespace) -> int:
     """Measures what is followed (or takes a Run), judges it, and says so wherever it was asked to."""
+    from bench.cli.console import console
     from bench.cli.followed import Followed
     from bench.probes import select
     from bench.report import gate as surfaces
     from bench.report.gate.facts import facts
     from bench.report.gate.text import gate_table, nagios, nagios_code
-    from bench.report.text import console
     from bench.store import read
 
     if options.json and options.nagios:
@@ -114,7 +114,7 @@ def _measured(options: argparse.Namespace, followed: Any, people: Any) -> tuple[
     budget, devices = BUDGETS[options.budget], resolve(options.device)
     budget = replace(budget, name=f"gate {budget.name}")
     probes = select([])
-    with machine(options, devices, people), Listener(people, probes, budget, gate=True) as listener:
+    with machine(options, devices, people), Listener(people, budget, gate=True) as listener:
         made = record(
             devices,
             probes,
@@ -175,8 +175,8 @@ def _tell_github(found: Any, code: int, report: Path | None, people: Any, files:
 def baseline(options: argparse.Namespace) -> int:
     """Blesses a Run, or shows what is blessed."""
     from bench.analysis.gate import baselines
+    from bench.cli.console import console
     from bench.report.gate.listings import baseline_table, blessed_table
-    from bench.report.text import console
     from bench.store import read
 
     people = console(stderr=False)
@@ -201,8 +201,8 @@ def baseline(options: argparse.Namespace) -> int:
 def history(options: argparse.Namespace) -> int:
     """Lists the Runs of a product as a gate sees them, or deletes the oldest; first only says which."""
     from bench.analysis.gate.past import past
+    from bench.cli.console import console
     from bench.report.gate.listings import history_table
-    from bench.report.text import console
 
     people = console(stderr=False)
     if not options.folder.is_dir():
@@ -238,10 +238,10 @@ def calibrate(options: argparse.Namespace) -> int:
     """Measures the same machine again and again, and writes down what a gate must forgive it."""
     from bench.analysis.gate import calibration, tolerances
     from bench.analysis.gate.past import identity
+    from bench.cli.console import console
     from bench.cli.followed import Followed, tolerances_path
     from bench.probes import select
     from bench.report.gate.listings import noise_table
-    from bench.report.text import console
 
     people = console(stderr=False)
     if options.runs < calibration.FEWEST:

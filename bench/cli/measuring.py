@@ -3,28 +3,56 @@
 import argparse
 import json
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bench.cli.codes import CRASHED, INCONCLUSIVE, INTERRUPTED, OK, Complaint, worse
 from bench.cli.gating import machine
 
+# What fitting and writing the report take beside importing what they need, which is timed while devices open: for a
+# report of one device, for each more, and for a Run without a report. Seen on three hosts, idle and busy.
+REPORT, MORE, FIT = 2.6, 0.4, 0.4
+
+
+class Rehearsal:
+    """Imports what comes after measuring while the devices open, and learns from it how fast this machine is now."""
+
+    def __init__(self, report: bool):
+        self._report, self._seconds = report, 0.0
+        self._thread = threading.Thread(target=self._import, daemon=True)
+        self._thread.start()
+
+    def _import(self) -> None:
+        begun = time.monotonic()
+        import bench.cli.followed
+        import bench.report.page
+        import bench.report.text  # noqa: F401
+
+        self._seconds = time.monotonic() - begun
+
+    def seconds(self, devices: int) -> float:
+        """What is to be left for the rest of the command."""
+        self._thread.join()
+        return self._seconds * (REPORT + MORE * (devices - 1) if self._report else FIT)
+
 
 def measure(options: argparse.Namespace) -> int:
-    from bench.analysis.facts import facts
-    from bench.analysis.fit import fit
-    from bench.budget import BUDGETS
-    from bench.cli.followed import Followed
+    begun = time.monotonic()
+    from bench.budget import budget as budget_of
+    from bench.cli.console import console
     from bench.device import resolve
     from bench.environment import command_line
     from bench.probes import select
     from bench.progress import Listener
     from bench.record import record
-    from bench.report.text import console
     from bench.store import read
 
-    budget, devices = BUDGETS[options.budget], resolve(options.device)
+    devices = resolve(options.device)
+    budget = budget_of(options.budget, host=devices == ["cpu"])
     named = None if options.probes is None else [name.strip() for name in options.probes.split(",") if name.strip()]
     if named == []:
         raise Complaint("--probes names no probe; leave it out to run all, or see `list`")
@@ -32,19 +60,43 @@ def measure(options: argparse.Namespace) -> int:
     people = console(stderr=options.json)
     if options.dry_run:
         return _plan(options, devices, probes, budget, people)
-    _writable(options.reports)
-    # a Run of chosen probes lacks what a baseline has, and a redacted one hides which device it is of
-    followed = Followed(options.out, probes, options, people) if named is None and not options.redact else None
-    with machine(options, devices, people), Listener(people, probes, budget) as listener:
-        made = record(
-            devices, probes, budget, options.seed, options.out, command_line(), options.redact, listener,
-            **({"choose": followed.beside, "again": followed.again} if followed else {}),
-        )  # fmt: skip
+    # what a scheduler runs before a job waits for no page
+    reports = options.reports or (None if budget.name == "sniff" else Path("reports"))
+    if reports:
+        _writable(reports)
+
+    follows = named is None and not options.redact and budget.levels
+
+    @cache
+    def session() -> Any:
+        """What a gate follows beside the Run; a Run of chosen probes lacks what a baseline has, a redacted one hides
+        which device it is of, and a sniff is too short for it.
+        """
+        from bench.cli.followed import Followed
+
+        return Followed(options.out, probes, options, people)
+
+    asked = time.monotonic()
+    with machine(options, devices, people):
+        # waiting for the machine is no part of what was promised
+        begun += time.monotonic() - asked
+        rehearsal = Rehearsal(bool(reports))
+        with Listener(people, budget) as listener:
+            made = record(
+                devices, probes, budget, options.seed, options.out, command_line(), options.redact, listener,
+                promised=begun + budget.seconds, afterwards=rehearsal.seconds,
+                **({"choose": lambda infos: session().beside(infos), "again": lambda run: session().again(run)}
+                   if follows else {}),
+            )  # fmt: skip
+    from bench.analysis.facts import facts
+    from bench.analysis.fit import fit
+
+    followed = session() if follows else None
     run = read(made.path)
     fits = fit(run)
-    code = verdict(made.status, fits)
+    code = verdict(made.status, fits, bool(run.end and run.end.unreached))
     gate = followed.judged(run) if followed and followed.blessed and run.complete else None
-    report = written(run, options.reports / f"{made.path.stem}.html", people, gate)
+    report = written(run, reports / f"{made.path.stem}.html", people, gate) if reports else None
     _say(people, run, fits, made.path, report)
     if followed and followed.trouble:
         code = worse(code, INCONCLUSIVE)
@@ -93,13 +145,14 @@ def written(run: Any, path: Path, people: Any, gate: Any = None) -> Path | None:
     return None
 
 
-def verdict(status: str, fits: Sequence[Any]) -> int:
+def verdict(status: str, fits: Sequence[Any], unreached: bool = False) -> int:
+    """unreached: whether there was no time for something."""
     if status == "interrupted":
         return INTERRUPTED
     if status == "failed":
         return CRASHED
     claimed = [fit for fit in fits if fit.roofs or fit.missing]
-    return INCONCLUSIVE if claimed and not any(fit.roofs for fit in claimed) else OK
+    return INCONCLUSIVE if (claimed or unreached) and not any(fit.roofs for fit in fits) else OK
 
 
 def _say(people: Any, run: Any, fits: Sequence[Any], path: Path, report: Path | None) -> None:

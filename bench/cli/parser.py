@@ -33,6 +33,8 @@ class _Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(None, f"unknown {what} {value!r}: {hint}")
 
     def error(self, message: str) -> NoReturn:
+        if message == "argument --budget: expected one argument":  # what begins with a dash is taken for an option
+            message = "argument --budget: give a name or a positive duration, as quick or 90s"
         print(f"{self.prog}: {message}", file=sys.stderr)
         raise SystemExit(USAGE)
 
@@ -61,8 +63,9 @@ def parser() -> argparse.ArgumentParser:
         verb.add_argument(
             "--budget",
             default="quick" if verb in (gate, calibrate) else "standard",
-            choices=("quick", "standard", "soak"),
-            help="how long and how densely",
+            **({"choices": ("quick", "standard", "soak")} if verb in (gate, calibrate) else {"type": _budget}),
+            metavar="BUDGET",
+            help="wall time of the whole command, report included: sniff (10 s), quick, standard, soak, or 90s, 5m, 1h",
         )
         verb.add_argument("--seed", type=_seed, default=0, help="seed of the random inputs and of the order of rounds")
         verb.add_argument(
@@ -77,8 +80,7 @@ def parser() -> argparse.ArgumentParser:
         )
     for verb in (everything, chosen, gate):
         # a Run that is judged later only gets a page where somebody names a folder
-        default = None if verb is gate else Path("reports")
-        verb.add_argument("--reports", type=Path, default=default, metavar="DIR", help="folder of reports (reports)")
+        verb.add_argument("--reports", type=Path, metavar="DIR", help="folder of reports (reports)")
         verb.add_argument("--json", action="store_true", help="machine output on stdout, everything else on stderr")
     for verb in (everything, chosen):
         verb.add_argument("--redact", action="store_true", help="hash host name and UUIDs, drop paths: for publishing")
@@ -117,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
 
     doctor = verbs.add_parser("doctor", help="what is here, what would be measured, what to fix first")
     doctor.add_argument("--device", default="auto", help="as in all")
-    doctor.add_argument("--budget", default="standard", choices=("quick", "standard", "soak"), help="as in all")
+    doctor.add_argument("--budget", type=_budget, default="standard", help="as in all")
     doctor.add_argument(
         "--out", type=Path, default=Path("results"), metavar="DIR", help="folder of Run files (results)"
     )
@@ -184,6 +186,16 @@ def _gates(
     history.add_argument("--keep", type=_some, metavar="N", help="how many of the newest Runs prune leaves")
     history.add_argument("--yes", action="store_true", help="delete; without it prune only says what it would delete")
     history.set_defaults(function=gating.history)
+
+
+def _budget(text: str) -> str:
+    from bench.budget import BadBudget, budget
+
+    try:
+        budget(text)
+    except BadBudget as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _count(text: str) -> int:

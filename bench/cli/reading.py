@@ -89,7 +89,8 @@ def _warn(runs: Sequence[Any]) -> None:
 def fit(options: argparse.Namespace) -> int:
     from bench.analysis.facts import facts
     from bench.analysis.fit import fit
-    from bench.report.text import console, run_table
+    from bench.cli.console import console
+    from bench.report.text import run_table
     from bench.store import read
 
     run = read(options.run)

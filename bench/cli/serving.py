@@ -14,9 +14,9 @@ def serving(options: argparse.Namespace) -> int:
     """Answers for one model on one machine: a Run's, a Roofline file's or a datasheet's."""
     from bench.analysis.serving.answers import answer, facts
     from bench.analysis.serving.errors import ServingError
+    from bench.cli.console import console
     from bench.models import ModelError, UnknownModel, model
     from bench.report.serving.terminal import answers_table
-    from bench.report.text import console
 
     try:
         found = answer(model(options.model), _machine(options), _request(options))

@@ -41,8 +41,8 @@ SHAPES = {
 # A tensor core is over with these before it has begun.
 SMALL = ("cube-256", "cube-512", "projection-64", "cube-1024", "projection-512")
 QUOTED = ("cube-4096", "cube-8192", "cube-16384")
-# What a thin budget searches for a tensor core.
-FEW = ("cube-2048", "mamf-h100", "mamf-gh200", "cube-4096", "mamf-gh200-fp8", "cube-8192", "cube-16384")
+# What a coarse pass searches for a tensor core.
+FEW = ("cube-2048", "mamf-h100", "mamf-gh200", "cube-4096", "mamf-gh200-fp8", "cube-8192")
 
 # r = r * a + b must stay finite and keep toggling: at its fixed point a chain draws less power. A factor just above
 # -1 swings around b/2 for millions of steps; 16-bit types have no such factor and take -1 itself.

@@ -90,6 +90,7 @@ def page(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None, g
         several=words.several(fits) if len(fits) > 1 else "",
         devices=tables.devices(fits) if len(fits) > 1 else None,
         skips=tables.skips(run),
+        unreached=words.unreached(run),
         formulas=methods.FORMULAS,
         stops=Counter(m.stop_reason for m in run.measurements if m.stop_reason).most_common(6),
         versions=dict.fromkeys((m.probe, m.version) for m in run.measurements),

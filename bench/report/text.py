@@ -1,19 +1,17 @@
 """The Run as a table in the terminal: roof, value, interval, theory, percent, and what to doubt."""
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from statistics import median
-from typing import Any, TextIO
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from bench import units
 from bench.analysis.compare import compare, datasheet
 from bench.analysis.fit import Fit
+from bench.report.words import unreached
 from bench.schema import Run
 from bench.stats import Estimate
 
@@ -33,6 +31,8 @@ def run_table(run: Run, fits: Sequence[Fit]) -> Group:
             Text(f"INCOMPLETE: the Run was {run.end.status}; what is missing was not measured", style="yellow")
         )
     parts += [Text(f"warning: {warning}", style="yellow") for warning in run.warnings]
+    if left := unreached(run):
+        parts.append(Text(left, style="dim"))
     parts += [_device_table(fit) for fit in fits[:_FULL_TABLES]]
     if len(fits) > _FULL_TABLES:
         parts.append(_siblings(fits))
@@ -146,27 +146,3 @@ def _slow(fits: Sequence[Fit], keys: Sequence[str]) -> Iterator[Text]:
             if roof.high < middle * (1 - _APART):
                 below = units.percent(1 - roof.rate / middle, 2)
                 yield Text(f"  ! {device}: {key} is {below} below the median of its siblings", style="bold yellow")
-
-
-class _Patient:
-    """A stream whose reader may leave (`bench all | head`): a Run goes on without being watched."""
-
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with suppress(BrokenPipeError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(BrokenPipeError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def console(stderr: bool) -> Console:
-    """A console that keeps to NO_COLOR, and writes plain lines where there is no terminal."""
-    return Console(file=_Patient(sys.stderr if stderr else sys.stdout), highlight=False, soft_wrap=False)

@@ -13,7 +13,7 @@ from bench.analysis.compare import Gap, at_clock
 from bench.analysis.fit import Fit
 from bench.report import frame, names
 from bench.roofline import Roof, Roofline
-from bench.schema import Run
+from bench.schema import Run, Unreached
 from bench.stats import Estimate
 
 # A roof below this share of its claim is worth a look; vendors' own tools reach 90 % and more of most of them.
@@ -29,6 +29,22 @@ class Validity:
     word: str
     counts: Counter
     causes: tuple[tuple[str, int], ...]
+
+
+def unreached(run: Run) -> str:
+    """What the budget had no time for, once per probe; "" where it reached everything."""
+    most: dict[str, Unreached] = {}
+    for each in run.end.unreached if run.end else ():
+        most[each.probe] = max(each, most.get(each.probe, each), key=lambda one: one.cases)
+    if not most:
+        return ""
+    said = (
+        f"{each.cases} of {each.of} roofs under lasting load"
+        if name == "sustained"
+        else f"{each.cases} of {each.of} cases of {name}"
+        for name, each in most.items()
+    )
+    return f"Not reached within the budget ({run.environment.budget}): {', '.join(said)}."
 
 
 def validity(run: Run, fits: Sequence[Fit]) -> Validity:

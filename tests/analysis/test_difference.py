@@ -20,7 +20,7 @@ from bench.work import Work
 from tests.report.runs import by_hand, cpu, measured
 
 # Roofs, their rounds and a few samples each: what a pair of Runs is judged by, at 60 ms a Run.
-BRIEF = replace(BUDGETS["standard"], density=64, min_samples=3, max_samples=5)
+BRIEF = replace(BUDGETS["standard"], levels=(1,), seconds=1e6, min_samples=3, max_samples=5)
 BURST = replace(BRIEF, sustained_rounds=0)
 NOISE = "noise=0.002:0.007"
 PAIRS = 200
@@ -117,7 +117,7 @@ def test_a_ridge_is_higher_where_the_memory_is_slower():
 
 
 def test_the_knee_moves_with_the_memory():
-    budget = replace(BRIEF, density=1)
+    budget = replace(BRIEF, levels=(None,))
     knee = one(
         [run(f"{o}{NOISE}", k, "h200-sxm", ("intensity",), budget) for k, o in enumerate(("", "dram=0.8,"))],
         "float32",

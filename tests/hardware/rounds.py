@@ -5,17 +5,19 @@ and its time is the median of the samples, in seconds per launch by the device's
 no buffer (a GPU keeps the last graph that it replayed until the next case begins or the session ends).
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, Protocol
 
-from bench.budget import BUDGETS, Budget, measure
+from bench.budget import BUDGETS, Budget
 from bench.device import Device, DeviceError, Unsupported
+from bench.measure import measure
 from bench.schema import FIRST_ROUND, Measurement
 from tests.hardware.headline import Headline
 
 # Without --benchmark-enable a case runs once and short: its result counts, not its time.
-GLANCE = replace(BUDGETS["standard"], headline=0.01, min_samples=3, preheat=0.0, settle=0.0, sustained=0.01)
+GLANCE = replace(BUDGETS["standard"], headline=0.01, min_samples=3)
 # A datasheet rounds its figures, and a clock its ticks.
 ABOVE = 1.02
 
@@ -39,10 +41,10 @@ class Rounds:
 
         What raises here is kept out of pytest-benchmark's files.
         """
-        case, probe, budget = self.headline.case, self.headline.probe, self.budget.lasting
-        settle = budget.settle if self.measured else budget.preheat
+        case, probe, budget = self.headline.case, self.headline.probe, self.budget
         repetition = FIRST_ROUND + len(self.measured)
-        found = measure(self.device, probe.name, probe.version, case, budget, repetition, settle)
+        until = self.device.now() if budget is GLANCE else math.inf
+        found = measure(self.device, probe.name, probe.version, case, budget, repetition, until)
         if found.skip:
             raise Unsupported(found.skip)
         if not found.sound:

@@ -306,7 +306,7 @@ def test_a_device_without_a_model_dtype_has_no_cases(h200, name):
 
 @pytest.mark.parametrize("name", ["layer", "decode", "mixed"])
 def test_the_simulated_device_runs_every_case(h200, name):
-    found = list(session(h200, [probes()[name]], replace(BUDGETS["quick"], total=1e9)))
+    found = list(session(h200, [probes()[name]], replace(BUDGETS["quick"], seconds=1e9)))
     assert [m for m in found if m.seconds]
     for m in found:
         assert m.seconds or m.skip, (m.params, m.reasons)
