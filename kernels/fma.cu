@@ -4,8 +4,8 @@
    fma_float64    float64                         8            DFMA
    fma_float32    float32                         8            FFMA; -DPAIRS=1: FFMA2, two floats at once
    fma_int32      int32, wrapping                 8            IMAD
-   fma_float16    half2                          16            HFMA2
-   fma_bfloat16   bfloat162, from sm_80 on       16            HFMA2.BF16
+   fma_float16    half2                          16            HFMA2, HFMA2.MMA
+   fma_bfloat16   bfloat162, from sm_80 on       16            HFMA2.BF16, HFMA2.MMA.BF16
 
    y[i] = `steps` times r = r * a + b, starting from x[i]: 2 * steps flops (int32: operations) per element; one element
    is read and one written, which is nothing beside a large `steps`.
@@ -21,6 +21,12 @@
    scalar UIMAD. float64 fills the 32 registers that a full SM leaves each thread: there the assembler reads a and b
    again from the constant bank once per trip, or holds one in a uniform register (sm_90), which is an operand and not
    another unit. sm_100 and sm_103 have the paired FFMA2; later chips take PAIRS too and split each into two FFMA.
+
+   Two pipes: the one that runs HFMA2 takes 64 of them per clock and SM, 256 flops. Chips of twice that rate (float16 on
+   sm_80 and sm_87, both types on sm_90) have the rest on another one, HFMA2.MMA, and the assembler alternates between
+   the two, but only for operands that are whole registers. Of a and b it can see that both halves are one number, folds
+   them to Rn.H0_H0, a form that HFMA2.MMA lacks, and leaves that pipe idle. Hence a and b pass a shuffle, once per
+   thread, after which nothing is known about their halves. bfloat16 on sm_80 and sm_87 has no second pipe.
 
    What keeps the work from being deleted: the results are stored, and fma is exact in its one rounding, so that no step
    may be skipped or joined with another. Integers would allow that (two steps are r * aa + (ab + b)); the compilers
@@ -72,6 +78,13 @@ __device__ Pair multiply_add(Pair r, Pair a, Pair b) {
 }
 #endif
 
+/* The same pair, of which the compiler no longer knows that its halves are equal. All lanes hold the same one. */
+template <class R> __device__ R opaque(R pair) {
+    unsigned bits = reinterpret_cast<unsigned&>(pair);
+    bits = __shfl_sync(~0u, bits, 0);
+    return reinterpret_cast<R&>(bits);
+}
+
 /* R: what one chain holds, a number or a pair. Every thread takes CHAINS of them as 16-byte vectors THREADS apart. */
 template <int CHAINS, int STEPS, class R>
 __device__ void chains(const uint4* x, uint4* y, long long vectors, long long steps, R a, R b) {
@@ -121,12 +134,12 @@ fma_int32(const uint4* x, uint4* y, long long n, long long steps, double a, doub
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 fma_float16(const uint4* x, uint4* y, long long n, long long steps, double a, double b) {
-    chains<8, 16>(x, y, n / 8, steps, __float2half2_rn((float)a), __float2half2_rn((float)b));
+    chains<8, 16>(x, y, n / 8, steps, opaque(__float2half2_rn((float)a)), opaque(__float2half2_rn((float)b)));
 }
 
 #if __CUDA_ARCH__ >= 800
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 fma_bfloat16(const uint4* x, uint4* y, long long n, long long steps, double a, double b) {
-    chains<8, 16>(x, y, n / 8, steps, __float2bfloat162_rn((float)a), __float2bfloat162_rn((float)b));
+    chains<8, 16>(x, y, n / 8, steps, opaque(__float2bfloat162_rn((float)a)), opaque(__float2bfloat162_rn((float)b)));
 }
 #endif

@@ -8,8 +8,8 @@
    What keeps the work from being deleted: every result is stored, and floating point may not be reassociated. What
    makes a multiply and an add one instruction: -ffp-contract=fast on a target with FMA.
 
-   What would make it wrong: arrays that are not 64-byte aligned (fault), n not a multiple of 1024 (the rest is left
-   out), a, b that drive the values to infinity or to subnormals, and arrays that a cache holds. */
+   What would make it wrong: arrays that are not 64-byte aligned (fault), n so far from a multiple of 256 that the rest,
+   which goes one by one, shows; a, b that drive the values to infinity or to subnormals, and arrays that a cache holds. */
 
 #include <omp.h>
 #if defined __x86_64__
@@ -65,6 +65,11 @@ void ladder_float32(const float *x, float *y, long long n, long long fmas, doubl
         long long i = chunks * thread / count * CHUNK;
         for (; i + GROUP * LANES <= end; i += GROUP * LANES) group(GROUP, x + i, y + i, fmas, a, b);
         for (; i < end; i += 4 * LANES) group(4, x + i, y + i, fmas, a, b);
+        for (; thread == count - 1 && i < n; i++) {
+            float r = x[i];
+            for (long long step = 0; step < fmas; step++) r = r * (float)real_a + (float)real_b;
+            y[i] = r;
+        }
 #if defined __x86_64__
         _mm_sfence(); /* the time of the last streaming stores belongs to this launch */
 #endif

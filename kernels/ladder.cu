@@ -14,6 +14,9 @@
    instructions; 8 steps per trip are 128 FFMA or HFMA2 or 64 DFMA beside one counter, compare and branch, the rest goes
    one step at a time. Any grid is right; a tile of THREADS x 64 bytes per block is the intended one.
 
+   float16's a and b pass a shuffle, after which the compiler no longer knows that their halves are equal: it would fold
+   them to Rn.H0_H0, a form that HFMA2.MMA lacks, and leave one of the two pipes of sm_80, sm_87 and sm_90 idle (fma.cu).
+
    What keeps the work from being deleted: every result is stored, and an fma may not be skipped or joined with another.
 
    What would make it wrong: blockDim other than THREADS, arrays not 16-byte aligned, n not a multiple of 8, a, b that
@@ -34,6 +37,13 @@ constexpr int VECTORS = 4, STEPS = 8;
 __device__ float multiply_add(float r, float a, float b) { return fmaf(r, a, b); }
 __device__ double multiply_add(double r, double a, double b) { return fma(r, a, b); }
 __device__ __half2 multiply_add(__half2 r, __half2 a, __half2 b) { return __hfma2(r, a, b); }
+
+/* The same pair, of which the compiler no longer knows that its halves are equal. All lanes hold the same one. */
+__device__ __half2 opaque(__half2 pair) {
+    unsigned bits = reinterpret_cast<unsigned&>(pair);
+    bits = __shfl_sync(~0u, bits, 0);
+    return reinterpret_cast<__half2&>(bits);
+}
 
 /* R: what one chain holds, a number or a pair; N vectors of them, THREADS apart, go through all FMAs. */
 template <int N, class R> __device__ void climb(const uint4* x, uint4* y, long long fmas, R a, R b) {
@@ -83,5 +93,5 @@ ladder_float32(const uint4* x, uint4* y, long long n, long long fmas, double a, 
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 ladder_float16(const uint4* x, uint4* y, long long n, long long fmas, double a, double b) {
-    ladder(x, y, n / 8, fmas, __float2half2_rn((float)a), __float2half2_rn((float)b));
+    ladder(x, y, n / 8, fmas, opaque(__float2half2_rn((float)a)), opaque(__float2half2_rn((float)b)));
 }

@@ -24,7 +24,7 @@ def kernel(dtype: str) -> Kernel:
     return Kernel("ladder", f"ladder_{dtype}", fma_twin, elements=2, per_thread=64 // work.ITEMSIZE[dtype])
 
 
-@probe(version=2)
+@probe(version=3)
 def intensity(info: DeviceInfo, budget) -> Cases:
     """The FMA ladder: performance over arithmetic intensity per dtype, from a copy up to the compute plateau."""
     for dtype in info.ladders:

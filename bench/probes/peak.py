@@ -74,7 +74,7 @@ def tile_kernel(loop: TensorLoop) -> Kernel:
     return Kernel(loop.source, loop.function, tile_twin, elements=3, per_thread=per_thread, shared=loop.shared)
 
 
-@probe(version=2)
+@probe(version=3)
 def peak(info: DeviceInfo, budget) -> Cases:
     """Compute roofs: an instruction loop per dtype of the vector and tensor units, and the best library GEMM.
 

@@ -27,6 +27,26 @@ THREADS_PER_SM = {
     "sm_120a": 1536,
     "sm_121a": 1536,
 }
+# Flops per clock and SM that a chip is rated at for 16-bit FMAs in pairs: float16, bfloat16 (0: has none). Sources: the
+# CUDA Programming Guide's throughput of native arithmetic instructions; 8.0: 78 and 39 TFLOP/s in the A100 whitepaper;
+# 9.0: 134 in the H100 whitepaper. 8.7 stands in no table of NVIDIA's, but the assembler alternates there, and others'
+# microbenchmarks (Accel-sim's, extended) found 200 float16 FMAs per clock on Orin as on an A100, and 128 on 8.6.
+RATES = {
+    "sm_70": (256, 0),
+    "sm_75": (256, 0),
+    "sm_80": (512, 256),
+    "sm_86": (256, 256),
+    "sm_87": (512, 256),
+    "sm_89": (256, 256),
+    "sm_90a": (512, 512),
+    "sm_100a": (256, 256),
+    "sm_103a": (256, 256),
+    "sm_110a": (256, 256),
+    "sm_120a": (256, 256),
+    "sm_121a": (256, 256),
+}
+# What of that the pipe of HFMA2 gives, on every chip: 64 instructions of 4 flops. The rest is HFMA2.MMA's.
+ONE_PIPE = 256
 REGISTERS, THREADS, UNROLL, SMS = 65536, 256, 4, 132
 FMA = ("FFMA", "DFMA", "HFMA2", "HFMA2.MMA", "HFMA2.BF16_V2", "HFMA2.MMA.BF16_V2")
 

@@ -9,11 +9,14 @@ import torch
 
 from bench.device import Kernel, Unsupported, cc
 from bench.device.sources import kernel_source
+from tests.kernels import twins
 
 pytestmark = pytest.mark.skipif(cc.compiler() is None, reason="no C compiler")
 
 CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 SIZES = (1024, 7 * 1024, 5 * 2**20 + 1024)
+# For what takes any n: less than a vector of some CPUs, around the groups of each body, one more than whole ones.
+ODD = (1, 8, 95, 96, 97, 1000, 1024 + 8, 2**16 + 13)
 LINE = 128  # bytes from one hop of a chase to the next
 GUARD = 1024  # elements behind an output that no kernel may touch
 
@@ -136,7 +139,8 @@ def test_fma_agrees_with_the_closed_form(target, dtype, steps):
     threads = cc.integer("fma", "threads")
     assert saturated % vector == 0
     assert saturated >= 8 * vector
-    for n in (0, 3, vector, threads * vector, threads * saturated, 3 * saturated + 5 * vector, saturated + vector + 1):
+    whole = (vector, threads * vector, threads * saturated, 3 * saturated + 5 * vector, saturated + vector)
+    for n in (0, 3, 8, *whole, *(n + 1 for n in whole), *(n + 8 for n in whole)):
         x = torch.randn(n, dtype=torch.float64).to(kind)
         y, expected = outputs(n, kind)
         expected[:n] = chain(x, steps, a, b)
@@ -156,12 +160,45 @@ def test_multiply_and_add_are_one_rounding(target):
 
 
 @pytest.mark.parametrize("fmas", [0, 1, 3, 33])
-@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("n", [*SIZES, *ODD])
 def test_ladder_agrees_with_the_closed_form(target, n, fmas):
     x, a, b = torch.randn(n), -0.75, 0.5
     y, expected = outputs(n)
     expected[:n] = chain(x, fmas, a, b)
     host("ladder", "ladder_float32")(x, y, n, fmas, a, b)
+    agree(y, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [*SIZES, *ODD])
+def test_the_witness_agrees_with_its_twins(target, n):
+    x, z, a, b = torch.randn(n), torch.randn(n), -0.75, 0.5
+    for twin, inputs, numbers in (
+        (twins.witness_copy, (x,), ()),
+        (twins.witness_triad, (x, z), (1.7,)),
+        (twins.witness_fma, (x,), (7, a, b)),
+    ):
+        y, expected = outputs(n)
+        host("witness", twin.__name__)(*inputs, y, n, *numbers)
+        twin(*inputs, expected, n, *numbers)
+        agree(y, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [*SIZES, *ODD])
+def test_the_witness_reads_every_element(target, n):
+    x = torch.randint(-8, 9, (n,)).float()
+    out, expected = (torch.tensor([5.0, torch.nan], dtype=torch.float64) for _ in range(2))
+    host("witness", "witness_read")(x, out, n)
+    twins.witness_read(x, expected, n)
+    assert out[0].item() == expected[0].item() == 5 + x.long().sum().item()
+    assert out[1].isnan()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 7, 101])
+def test_the_witness_makes_every_step(target, steps):
+    x, a, b = torch.randn(1000), -0.75, 0.5
+    y, expected = outputs(1000)
+    expected[:1000] = chain(x, steps, a, b)
+    host("witness", "witness_fma")(x, y, 1000, steps, a, b)
     agree(y, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -206,7 +243,7 @@ def test_a_chase_makes_every_hop(target):
     assert seconds[1 << 21] > (1 << 21) * 0.5e-9
 
 
-@pytest.mark.parametrize("name", ["stream", "fma", "ladder", "chase"])
+@pytest.mark.parametrize("name", ["stream", "fma", "ladder", "chase", "witness"])
 def test_kernels_compile_without_a_warning(target, name, monkeypatch):
     monkeypatch.setattr(cc, "FLAGS", (*cc.FLAGS, "-Wall", "-Wextra", "-Werror"))
     assert cc.build(kernel_source(name, ".c")).is_file()

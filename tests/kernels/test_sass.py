@@ -4,12 +4,26 @@ This says what runs and never how fast. What a header states in numbers is read 
 """
 
 import re
+from itertools import pairwise
 
 import pytest
 
 from bench.device import DeviceError
 from bench.device.sources import kernel_source
-from tests.kernels.sass import SMS, THREADS_PER_SM, UNROLL, Body, arches, bodies, check_frame, claim, needs_wheels, of
+from tests.kernels.sass import (
+    ONE_PIPE,
+    RATES,
+    SMS,
+    THREADS_PER_SM,
+    UNROLL,
+    Body,
+    arches,
+    bodies,
+    check_frame,
+    claim,
+    needs_wheels,
+    of,
+)
 
 pytestmark = needs_wheels
 
@@ -17,8 +31,8 @@ WIDE = [arch for arch in arches() if int(re.sub(r"\D", "", arch)) >= 100]
 # for the variants
 FEW = [arch for arch in arches() if arch in ("sm_80", "sm_90a", "sm_100a", "sm_120a")]
 PAIR = [arch for arch in FEW if arch in ("sm_90a", "sm_100a")]
-STREAM, FMA, LADDER, CHASE, ONCHIP = (
-    kernel_source(name, ".cu") for name in ("stream", "fma", "ladder", "chase", "onchip")
+STREAM, FMA, LADDER, CHASE, ONCHIP, CLOCK, WITNESS = (
+    kernel_source(name, ".cu") for name in ("stream", "fma", "ladder", "chase", "onchip", "clock", "witness")
 )
 
 # Loads and stores of a tile in packs, of UNROLL.
@@ -116,7 +130,23 @@ def test_defines_set_the_cache_operators(arch, hint, store):
     check_streams(arch, 32 if arch in WIDE else 16, 2, hint=hint, store=store)
 
 
-def check_chains(body: Body, kind: str, full: int, rest: int) -> None:
+def second_pipe(arch: str, function: str) -> float:
+    """Share of a function's HFMA2 that must be HFMA2.MMA: what of the chip's rate the pipe of HFMA2 cannot give."""
+    float16, bfloat16 = RATES[arch]
+    rate = {"bfloat16": bfloat16, "float16": float16}.get(function.partition("_")[2], ONE_PIPE)
+    return 1 - ONE_PIPE / rate
+
+
+def check_pipes(chain, share: float) -> None:
+    """`share` of the instructions go to the second pipe; in a long loop of two pipes one follows the other."""
+    second = [".MMA" in i.name for i in chain]
+    assert sum(second) == share * len(chain), f"{sum(second)} of {len(chain)} use the second pipe, not {share:.0%}"
+    if share and len(chain) >= 128:
+        changes = sum(a != b for a, b in pairwise(second))
+        assert changes >= 0.95 * (len(chain) - 1), f"the pipes alternate {changes} times in {len(chain)} instructions"
+
+
+def check_chains(body: Body, kind: str, full: int, rest: int, share: float = 0) -> None:
     """Loops of `full` instructions beside a counter, and of `rest` for a remainder; none on the uniform datapath."""
     loops = {loop: [i for i in loop if re.fullmatch(kind, i.name) and "RZ, RZ" not in i.text] for loop in body.loops()}
     loops = {loop: chain for loop, chain in loops.items() if chain and not of(loop, "LDG", "STG")}
@@ -124,7 +154,8 @@ def check_chains(body: Body, kind: str, full: int, rest: int) -> None:
     for loop, chain in loops.items():
         others = [i.name for i in loop if i not in chain and i.name != "NOP"]
         assert len(others) <= 10, others
-        assert not of(loop, "LDS", "MUFU")
+        assert not of(loop, "LDS", "MUFU", "SHFL")
+        check_pipes(chain, share)
     assert not [i for i in body.code if re.match(r"UIMAD$|U(F|D|H)", i.name)], "on the uniform datapath"
 
 
@@ -138,15 +169,19 @@ CHAINS = {
 }
 
 
-@pytest.mark.parametrize("arch", arches())
-def test_fma_loops_hold_their_chains_and_a_counter(arch):
-    found = bodies(FMA, arch)
-    assert set(found) == set(CHAINS) - ({"fma_bfloat16"} if arch in ("sm_70", "sm_75") else set())
+def check_fma(found: dict[str, Body], arch: str) -> None:
     chains, steps, full = claim(FMA, r"(\d+) independent chains .*? (\d+) steps per trip, so that (\d+) FMAs")
     assert full == chains * steps
     for name, body in found.items():
         check_frame(body, arch)
-        check_chains(body, CHAINS[name], full, chains)
+        check_chains(body, CHAINS[name], full, chains, second_pipe(arch, name))
+
+
+@pytest.mark.parametrize("arch", arches())
+def test_fma_loops_hold_their_chains_and_a_counter(arch):
+    found = bodies(FMA, arch)
+    assert set(found) == set(CHAINS) - ({"fma_bfloat16"} if RATES[arch][1] == 0 else set())
+    check_fma(found, arch)
 
 
 @pytest.mark.parametrize("arch", [arch for arch in WIDE if arch in ("sm_100a", "sm_103a", "sm_120a")])
@@ -167,26 +202,33 @@ def test_pairs_are_refused_where_there_are_none(arch):
 LADDERS = {"ladder_float64": "DFMA", "ladder_float32": "FFMA", "ladder_float16": r"HFMA2(\.MMA)?"}
 
 
-def check_ladder(body: Body, kind: str, trip: int) -> None:
+def check_ladder(body: Body, kind: str, trip: int, share: float = 0) -> None:
     """Four loads, then loops of 8 steps or 1 on whole tiles or on a vector, then four stores."""
     accesses = of(body.code, "LDG", "STG")
     assert all(".128" in access.name for access in accesses)
     chain = [i for i in body.code if re.fullmatch(kind, i.name) and "RZ, RZ" not in i.text]
-    counts = {sum(i in chain for i in loop) for loop in body.loops()} - {0}
-    assert counts == {trip, trip // 8, trip // 4, trip // 32}
+    loops = [[i for i in loop if i in chain] for loop in body.loops()]
+    assert {len(loop) for loop in loops} - {0} == {trip, trip // 8, trip // 4, trip // 32}
+    for loop in loops:
+        check_pipes(loop, share)
     runs = re.findall(r"L+|S+", "".join(i.name[0] for i in body.code if i in chain or i in accesses))
     assert {len(run) for run in runs} == {4, 1}
 
 
-@pytest.mark.parametrize("arch", arches())
-def test_the_ladders_load_64_bytes_then_climb(arch):
+def check_ladders(found: dict[str, Body], arch: str) -> None:
     steps, singles, doubles = claim(LADDER, r"(\d+) steps per trip are (\d+) FFMA or HFMA2 or (\d+) DFMA")
     assert steps == 8
-    found = bodies(LADDER, arch)
-    assert set(found) == set(LADDERS)
     for name, body in found.items():
         check_frame(body, arch)
-        check_ladder(body, LADDERS[name], doubles if name == "ladder_float64" else singles)
+        trip = doubles if name == "ladder_float64" else singles
+        check_ladder(body, LADDERS[name], trip, second_pipe(arch, name))
+
+
+@pytest.mark.parametrize("arch", arches())
+def test_the_ladders_load_64_bytes_then_climb(arch):
+    found = bodies(LADDER, arch)
+    assert set(found) == set(LADDERS)
+    check_ladders(found, arch)
 
 
 def check_chase(body: Body, operator: str = "") -> None:
@@ -254,13 +296,60 @@ def test_the_empty_kernel_only_ends(arch):
     assert not of(code, "LDG", "STG", "LDS", "STS", "ATOM", "RED", "BAR", "CS2R")
 
 
+def check_stamp(body: Body) -> None:
+    """Off SM 0 it ends; on it both counters are read back to back and leave in one store of 16 bytes."""
+    reads = [i for i, found in enumerate(body.code) if re.search("SR_CLOCK|GLOBALTIMER", found.text)]
+    assert ["GLOBALTIMER" in body.code[i].text for i in reads] == [True, False]
+    assert reads[1] == reads[0] + 1, "something stands between the two clocks"
+    before = body.code[: [i.name for i in body.code[: reads[0]]].index("EXIT")]
+    numbers = [re.search(r"U?R\d+", i.text)[0] for i in before if "SR_VIRTUALSMID" in i.text]
+    tested = " ".join(i.text for i in before if re.match(r" *P\d, ", i.text))
+    assert any(re.search(rf"\b{number}\b", tested) for number in numbers), "every SM stamps"
+    first = re.search(r"R\d+", body.code[reads[0]].text)[0]
+    stores = of(body.code, "ST", "RED", "ATOM")
+    assert [i.name for i in stores] == ["STG.E.128.STRONG.GPU"], "a stamp that another block can tear"
+    assert re.search(rf"\], {first}\b", stores[0].text)
+
+
 @pytest.mark.parametrize("arch", arches())
-def test_the_stamp_reads_both_clocks_and_its_sm(arch):
-    code = bodies(kernel_source("clock", ".cu"), arch)["stamp"].code
-    text = " ".join(i.text for i in code)
-    for register in ("SR_VIRTUALSMID", "SR_CLOCK", "GLOBALTIMER"):
-        assert register in text
-    assert len(of(code, "STG.E.64")) == 2
+def test_the_stamp_is_one_store_of_both_clocks_on_sm_0(arch):
+    check_stamp(bodies(CLOCK, arch)["stamp"])
+
+
+# 16-byte loads and stores of a float4 that a thread of the witness takes, and the arithmetic on its four lanes.
+WITNESSES = {
+    "witness_copy": (1, 1, {}),
+    "witness_triad": (2, 1, {"FFMA": 4}),
+    "witness_read": (1, 0, {"FADD": 4}),
+}
+
+
+def check_witness(found: dict[str, Body], arch: str) -> None:
+    """Every load is 16 bytes wide and all of it is used; the FMA loop is FMAs and a counter."""
+    assert set(found) == {*WITNESSES, "witness_fma"}
+    for body in found.values():
+        check_frame(body, arch, 1024)
+        accesses = of(body.code, "LDG", "STG")
+        assert accesses
+        assert all(".128" in access.name for access in accesses), "not 16 bytes wide"
+    for name, (loads, stores, sums) in WITNESSES.items():
+        loops = [loop for loop in found[name].loops() if of(loop, "LDG")]
+        assert loops
+        for loop in loops:
+            packs = len(of(loop, "LDG")) // loads
+            assert len(of(loop, "LDG")) == packs * loads
+            assert len(of(loop, "STG")) == packs * stores, "a store is missing"
+            for kind in ("FFMA", "FADD", "FMUL"):
+                assert len(of(loop, kind)) == packs * sums.get(kind, 0), f"{kind} on fewer lanes, or in two roundings"
+    assert len(of(found["witness_read"].code, "RED", "ATOM")) == 1, "the sum does not leave"
+    trip = max(found["witness_fma"].loops(), key=lambda loop: len(of(loop, "FFMA")))
+    assert len(of(trip, "FFMA")) == 128
+    assert len(trip) <= 128 + 4
+
+
+@pytest.mark.parametrize("arch", arches())
+def test_the_witness_is_plain_and_whole(arch):
+    check_witness(bodies(WITNESS, arch), arch)
 
 
 def check_read(found: dict[str, Body]) -> None:
@@ -278,10 +367,12 @@ def check_memories(found: dict[str, Body]) -> None:
 BROKEN = "sm_90a"
 CHECKS = {
     STREAM: ((("UNROLL", 8),), check_read),
-    FMA: ((), lambda found: check_chains(found["fma_int32"], "IMAD", 128, 8)),
-    LADDER: ((), lambda found: check_ladder(found["ladder_float64"], "DFMA", 64)),
+    FMA: ((), lambda found: check_fma(found, BROKEN)),
+    LADDER: ((), lambda found: check_ladders(found, BROKEN)),
     CHASE: ((), lambda found: check_chase(found["chase"])),
     ONCHIP: ((("THREADS", 1024),), check_memories),
+    CLOCK: ((), lambda found: check_stamp(found["stamp"])),
+    WITNESS: ((), lambda found: check_witness(found, BROKEN)),
 }
 # Source, change, complaint.
 MUTATIONS = {
@@ -299,6 +390,32 @@ MUTATIONS = {
     "more blocks than fit": (STREAM, "SMS * RESIDENT", "SMS * BLOCKS", "4 blocks per SM do not bound"),
     "a result not stored": (FMA, "if (i + u * THREADS < vectors) y[i + u * THREADS] = packed[u];", ";", "set()"),
     "half of the IMADs": (FMA, "chains<8, 16>(x, y, n / 4, steps, (u", "chains<8, 8>(x, y, n / 4, steps, (u", "64"),
+    # what fma.cu and ladder.cu once did: both halves known to be equal, and one of two pipes idle
+    "halves known to be equal": (
+        FMA,
+        "bits = __shfl_sync(~0u, bits, 0);",
+        "",
+        r"0 of \d+ use the second pipe, not 50%",
+    ),
+    "one operand's halves known": (FMA, "opaque(__float2half2_rn((float)b))", "__float2half2_rn((float)b)", "second"),
+    "bfloat16's halves known": (
+        FMA,
+        "opaque(__float2bfloat162_rn((float)a))",
+        "__float2bfloat162_rn((float)a)",
+        "second",
+    ),
+    "a ladder's halves known": (
+        LADDER,
+        "bits = __shfl_sync(~0u, bits, 0);",
+        "",
+        r"0 of \d+ use the second pipe, not 50%",
+    ),
+    "a shuffle in the loop": (
+        FMA,
+        "return __hfma2(r, a, b); }\n#if",
+        "return __hfma2(__shfl_sync(~0u, r, 0), a, b); }\n#if",
+        "SHFL",
+    ),
     "a ladder of two loads": (LADDER, "VECTORS = 4", "VECTORS = 2", "32"),
     "half of the hops": (CHASE, "HOPS = 32", "HOPS = 16", r"\(16, 1\) == \(32, 1\)"),
     "hops made at once": (
@@ -317,6 +434,34 @@ MUTATIONS = {
     ),
     "L1 left out of the loop": (ONCHIP, "first = (first + QUARTER) % SPAN;", "", "not every load"),
     "L1 bypassed": (ONCHIP, "ld.global.v4", "ld.global.cg.v4", "not from there"),
+    # what clock.cu once did
+    "two stores of a stamp": (
+        CLOCK,
+        "st.relaxed.gpu.global.b128 [%0], pair;",
+        "st.global.b64 [%0], nanoseconds; st.global.b64 [%0+8], cycles;",
+        "tear",
+    ),
+    "a vector of two stores": (
+        CLOCK,
+        "st.relaxed.gpu.global.b128 [%0], pair;",
+        "st.global.v2.b64 [%0], {nanoseconds, cycles};",
+        "tear",
+    ),
+    "a stamp of any SM": (CLOCK, "sm != 0 || ", "", "every SM stamps"),
+    "a wait between the clocks": (
+        CLOCK,
+        '" mov.u64 cycles, %%clock64;',
+        '" nanosleep.u32 100; mov.u64 cycles, %%clock64;',
+        "between the two clocks",
+    ),
+    "a witness of one lane": (
+        WITNESS,
+        "sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w",
+        "sum.x + v.x, sum.y, sum.z, sum.w",
+        "not 16 bytes wide",
+    ),
+    "a witness's sum that stays": (WITNESS, "atomicAdd(out, sums[0]);", ";", "assert|leave"),
+    "a witness that stores nothing": (WITNESS, "i += grid) y[i] = x[i];", "i += grid) x[i];", "assert"),
     "a trip with holes": (ONCHIP, "add<Memory, LOADS, 32, VECTORS>", "add<Memory, LOADS, 64, VECTORS>", "side by side"),
 }
 
