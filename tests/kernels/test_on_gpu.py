@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 import torch
 
+from bench.budget import BUDGETS
 from bench.device import Kernel, Unsupported, cuda
-from bench.measure import BUDGETS
 from bench.probes import describe, probes
 from bench.schema import Case
 from bench.session import kernels
