@@ -47,20 +47,22 @@ def record(
     listen: Callable[[Event | Environment], None] = lambda event: None,
     choose: Choose = lambda infos: NOTHING_PINNED,
     again: Callable[[Run], Pinned] = lambda run: NOTHING_PINNED,
-    promised: float = math.inf,
+    asked: float = math.inf,
     afterwards: Callable[[int], float] = lambda devices: 0.0,
 ) -> Recorded:
     """Measures and writes a Run. Ctrl-C keeps what was measured. Raises NothingToRun, TooShort and RunError.
 
-    promised: when the command is to end, on time.monotonic's clock. afterwards: seconds that must be left then, by the
-    number of devices (for the report); asked once all are open.
+    asked: when the command began whose wall time the budget promises, on time.monotonic's clock; infinite for none.
+    afterwards: seconds that must be left for what follows (the report), by the number of devices, once these are open.
     choose: the cases to follow on these devices. again: what of a Run so far is to be measured again, by fresh
     processes: what a warm one shares over its repetitions is the disturbance that a second look should be free of.
     """
     begun = time.monotonic()
 
     def left() -> float:
-        return promised - afterwards(len(opened)) - time.monotonic()
+        # a simulated device has a clock of its own, which has not moved meanwhile
+        spent = 0.0 if devices[0].startswith("sim:") and math.isfinite(asked) else time.monotonic() - asked
+        return budget.seconds - afterwards(len(opened)) - spent
 
     with closing(workers.run(devices, probes, budget, seed, choose, left)) as events:
         opened, failures, event = [], [], None

@@ -101,6 +101,16 @@ def session(
     return (*passes.unreached(), *lacking)
 
 
+class Told:
+    """The measurements of a session; unreached is known when they have come to their end."""
+
+    def __init__(self, steps: Generator[Measurement, None, tuple[Unreached, ...]]):
+        self._steps, self.unreached = steps, ()
+
+    def __iter__(self) -> Iterator[Measurement]:
+        self.unreached = yield from self._steps
+
+
 def _refined(
     passes: Passes, levels: Sequence[int | None], until: Callable[[], float]
 ) -> Generator[Measurement, None, Sequence[int | None]]:

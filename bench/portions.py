@@ -1,0 +1,29 @@
+"""How the time of a Run is divided between what its devices do side by side, in turns, and together."""
+
+import math
+from dataclasses import dataclass
+
+# Shares of the time: of each turn at the host links, of all links at once, of each group of ranks beside its start.
+TURN, COMPANY, RANKS = 0.05, 0.02, 0.05
+# What is measured side by side is most of a Run: it keeps so much, whatever the rest would like to have.
+MAIN = 0.5
+
+
+@dataclass(frozen=True)
+class Portions:
+    """Seconds of what all devices do at once, of each turn, of all links at once, of each group with its start."""
+
+    main: float
+    turn: float
+    company: float
+    group: float
+
+
+def portions(seconds: float, turns: int, company: bool, groups: int, start: float) -> Portions:
+    """seconds: of measuring in all. start: seconds that starting a group of ranks takes."""
+    if math.isinf(seconds):
+        return Portions(seconds, seconds, seconds, seconds)
+    turn, shared, group = TURN * seconds, COMPANY * seconds * company, start + RANKS * seconds
+    rest = turns * turn + shared + groups * group
+    scale = min(1.0, (1 - MAIN) * seconds / rest) if rest else 1.0
+    return Portions(seconds - scale * rest, scale * turn, scale * shared, scale * group)
