@@ -1,6 +1,7 @@
 import math
 import random
 from dataclasses import replace
+from statistics import fmean, stdev
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from bench.analysis.compare import compare, datasheet
 from bench.analysis.fit import fit, smooth_minimum
 from bench.roofline import Roof, Roofline
+from bench.stats import estimate
+from bench.work import ladder
 
 
 def changed(run, change):
@@ -28,6 +31,26 @@ def test_a_smooth_knee_is_recovered(peak, bandwidth, rounding):
     assert found[0] == pytest.approx(peak, rel=2e-3)
     assert found[1] == pytest.approx(bandwidth, rel=2e-3)
     assert found[2] == pytest.approx(rounding, rel=0.02, abs=1e-3)
+
+
+@pytest.mark.parametrize("sharpness", [math.inf, 4])
+def test_noise_does_not_shift_a_knee(sharpness):
+    """A fit that may round a corner but not sharpen it reads a sharp one high, which no repetition averages away."""
+    machine = Roofline("m", (Roof("dram", 4.8e12), Roof("vector.float32.loop", 67e12)), sharpness=sharpness)
+    ridge = machine.ridge("vector.float32", "dram")
+    works = [ladder(2**28, fmas) for fmas in (0, 2, 8, 16, 32, 64, 128)]
+    draw = random.Random(1)
+
+    def knee():
+        times = [machine.seconds(work) * math.exp(draw.gauss(0, 0.007)) for work in works]
+        compute, memory, _ = smooth_minimum([(w.flops, w.bytes, t) for w, t in zip(works, times, strict=True)])
+        return compute / memory
+
+    runs = [[knee() for _ in range(11)] for _ in range(80)]
+    off = [math.log(value / ridge) for run in runs for value in run]
+    assert abs(fmean(off)) < 4 * stdev(off) / math.sqrt(len(off))
+    # 95 % of 80 is 76; 69 to 80 holds 99.9 % of binomial draws
+    assert 69 <= sum(ridge in estimate(run) for run in runs) <= 80
 
 
 def test_the_winner_is_chosen_by_the_first_pass_and_stated_by_the_rounds(h200):
