@@ -22,7 +22,7 @@ WINDOW, LONGEST, USUAL = 2.0, 30.0, 3 * 2.0
 CLOCK, CHANCE, POWER = 0.0015, 0.005, 0.01
 # Windows in which a swing must show.
 SWINGING = 4
-# The longest step of NVML's energy counter (arXiv 2312.02741), where the device does not say what its own is.
+# The longest step of NVML's energy counter (arXiv 2312.02741).
 ENERGY_STEP = 0.1
 # A swing: how far the clock goes (coefficient of variation), and how alike it is one period later (autocorrelation).
 SWING, ALIKE = 0.005, 0.6
@@ -78,8 +78,7 @@ def level(one: Window, other: Window, after: Mapping[str, Any]) -> bool:
     powers = [_power(*pair) for pair in pairwise((one.before, other.before, after))]
     if None in powers:
         return True
-    step = max(ENERGY_STEP, after.get("energy_step_s", 0.0))
-    return abs(powers[1] / powers[0] - 1) <= max(POWER, step / WINDOW)
+    return abs(powers[1] / powers[0] - 1) <= max(POWER, ENERGY_STEP / WINDOW)
 
 
 def cycle(levels: Sequence[float]) -> float:

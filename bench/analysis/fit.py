@@ -59,12 +59,14 @@ class Knee:
 class Energy:
     """What a roof costs under lasting load, the GPU's idle power included: J per flop of a compute roof, J per byte.
 
-    watts: the mean power that the driver's energy counter gives over the same time.
+    watts: the mean power that the driver's energy counter gives over the same time. fineness: the most that a
+    repetition may be wrong by because the counter steps, as a share.
     """
 
     key: str
     joules: Estimate
     watts: float
+    fineness: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def _energy(fitted: RoofFit) -> Energy | None:
     if joules is None or not amount:
         return None
     each = Estimate(joules.value / amount, joules.low / amount, joules.high / amount, joules.n)
-    return Energy(fitted.roof.key, each, joules.value / case.seconds.value)
+    return Energy(fitted.roof.key, each, joules.value / case.seconds.value, case.fineness)
 
 
 def _ladder(case: Summary) -> str:

@@ -9,13 +9,18 @@ from bench.stats import Estimate, estimate
 from bench.work import Work
 
 
+# Seconds between two readings of an energy counter that tell anything, and the longest of its steps (arXiv 2312.02741).
+LEAST_ENERGY, ENERGY_STEP = 3.0, 0.1
+
+
 @dataclass(frozen=True)
 class Summary:
     """One case of one device. seconds: per launch, over the repetitions that count; None without a sound one.
 
     medians: repetition -> median seconds of the sound ones. samples: all seconds of the last repetition (the tail of a
     collective). validity: the worst of what counts; causes: why, or why there is nothing. lost: unsound rounds.
-    joules: energy per launch over the repetitions that count, where the device counts it and the load lasted.
+    joules: energy per launch over the repetitions that count, where the device counts it and the load lasted; fineness:
+    the most that one of them may be wrong by because the counter steps, as a share.
     telemetry: of each repetition that counts, in order.
     """
 
@@ -37,6 +42,7 @@ class Summary:
     notes: Mapping[str, str]
     lost: int = 0
     joules: Estimate | None = None
+    fineness: float = 0.0
     telemetry: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -98,24 +104,35 @@ def _summary(group: list[Measurement]) -> Summary:
         notes=last.notes,
         lost=lost if sound else 0,
         joules=_joules(counted),
+        fineness=max((step / window for _, step, window in _energies(counted)), default=0.0),
         telemetry=tuple(m.telemetry for m in counted or group if m.telemetry),
     )
 
 
 def _joules(group: list[Measurement]) -> Estimate | None:
-    """Energy per launch by the driver's counter, whose steps of up to 100 ms need seconds of load between two readings.
+    """Energy per launch by the driver's counter; burst cases are over too soon for it."""
+    found = [joules for joules, _, _ in _energies(group)]
+    return estimate(found) if found else None
 
-    Burst cases are over too soon for it.
+
+def _energies(group: list[Measurement]) -> list[tuple[float, float, float]]:
+    """(energy per launch, seconds of a step of the counter, seconds between its two readings) of each repetition.
+
+    The step is what was seen while polling, else the longest that is known.
     """
     found = []
     for m in group:
-        before, after = m.telemetry.get("before", {}), m.telemetry.get("after", {})
+        before, after, during = (m.telemetry.get(name, {}) for name in ("before", "after", "during"))
         launched = m.telemetry.get("launched", 0)
-        if m.regime == SUSTAINED and launched and "energy_j" in before and "energy_j" in after:
-            spent = after["energy_j"] - before["energy_j"]
-            if spent > 0:
-                found.append(spent / launched)
-    return estimate(found) if found else None
+        if (
+            m.regime == SUSTAINED
+            and launched
+            and all("energy_j" in each and "at_s" in each for each in (before, after))
+        ):
+            spent, window = after["energy_j"] - before["energy_j"], after["at_s"] - before["at_s"]
+            if spent > 0 and window >= LEAST_ENERGY:
+                found.append((spent / launched, during.get("energy_step_s", ENERGY_STEP), window))
+    return found
 
 
 def _worst(group: list[Measurement]) -> str:

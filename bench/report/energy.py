@@ -69,6 +69,10 @@ def words(fit: Fit) -> Iterator[str]:
             f" ({spread(lead.joules, lambda value: units.joules(value, per))}) at {units.watts(lead.watts)}"
             + (f", {units.rate_text(rate.rate / lead.watts, lead.key)} per watt." if rate else ".")
         )
+    yield (
+        "The driver's counter goes up in steps: over the time between two readings each value may be wrong by up to"
+        f" {units.percent(max(energy.fineness for energy in known.values()), 2)} for that alone."
+    )
     moved = [energy for key, energy in known.items() if "." not in key]
     if moved:
         parts = [
