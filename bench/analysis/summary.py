@@ -8,7 +8,6 @@ from bench.schema import CONFIRM, FIRST_ROUND, SUSTAINED, Measurement
 from bench.stats import Estimate, estimate
 from bench.work import Work
 
-
 # Seconds between two readings of an energy counter that tell anything, and the longest of its steps (arXiv 2312.02741).
 LEAST_ENERGY, ENERGY_STEP = 3.0, 0.1
 
