@@ -5,12 +5,13 @@ One call is one repetition of one case. Raw seconds are kept in order; nothing i
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bench import units
 from bench.budget import Budget
 from bench.device import CheckFailed, Device, DeviceError, OutOfMemory, Sample, Unsupported
-from bench.schema import SUSTAINED, Case, Measurement, Setup
+from bench.schema import SUSTAINED, Case, DeviceInfo, Measurement, Setup
 from bench.stats import median_half_width
 from bench.store import utc_now
 from bench.sustained import load
@@ -66,11 +67,30 @@ def measure(
         problem = _first(device, _problem(device, step))
         if problem:
             return Measurement(**frame | problem, elapsed=device.now() - started)
-    frame["notes"] = dict(ready[0].notes)
+    frame |= {"notes": dict(ready[0].notes)} | _hot(device.info, case, ready[0])
     sampled: dict[str, Any] = {}
     problem = _problem(device, lambda: sampled.update(_sampled(device, case, ready[0].launches, budget, until)))
     found = problem or sampled | {"notes": frame["notes"] | sampled["notes"]}
     return Measurement(**frame | found, elapsed=device.now() - started)
+
+
+def _hot(info: DeviceInfo, case: Case, ready: Setup) -> dict[str, Any]:
+    """What the record of a cold case says where its ring is too small to be cold: the level that serves it instead.
+
+    A ring of one is cold if its launch alone goes through more than the last level keeps. Nothing is cold or hot where
+    there is no memory, so that a simulated device's word stands.
+    """
+    ring = len(ready.launches) * case.work.bytes
+    level = info.level(ring)
+    if case.cache != "cold" or info.simulated or level == "dram" or not ring:
+        return {}
+    why = f"hot: the ring's {len(ready.launches)} sets of buffers are {units.size(ring)}, which {level} keeps"
+    return {
+        "cache": "hot",
+        "work": replace(case.work, channel=level),
+        "saturates": "" if case.saturates == "dram" else case.saturates,
+        "notes": dict(ready.notes) | {"cache": why},
+    }
 
 
 def _problem(device: Device, step: Callable[[], None]) -> dict[str, Any] | None:
@@ -115,7 +135,7 @@ def _sampled(device: Device, case: Case, launches: Sequence, budget: Budget, unt
     # under lasting load the gaps between samples would cool it: longer ones have fewer
     length = 100 * budget.sample if sustained else budget.sample
     burst = not sustained and device.info.regime == "burst" and case.work.flops and case.work.intensity >= COMPUTING
-    count = device.agree(1 if case.samples else max(1, min(round(length / once), 100_000)))
+    count = device.agree(1 if case.samples else max(case.batch, min(round(length / once), 100_000)))
     launched = 0
 
     def timed() -> Sample:

@@ -5,6 +5,7 @@ Work is declared, rates are derived and raw seconds are kept: no rate is ever st
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -126,11 +127,26 @@ class DeviceInfo:
         return self.caches[-1].name if self.caches and footprint <= 4 * self.last_level else "dram"
 
 
+class Kept(partial):
+    """A launch whose result the library allocates: it holds the last one until it has the next.
+
+    An allocator hands out what was freed last. Let go at once, a result would be written into the same block by every
+    launch of a ring, which stays in the cache; held, a block comes back when the ring has gone round. So it is while a
+    graph is captured too, from whose pool the next node would otherwise take the block of the one before.
+    """
+
+    def __call__(self) -> Any:
+        self.result = super().__call__()
+        return self.result
+
+
 @dataclass(frozen=True)
 class Setup:
     """A case made ready: equivalent launches on distinct buffers, and an untimed check of the result.
 
-    launches: functools.partial over live tensors, never lambdas, so that an audit can see what a launch touches.
+    launches: functools.partial over live tensors, never lambdas, so that an audit can see what a launch touches. A cold
+    case's outputs rotate as its inputs do: each launch writes to its own, or is Kept. What passes between the kernels
+    of one launch is read at once by the next of them and may be as hot as it is in real use.
     check raises CheckFailed. notes: what only shows when it is prepared (the backend that ran, a chosen algorithm).
     """
 
@@ -146,7 +162,8 @@ class Case:
     saturates: the roof that this case may claim ("" for none); it is then repeated with fresh buffers later in the
     Run. repeat: repeated likewise without a claim (the rungs of the ladder). search: the roof for whose claim this case
     competes with others, of which the fastest is yielded again as `saturates`. cache: "cold" (the launches rotate
-    through more than four last-level caches) or "hot". samples: at least so many, one launch each (the tail of small
+    through more than four last-level caches; too few for that, and the record says hot) or "hot". batch: launches that
+    one sample has at least. samples: at least so many, one launch each (the tail of small
     collectives). family: cases that predict each other's time, by default those of one probe. skip: why it is left out.
     timing: "" keeps the host out of the time; where the host is the question, "synchronous" waits for each launch by
     the host's clock, "back to back" queues them freely, "graph" replays them as one. "queued" keeps the host out too,
@@ -162,6 +179,7 @@ class Case:
     cache: str = "cold"
     regime: str = ""
     skip: str = ""
+    batch: int = 1
     samples: int = 0
     family: str = ""
     timing: str = ""

@@ -150,7 +150,7 @@ class CpuDevice:
 
     def rotation(self, launch_bytes: float, cache: str) -> int:
         beyond = 4 * self.info.last_level
-        if cache == "hot" or launch_bytes >= beyond:
+        if cache == "hot" or launch_bytes > beyond:
             return 1
         return min(_MAX_RING, math.ceil(beyond / launch_bytes) + 1)
 

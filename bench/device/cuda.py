@@ -80,7 +80,8 @@ def missing() -> str:
 def ring(launch_bytes: float, last_level: int, free: float) -> int:
     """Sets of buffers so that four last-level caches of others pass between two uses of one, as memory permits.
 
-    No more than a graph has nodes: a launch of so few bytes takes as long as a launch takes, wherever they lie.
+    No more than a graph has nodes: a launch of so few bytes takes as long as a launch takes, wherever they lie. A ring
+    that is too small for four caches is not cold, and the record of its case says so.
     """
     wanted = min(math.ceil(4 * last_level / max(launch_bytes, 1)) + 1, NODES)
     return max(1, min(wanted, int(ROOM * free / max(launch_bytes, 1))))

@@ -7,7 +7,8 @@ gives two tensors: the residual stream and what is still to be added to it.
 torch is imported inside the functions, so that describing cases costs no import.
 """
 
-from bench.layers.parts import Cache, Weights, attend, backend, gated, layer, linear, norm, rotary_append
+from bench.layers.backends import ran
+from bench.layers.parts import Cache, Weights, attend, gated, layer, linear, norm, rotary_append
 from bench.layers.plain import check, check_piece, compare, plain_attention
 from bench.layers.ready import matrix, part_setup, scaled, setup, table_of
 from bench.layers.shape import FAMILY, SHAPES, Shape, Span, dtype_of, parts, refusal, whole
@@ -20,7 +21,6 @@ __all__ = [
     "Span",
     "Weights",
     "attend",
-    "backend",
     "check",
     "check_piece",
     "compare",
@@ -33,6 +33,7 @@ __all__ = [
     "part_setup",
     "parts",
     "plain_attention",
+    "ran",
     "refusal",
     "rotary_append",
     "scaled",

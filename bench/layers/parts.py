@@ -1,4 +1,8 @@
-"""The parts of a layer as torch's kernels, and the layer that they make."""
+"""The parts of a layer as torch's kernels, and the layer that they make.
+
+`out`: where a result goes. A part that is measured alone on cold buffers writes to its ring's own; inside a layer
+torch allocates what one part hands to the next, which finds it in the cache as it does in serving.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -28,21 +32,23 @@ class Cache(NamedTuple):
         return Cache(self.keys[:, :, -tokens:], self.values[:, :, -tokens:])
 
 
-def norm(hidden: Any, delta: Any, gain: Any) -> tuple[Any, Any]:
-    """(the residual stream with delta added, its RMS norm)."""
+def norm(hidden: Any, delta: Any, gain: Any, out: Any = None) -> tuple[Any, Any]:
+    """(the residual stream with delta added, its RMS norm). out: where the stream goes; torch's norm takes none."""
+    import torch
     from torch.nn.functional import rms_norm
 
-    hidden = hidden + delta
+    hidden = torch.add(hidden, delta, out=out)
     return hidden, rms_norm(hidden, gain.shape, gain, EPSILON)
 
 
-def linear(x: Any, weight: Any) -> Any:
-    from torch.nn.functional import linear
+def linear(x: Any, weight: Any, out: Any = None) -> Any:
+    """The product that torch's own `linear` calls for rows without a bias, which takes no `out`."""
+    import torch
 
-    return linear(x, weight)
+    return torch.mm(x, weight.t(), out=out)
 
 
-def rotary_append(qkv: Any, table: Any, slots: Sequence[Cache]) -> Any:
+def rotary_append(qkv: Any, table: Any, slots: Sequence[Cache], out: Any = None) -> Any:
     """Queries [tokens, heads, head dimension], rotated; keys (rotated) and values are written into their slots.
 
     Neighbours make a pair and are turned as one complex number, as Meta's reference code does.
@@ -60,7 +66,7 @@ def rotary_append(qkv: Any, table: Any, slots: Sequence[Cache]) -> Any:
         keys.copy_(turned[span, -kv_heads:].unflatten(0, (batch, new)).transpose(1, 2))
         values.copy_(rows[span, -kv_heads:].unflatten(0, (batch, new)).transpose(1, 2))
         begin += batch * new
-    return turned[:, :-kv_heads].to(qkv.dtype)
+    return turned[:, :-kv_heads].to(qkv.dtype) if out is None else out.copy_(turned[:, :-kv_heads])
 
 
 def attend(queries: Any, keys: Any, values: Any) -> Any:
@@ -70,14 +76,23 @@ def attend(queries: Any, keys: Any, values: Any) -> Any:
     return sdpa(queries, keys, values, **_how(queries, keys)).transpose(1, 2).flatten(0, 1).flatten(1)
 
 
-def gated(gate_up: Any) -> Any:
+def gated(gate_up: Any, out: Any = None) -> Any:
+    import torch
     from torch.nn.functional import silu
 
     gate, up = gate_up.chunk(2, -1)
-    return silu(gate) * up
+    return torch.mul(silu(gate), up, out=out)
 
 
-def layer(hidden: Any, delta: Any, weights: Weights, table: Any, caches: Sequence[Cache], new: Sequence[int]) -> Any:
+def layer(
+    hidden: Any,
+    delta: Any,
+    weights: Weights,
+    table: Any,
+    caches: Sequence[Cache],
+    new: Sequence[int],
+    out: tuple[Any, Any] = (None, None),
+) -> Any:
     """(residual stream, what the next layer adds to it) after one layer; the tokens of each span follow one another.
 
     new: tokens of each sequence, by cache. They overwrite the cache's last ones, so that it never grows.
@@ -94,19 +109,9 @@ def layer(hidden: Any, delta: Any, weights: Weights, table: Any, caches: Sequenc
         mixed.append(attend(mine, *cache))
         begin += batch * tokens
     delta = linear(mixed[0] if len(mixed) == 1 else torch.cat(mixed), weights.out)
-    hidden, x = norm(hidden, delta, weights.second)
-    return hidden, linear(gated(linear(x, weights.gate_up)), weights.down)
+    hidden, x = norm(hidden, delta, weights.second, out[0])
+    return hidden, linear(gated(linear(x, weights.gate_up)), weights.down, out[1])
 
 
 def _how(queries: Any, keys: Any) -> dict[str, bool]:
     return {"is_causal": queries.shape[2] > 1, "enable_gqa": queries.shape[1] != keys.shape[1]}
-
-
-def backend(queries: Any, keys: Any, values: Any, **more: Any) -> str:
-    """SDPA's own choice for these tensors, in one word."""
-    import torch
-    from torch.nn.attention import SDPBackend
-
-    number = torch._fused_sdp_choice(queries, keys, values, **(more or _how(queries, keys)))
-    known = {member.value: name for name, member in SDPBackend.__members__.items()}
-    return known.get(number, str(number)).removesuffix("_ATTENTION").lower()

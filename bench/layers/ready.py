@@ -5,10 +5,11 @@ from functools import partial
 from typing import Any
 
 from bench.device import Device
-from bench.layers.parts import Cache, Weights, attend, backend, gated, layer, linear, norm, rotary_append
+from bench.layers.backends import ran
+from bench.layers.parts import Cache, Weights, attend, gated, layer, linear, norm, rotary_append
 from bench.layers.plain import check, check_piece
 from bench.layers.shape import Shape, Span, whole
-from bench.schema import Setup
+from bench.schema import Kept, Setup
 
 ROTARY_BASE = 500000.0
 
@@ -52,38 +53,46 @@ def setup(shape: Shape, spans: Sequence[Span], dtype: str, device: Device) -> Se
         tokens = sum(span.tokens for span in spans)
         stream = [scaled(device, tokens, shape.width, dtype=dtype) for _ in range(2)]
         table = table_of(spans, shape.head_dim, stream[0])
-        launches.append(partial(layer, *stream, weights, table, caches, [span.new for span in spans]))
+        out = tuple(device.empty(tokens, shape.width, dtype=dtype) for _ in range(2))
+        launches.append(partial(layer, *stream, weights, table, caches, [span.new for span in spans], out=out))
     notes = {}
     for span, cache in zip(spans, launches[0].args[4], strict=True):
-        queries = device.empty(span.batch, shape.heads, span.new, shape.head_dim, dtype=dtype)
-        notes[f"{span.phase} attention"] = backend(queries, *cache)
+        if not device.info.simulated:
+            notes[f"{span.phase} attention"] = ran(partial(attend, _queries(shape, span, dtype, device), *cache))
     return Setup(launches, partial(check, launches[-1]), notes=notes)
+
+
+def _queries(shape: Shape, span: Span, dtype: str, device: Device) -> Any:
+    """Laid out as the layer has them, tokens first: another layout would add a copy to the result, and another plan."""
+    rows = scaled(device, span.tokens, shape.heads, shape.head_dim, dtype=dtype)
+    return rows.unflatten(0, (span.batch, span.new)).transpose(1, 2)
 
 
 def part_setup(shape: Shape, span: Span, part: str, size: float, dtype: str, device: Device) -> Setup:
     """One part alone, made ready; size: bytes of a launch."""
     table = table_of([span], shape.head_dim, device.empty(0, dtype=dtype))
     launches = [_part(shape, span, part, table, dtype, device) for _ in range(device.rotation(size, "cold"))]
-    notes = {"backend": backend(*launches[0].args)} if part.endswith("attention") else {}
+    notes = {"backend": ran(launches[0])} if part.endswith("attention") and not device.info.simulated else {}
     return Setup(launches, partial(check_piece, launches[-1]), notes=notes)
 
 
 def _part(shape: Shape, span: Span, part: str, table: Any, dtype: str, device: Device) -> partial:
-    """A launch of one part alone, on buffers of its own."""
+    """A launch of one part alone, on buffers of its own: its results' too, and its copy of the table."""
     tokens = span.tokens
     if part in shape.products:
         n, k = shape.products[part]
-        return partial(linear, scaled(device, tokens, k, dtype=dtype), matrix(device, n, k, dtype))
+        out = device.empty(tokens, n, dtype=dtype)
+        return partial(linear, scaled(device, tokens, k, dtype=dtype), matrix(device, n, k, dtype), out=out)
     if part.endswith("attention"):
-        # laid out as the layer has them, tokens first: another layout would add a copy to the result
-        rows = scaled(device, tokens, shape.heads, shape.head_dim, dtype=dtype)
-        queries = rows.unflatten(0, (span.batch, span.new)).transpose(1, 2)
-        return partial(attend, queries, *cache_of(device, shape, span, dtype))
+        return Kept(attend, _queries(shape, span, dtype, device), *cache_of(device, shape, span, dtype))
     if part == "gated activation":
-        return partial(gated, scaled(device, tokens, 2 * shape.ffn, dtype=dtype))
+        out = device.empty(tokens, shape.ffn, dtype=dtype)
+        return partial(gated, scaled(device, tokens, 2 * shape.ffn, dtype=dtype), out=out)
     if part == "norm + residual":
         stream = [scaled(device, tokens, shape.width, dtype=dtype) for _ in range(2)]
-        return partial(norm, *stream, scaled(device, shape.width, dtype=dtype))
+        out = device.empty(tokens, shape.width, dtype=dtype)
+        return Kept(norm, *stream, scaled(device, shape.width, dtype=dtype), out=out)
     qkv = scaled(device, tokens, shape.products["QKV"][0], dtype=dtype)
     slots = cache_of(device, shape, Span(span.batch, span.new, span.new), dtype)
-    return partial(rotary_append, qkv, table, [slots])
+    out = device.empty(tokens, shape.heads, shape.head_dim, dtype=dtype)
+    return partial(rotary_append, qkv, table.clone(), [slots], out=out)

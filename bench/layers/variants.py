@@ -59,7 +59,7 @@ def dequantised(queries: Any, keys: Any, key_scales: Any, values: Any, value_sca
 
 @dataclass(frozen=True)
 class Prefixed:
-    """Prefill of new tokens over a cached prefix, causal: the last query sees every key. method: how, in words."""
+    """Prefill of new tokens over a cached prefix, causal: the last query sees every key. method: its mask, in words."""
 
     mask: Any
     method: str
@@ -80,9 +80,8 @@ def prefixed(queries: Any, keys: Any, values: Any) -> Prefixed:
     if new == context:
         return Prefixed(causal_lower_right(new, context), "is_causal")
     asked = SDPAParams(queries, keys, values, None, 0.0, False, queries.shape[1] != keys.shape[1])
-    for name, knows in (("flash", can_use_flash_attention), ("efficient", can_use_efficient_attention)):
-        if knows(asked):
-            return Prefixed(causal_lower_right(new, context), f"{name}, causal from the lower right")
+    if can_use_flash_attention(asked) or can_use_efficient_attention(asked):
+        return Prefixed(causal_lower_right(new, context), "causal from the lower right")
     mask = torch.ones(new, context, dtype=torch.bool, device=queries.device)
     return Prefixed(mask.tril(context - new), "a mask of truth values")
 
@@ -93,11 +92,13 @@ def append(new_keys: Any, new_values: Any, keys: Any, values: Any) -> None:
     values.copy_(new_values)
 
 
-def head(x: Any, weight: Any) -> Any:
-    """Logits in float32."""
-    from torch.nn.functional import linear
+def head(x: Any, weight: Any, out: Any) -> Any:
+    """Logits in float32, into `out`; widened by a kernel of its own, as engines do."""
+    import torch
 
-    return linear(x, weight).float()
+    if x.dtype == out.dtype:
+        return torch.mm(x, weight.t(), out=out)
+    return out.copy_(torch.mm(x, weight.t()))
 
 
 def greedy(logits: Any) -> Any:

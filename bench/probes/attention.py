@@ -2,17 +2,19 @@
 
 Decode is a bandwidth question (percent of the memory roof), prefill a compute question (percent of the compute roof).
 The backend that torch chooses by itself is swept over everything; each backend by name over one layout; and attention
-without fusion once, whose scores go through memory: the same demand, so that its rate shows what fusion buys.
+without fusion once, whose scores go through memory: the same demand, so that its rate shows what fusion buys. Each
+case's notes name the backend that ran, read back from what torch dispatched.
 """
 
 from functools import partial
 from itertools import product
 from typing import Any
 
-from bench import work
-from bench.device import CheckFailed, Device, Unsupported
+from bench import layers, work
+from bench.device import CheckFailed, Device
+from bench.layers.backends import SHORT
 from bench.probes import Cases, probe
-from bench.schema import Case, DeviceInfo, Setup
+from bench.schema import Case, DeviceInfo, Kept, Setup
 
 HEADS, HEAD_DIM = 32, 128
 LAYOUTS = {"mha": 32, "gqa": 8}  # key and value heads
@@ -25,7 +27,7 @@ _CHOSEN = "default"
 _SHARED = ("gqa", 8)
 
 
-@probe(version=2)
+@probe(version=3)
 def attention(info: DeviceInfo, budget) -> Cases:
     """Decode attention over KV length (batch, MHA, GQA), prefill over prompt length (causal, full), by backend."""
     dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")
@@ -82,7 +84,6 @@ def _case(
 def _prepare(
     batch: int, kv_heads: int, queries: int, keys: int, causal: bool, dtype: str, backend: str, device: Device
 ) -> Setup:
-    import torch
     from torch.nn.functional import scaled_dot_product_attention as sdpa
 
     size = work.attention(batch, HEADS, kv_heads, queries, keys, HEAD_DIM, dtype, "").bytes
@@ -93,56 +94,17 @@ def _prepare(
         value = device.random(batch, kv_heads, keys, HEAD_DIM, dtype=dtype)
         call = _unfused if backend == "unfused" else sdpa if backend == _CHOSEN else partial(_by, _member(backend))
         more = {} if backend == "unfused" else {"is_causal": causal, "enable_gqa": kv_heads != HEADS}
-        launches.append(partial(call, query, key, value, **more))
-    first = launches[0]
-    notes = {"backend": backend}
-    if backend == _CHOSEN:
-        notes = {"backend": _name(torch._fused_sdp_choice(*first.args, **first.keywords))}
-    elif not device.info.simulated:
-        _attempt(first, backend)
+        launches.append(Kept(call, query, key, value, **more))
+    notes = {"backend": backend} if backend != _CHOSEN else {}
+    if backend != "unfused" and not device.info.simulated:
+        notes = {"backend": layers.ran(launches[0], "" if backend == _CHOSEN else backend)}
     return Setup(launches, partial(_check, launches[-1]), notes=notes)
-
-
-def _attempt(launch: Any, backend: str) -> None:
-    """A backend that cannot run a shape is no failure but a skip, in torch's own words: they come as warnings."""
-    import warnings
-
-    import torch
-
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        try:
-            launch()
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            reasons = [str(each.message).split(" (Triggered")[0] for each in said]
-            why = next((reason for reason in reasons if "because" in reason or "not" in reason), str(error))
-            raise Unsupported(f"SDPA's {backend} backend refuses: {why.strip().splitlines()[0]}") from None
-
-
-def _name(number: int) -> str:
-    """torch's choice in the words of `info.attention`."""
-    from torch.nn.attention import SDPBackend
-
-    known = SDPBackend.__members__.items()
-    return next((_SHORT.get(name, name.lower()) for name, member in known if member.value == number), str(number))
-
-
-# torch's names of its backends, in one word each.
-_SHORT = {
-    "FLASH_ATTENTION": "flash",
-    "CUDNN_ATTENTION": "cudnn",
-    "EFFICIENT_ATTENTION": "efficient",
-    "MATH": "math",
-    "OVERRIDEABLE": "overrideable",
-}
 
 
 def _member(backend: str) -> Any:
     from torch.nn.attention import SDPBackend
 
-    return SDPBackend.__members__[next(name for name, short in _SHORT.items() if short == backend)]
+    return SDPBackend.__members__[next(name for name, short in SHORT.items() if short == backend)]
 
 
 def _by(member: Any, query: Any, key: Any, value: Any, **more: Any) -> Any:

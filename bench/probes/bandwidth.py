@@ -1,12 +1,23 @@
 """How fast bytes move: six mixes of loads and stores, inside each cache and far beyond the last one.
 
 Counting is STREAM's: read n, write n, copy and scale 2n, add and triad 3n bytes; what a write-allocate policy fetches
-on top is not counted, so plain stores on a CPU read about two thirds of the bus. The largest size, more than four
+on top is not counted, so plain stores on a CPU read about two thirds of the bus. The largest size, at least eight
 last-level caches per launch, claims `dram`; every roof is the envelope over the mixes. Where a kernel has settings
 worth a search (width, loads in flight, cache hints, grid), each mix tries one after the other and keeps the fastest;
 the winner's settings stand among its params.
+
+Bytes written count when they are stored, and reach DRAM later. A ring in its stride drives out as many dirty lines as
+it makes, so only the ends of a sample can differ: lines that were dirty as it began may have left in the pause before
+it, and up to a last level of lines is still dirty as it ends. A sample that claims `dram` therefore writes 200 times
+what the last level holds, and the difference stays below 0.5 %.
+
+The last level's roof is searched too where loads have cache hints: the default policy, no allocation in L1, and past
+L1, which compiles to a load that is coherent over the whole GPU and may be slower; then smaller working sets, because
+a last level of two halves (A100, H100, B200) reads faster what lies in the near one. The winner is measured again and
+claims the roof, its hint and its size among its params.
 """
 
+import math
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -61,6 +72,12 @@ _SCALARS = {"write": (0.5,), "scale": (0.75,), "triad": (0.75,)}
 _FOREIGN = {"read": ("STORE",), "write": ("HINT",)}
 # A setting that gains less than this is no better than the default: one look at each cannot tell.
 _GAIN = 0.005
+# Most of the bytes written by a sample that may not have reached DRAM by its end.
+_DIRTY = 0.005
+# Ways to load what is re-read out of the last level, where stream.cu is tuned by them; its default first.
+_HINTS = (".cg", "", ".L1::no_allocate")
+# Bytes of a block's tile (256 threads x 4 loads x 16 bytes), of which each multiprocessor should get equally many.
+_TILE = 16 << 10
 # What the settings are called among the params; STORE is a hint, and `store` a kind of store.
 _CALLED = {"HINT": "load_hint", "STORE": "store_hint"}
 # Not a define but the grid: blocks per multiprocessor that walk over the tiles, 0 for a block per tile.
@@ -89,7 +106,7 @@ def kernel(mix: str, store: str = "default", tuning: Tuning | None = None, tiles
     )
 
 
-@probe(version=2)
+@probe(version=3)
 def bandwidth(info: DeviceInfo, budget) -> Cases:
     """Memory bandwidth by mix and working set: each cache level as a plateau, and the DRAM roof.
 
@@ -114,12 +131,46 @@ def bandwidth(info: DeviceInfo, budget) -> Cases:
 
     # Streaming stores leave the cache by design, so inside the caches the last kind of store counts.
     store = info.stores[-1]
-    claims = {_claiming(info, index): cache.name for index, cache in enumerate(info.caches)}
-    sweep = sorted({*claims, *budget.thin(_hot_sizes(info))})
-    for mix in ("read", "copy", "triad"):
-        for footprint in sweep:
-            if footprint in claims or mix == "read":
-                yield _hot(info, mix, footprint, store, claims.get(footprint, ""))
+    claims: dict[int, tuple[str, Tuning]] = {
+        _claiming(info, index): (cache.name, {}) for index, cache in enumerate(info.caches)
+    }
+    if "HINT" in info.tuning.get("stream", {}) and info.caches:
+        name, _ = claims.popitem()[1]
+        footprint, tuning = yield from _nearest(info, store)
+        claims[footprint] = name, tuning
+    for footprint in sorted({*claims, *budget.thin(_hot_sizes(info))}):
+        yield _hot(info, "read", footprint, store, *claims.get(footprint, ()))
+    for mix in ("copy", "triad"):
+        for footprint, claim in claims.items():
+            yield _hot(info, mix, footprint, store, *claim)
+
+
+def _nearest(info: DeviceInfo, store: str) -> Generator[Case, float | None, tuple[int, Tuning]]:
+    """(working set, settings) that the last level is read fastest with: every hint with every size, the default first.
+
+    All of them, because the best hint may depend on the size.
+    """
+    sizes, hints = _near_sizes(info), [hint for hint in _HINTS if hint in info.tuning["stream"]["HINT"]]
+    name = info.caches[-1].name
+    best, fastest = (sizes[0], {"HINT": hints[0]}), 0.0
+    for hint in hints:
+        for footprint in sizes:
+            case = _hot(info, "read", footprint, store, tuning={"HINT": hint})
+            seconds = yield replace(case, search=name)
+            if seconds and case.work.bytes / seconds > fastest * (1 + _GAIN):
+                best, fastest = (footprint, {"HINT": hint}), case.work.bytes / seconds
+    return best
+
+
+def _near_sizes(info: DeviceInfo) -> list[int]:
+    """Half of the last level, a quarter and an eighth, in equally many tiles for each multiprocessor.
+
+    Each of them is far above one multiprocessor's L1, which is what matters: from pass to pass it meets its own tiles
+    again only after it has seen all the others (stream.cu), so that the sum of the L1s serves nobody.
+    """
+    even = _TILE * max(1, info.sms)
+    half = _claiming(info, len(info.caches) - 1)
+    return [half // share // even * even for share in (1, 2, 4) if half // share >= even] or [half]
 
 
 def _tuned(info: DeviceInfo, budget, mix: str, footprint: int) -> Generator[Case, float | None, Tuning]:
@@ -137,9 +188,23 @@ def _tuned(info: DeviceInfo, budget, mix: str, footprint: int) -> Generator[Case
 
 
 def dram_bytes(info: DeviceInfo) -> int:
-    """Bytes of one launch that certainly come from DRAM: over eight last levels, up to 4 GiB, a 64th of the memory."""
-    wanted = max(min(info.memory_bytes // 64, 4 << 30), 8 * info.last_level, 64 << 20)
-    return 1 << (min(wanted, info.memory_bytes // 8).bit_length() - 1)
+    """Bytes of one launch that certainly come from DRAM: a 64th of the memory, up to 4 GiB.
+
+    At least eight last levels, and 64 MiB, unless that is more than an eighth of the memory. A power of two.
+    """
+    least = 1 << (max(8 * info.last_level, 64 << 20) - 1).bit_length()
+    usual, most = (1 << (size.bit_length() - 1) for size in (info.memory_bytes // 64, info.memory_bytes // 8))
+    return min(max(least, min(usual, 4 << 30)), most)
+
+
+def _batch(info: DeviceInfo, mix: str, elements: int) -> int:
+    """Launches that write so much that a last level of dirty lines is no more than _DIRTY of it.
+
+    On a host each sample follows the last at once, and what is dirty at its ends is the same: any number will do.
+    """
+    if mix == "read" or not info.host_memory:
+        return 1
+    return math.ceil(info.last_level / _DIRTY / (work.ITEMSIZE["float32"] * elements))
 
 
 def _claiming(info: DeviceInfo, index: int) -> int:
@@ -167,22 +232,29 @@ def _cold(
     # read ends every block with an addition to one address: see stream.cu
     body = kernel(mix, store, tuning, tiles=4 if mix == "read" else 1)
     return Case(
-        params={"mix": mix, "bytes": footprint, "cache": "cold", "store": store}
-        | {_CALLED.get(name, name.lower()): "default" if value == "" else value for name, value in tuning.items()},
+        params={"mix": mix, "bytes": footprint, "cache": "cold", "store": store} | _named(tuning),
         work=work.stream(mix, elements),
         prepare=partial(_prepare, body, mix, elements, 1, "cold"),
         saturates=saturates,
+        batch=_batch(info, mix, elements) if saturates else 1,
     )
 
 
-def _hot(info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str) -> Case:
+def _hot(
+    info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str = "", tuning: Tuning | None = None
+) -> Case:
     elements = _elements(mix, footprint)
     # one launch re-reads its set until the launch itself no longer shows: a millisecond, however many read at once
     passes = max(1, max(16 * info.last_level, info.sms << 26) // footprint)
-    params = {"mix": mix, "bytes": footprint, "cache": "hot", "store": store}
+    params = {"mix": mix, "bytes": footprint, "cache": "hot", "store": store} | _named(tuning or {})
     demand = work.stream(mix, elements, channel=info.level(footprint), passes=passes)
-    prepare = partial(_prepare, kernel(mix, store), mix, elements, passes, "hot")
+    prepare = partial(_prepare, kernel(mix, store, tuning), mix, elements, passes, "hot")
     return Case(params=params, work=demand, prepare=prepare, saturates=saturates, cache="hot")
+
+
+def _named(tuning: Tuning) -> dict[str, int | str]:
+    """Settings as they stand among the params."""
+    return {_CALLED.get(name, name.lower()): "default" if value == "" else value for name, value in tuning.items()}
 
 
 def _elements(mix: str, footprint: int) -> int:

@@ -17,7 +17,7 @@ from bench import layers, work
 from bench.device import CheckFailed, Device
 from bench.layers import variants
 from bench.probes import Cases, probe
-from bench.schema import Case, DeviceInfo, Setup
+from bench.schema import Case, DeviceInfo, Kept, Setup
 
 HEADS, HEAD_DIM, GROUPED = 32, 128, 8
 LAYOUTS = {"mha": 32, "gqa": GROUPED, "mqa": 1}  # KV heads
@@ -38,7 +38,7 @@ ROWS = (1, 8, 64, 256)
 WIDTH, VOCABULARY = 4096, 128256  # Llama-3.1-8B
 
 
-@probe(version=2, asked=True)
+@probe(version=3, asked=True)
 def decode(info: DeviceInfo, budget) -> Cases:
     """Attention variants of serving (MHA, GQA, MQA, MLA, ragged, quantised cache), append, cached prefix, sampling."""
     dtype = layers.dtype_of(info)
@@ -134,9 +134,15 @@ def _attention(batch: int, kv_heads: int, context: int, size: float, dtype: str,
     for _ in range(device.rotation(size, "cold")):
         queries = layers.scaled(device, batch, HEADS, 1, HEAD_DIM, dtype=dtype)
         caches = (layers.scaled(device, batch, kv_heads, context, HEAD_DIM, dtype=dtype) for _ in range(2))
-        launches.append(partial(layers.attend, queries, *caches))
-    notes = {"method": f"SDPA, {layers.backend(*launches[0].args)}"}
+        launches.append(Kept(layers.attend, queries, *caches))
+    notes = {"method": _by(device, launches[0], "SDPA")}
     return Setup(launches, partial(layers.check_piece, launches[-1]), notes=notes)
+
+
+def _by(device: Device, launch: Callable, *method: str) -> str:
+    """A method's words with the backend that runs it, once it has run."""
+    ran = () if device.info.simulated else (layers.ran(launch),)
+    return ", ".join((method[0], *ran, *method[1:]))
 
 
 def _latent(batch: int, context: int, method: str, size: float, dtype: str, device: Device) -> Setup:
@@ -144,10 +150,9 @@ def _latent(batch: int, context: int, method: str, size: float, dtype: str, devi
     for _ in range(device.rotation(size, "cold")):
         queries = layers.scaled(device, batch, 1, MLA_HEADS, MLA_RANK + MLA_ROPE, dtype=dtype)
         cache = layers.scaled(device, batch, context, MLA_RANK + MLA_ROPE, dtype=dtype)
-        launches.append(partial(call, queries, cache, MLA_RANK))
-    keys = cache.unsqueeze(1)
-    chosen = layers.backend(queries, keys, keys[..., :MLA_RANK], enable_gqa=False)
-    notes = {"method": f"SDPA, {chosen}, heads as rows" if call is variants.latent_fused else "two products"}
+        launches.append(Kept(call, queries, cache, MLA_RANK))
+    fused = call is variants.latent_fused
+    notes = {"method": _by(device, launches[0], "SDPA", "heads as rows") if fused else "two products"}
     return Setup(launches, partial(_check_latent, launches[-1]), notes=notes)
 
 
@@ -168,8 +173,8 @@ def _narrow(batch: int, context: int, narrow: str, size: float, dtype: str, devi
         for _ in range(2):
             cache.append(device.random(batch, GROUPED, context, HEAD_DIM, dtype=narrow))
             cache.append(device.empty(batch, GROUPED, context, 1, dtype=dtype).fill_(3**0.5 / unit))
-        launches.append(partial(variants.dequantised, queries, *cache))
-    notes = {"method": "dequantise into memory, then SDPA"}
+        launches.append(Kept(variants.dequantised, queries, *cache))
+    notes = {"method": _by(device, launches[0], "dequantise into memory, then SDPA")}
     return Setup(launches, partial(_check_narrow, launches[-1]), notes=notes)
 
 
@@ -188,11 +193,11 @@ def _ragged(lengths: Sequence[int], size: float, dtype: str, device: Device) -> 
         queries = layers.scaled(device, len(lengths), HEADS, HEAD_DIM, dtype=dtype)
         caches = [layers.scaled(device, sum(lengths), GROUPED, HEAD_DIM, dtype=dtype) for _ in range(2)]
         split = [[piece.transpose(0, 1)[None] for piece in cache.split(lengths)] for cache in caches]
-        loose.append(partial(variants.one_by_one, queries.unsqueeze(2), *split))
+        loose.append(Kept(variants.one_by_one, queries.unsqueeze(2), *split))
         if not device.info.simulated:
             ends = [torch.tensor(counts).cumsum(0) for counts in ([1] * len(lengths), lengths)]
             begins = [torch.nn.functional.pad(end, (1, 0)).to(queries.device, torch.int32) for end in ends]
-            tight.append(partial(variants.packed, queries, *caches, begins, max(lengths)))
+            tight.append(Kept(variants.packed, queries, *caches, begins, max(lengths)))
     refused = "" if tight else "no device"
     try:
         if tight:
@@ -202,9 +207,9 @@ def _ragged(lengths: Sequence[int], size: float, dtype: str, device: Device) -> 
             raise
         refused = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
     if refused:
-        notes = {"method": "a call for each sequence"} | ({"packed": refused} if tight else {})
+        notes = {"method": _by(device, loose[0], "a call for each sequence")} | ({"packed": refused} if tight else {})
         return Setup(loose, partial(_check_ragged, loose[-1], loose[-1]), notes=notes)
-    notes = {"method": "one call, sequences packed (varlen flash)"}
+    notes = {"method": "one call, sequences packed (torch's varlen_attn)"}
     return Setup(tight, partial(_check_ragged, tight[-1], loose[-1]), notes=notes)
 
 
@@ -222,8 +227,8 @@ def _prefix(prefix: int, size: float, dtype: str, device: Device) -> Setup:
         caches = [layers.scaled(device, 1, GROUPED, prefix + NEW, HEAD_DIM, dtype=dtype) for _ in range(2)]
         launches.append((queries, *caches))
     call = variants.prefixed(*launches[-1])
-    calls = [partial(call, *each) for each in launches]
-    return Setup(calls, partial(_check_prefix, calls[-1]), notes={"method": f"SDPA, {call.method}"})
+    calls = [Kept(call, *each) for each in launches]
+    return Setup(calls, partial(_check_prefix, calls[-1]), notes={"method": _by(device, calls[0], "SDPA", call.method)})
 
 
 def _check_prefix(launch: partial) -> None:
@@ -257,15 +262,17 @@ def _check_append(launch: partial) -> None:
 
 
 def _head(rows: int, size: float, dtype: str, device: Device) -> Setup:
-    launches = [
-        partial(variants.head, layers.scaled(device, rows, WIDTH, dtype=dtype), weight)
-        for weight in (layers.matrix(device, VOCABULARY, WIDTH, dtype) for _ in range(device.rotation(size, "cold")))
-    ]
+    launches = []
+    for _ in range(device.rotation(size, "cold")):
+        x, weight = layers.scaled(device, rows, WIDTH, dtype=dtype), layers.matrix(device, VOCABULARY, WIDTH, dtype)
+        out = device.empty(rows, VOCABULARY, dtype="float32")
+        launches.append(partial(variants.head, x, weight, out))
     return Setup(launches, partial(_check_head, launches[-1]))
 
 
 def _check_head(launch: partial) -> None:
-    x, weight = launch.args
+    x, weight, out = launch.args
+    out.fill_(float("nan"))
     layers.compare("logits", launch()[-1, -64:].double(), weight[-64:].double() @ x[-1].double())
 
 
@@ -274,10 +281,10 @@ def _sampling(rows: int, sampler: str, size: float, dtype: str, device: Device) 
     for _ in range(device.rotation(size, "cold")):
         logits = layers.scaled(device, rows, VOCABULARY, dtype="float32", deviation=4.0)
         if sampler == "argmax":
-            launches.append(partial(variants.greedy, logits))
+            launches.append(Kept(variants.greedy, logits))
         else:
             uniform = device.random(rows, 1, dtype="float32").abs_().clamp_(max=0.999)
-            launches.append(partial(variants.top_p, logits, uniform))
+            launches.append(Kept(variants.top_p, logits, uniform))
     return Setup(launches, partial(_check_sampling, launches[-1]))
 
 

@@ -20,10 +20,10 @@ from functools import partial
 from statistics import mean
 from typing import Any
 
-from bench import matmul, work
+from bench import layers, matmul, work
 from bench.device import CheckFailed, Device
 from bench.probes import Cases, probe
-from bench.schema import Case, DeviceInfo, Setup
+from bench.schema import Case, DeviceInfo, Kept, Setup
 
 HEADS, HEAD_DIM = {"tensor": 16, "vector": 4}, 128
 LENGTHS = {"tensor": (512, 1024, 2048, 4096), "vector": (256, 512, 1024, 2048)}
@@ -56,7 +56,7 @@ class Layer:
 LAYERS = {"tensor": Layer(4096, 32, 8, 128, 14336), "vector": Layer(512, 8, 2, 64, 1408)}
 
 
-@probe(version=1, asked=True)
+@probe(version=2, asked=True)
 def fusion(info: DeviceInfo, budget) -> Cases:
     """Attention fused and not (time, peak memory), a token by KV cache and recomputed, batches packed and padded."""
     dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")
@@ -143,12 +143,13 @@ def _prepare_attention(form: str, heads: int, length: int, dtype: str, device: D
     launches = []
     for _ in range(device.rotation(size, "cold")):
         inputs = (device.random(1, heads, length, HEAD_DIM, dtype=dtype) for _ in range(3))
-        launches.append(partial(sdpa if form == "fused" else _unfused, *inputs))
+        launches.append(Kept(sdpa if form == "fused" else _unfused, *inputs))
+    ran = {} if form == "unfused" or device.info.simulated else {"backend": layers.ran(launches[0])}
     peak, origin = computed_peak(form, heads, length, dtype), "computed"
     if not device.info.simulated:
         measured = measured_peak(launches[0])
         peak, origin = measured if measured else (peak, origin)
-    notes = {"peak_bytes": f"{peak:.0f}", "peak": origin}
+    notes = {"peak_bytes": f"{peak:.0f}", "peak": origin} | ran
     return Setup(launches, partial(_check_attention, launches[-1], dtype), notes=notes)
 
 
@@ -163,6 +164,7 @@ def measured_peak(launch: partial) -> tuple[float, str] | None:
     """(most bytes that one launch held at once beyond what was there, who counted them); None where nobody can."""
     import torch
 
+    launch = partial(launch.func, *launch.args, **launch.keywords)  # one that is Kept frees its last result meanwhile
     launch()  # libraries take their workspaces once
     memory = getattr(torch, launch.args[0].device.type)
     if hasattr(memory, "max_memory_allocated"):
@@ -210,24 +212,28 @@ def _prepare_cache(layer: Layer, form: str, context: int, dtype: str, device: De
         shapes += ((2 * layer.ffn, layer.width), (layer.width, layer.ffn))
         # scaled, so that a softmax of its products is neither flat nor one single token
         weights = [device.random(*shape, dtype=dtype).mul_(3 * shape[1] ** -0.5) for shape in shapes]
+        tokens, out = (
+            make(1 if form == "cached" else context, layer.width, dtype=dtype) for make in (device.random, device.empty)
+        )
         if form == "recomputed":
-            launches.append(partial(recomputed, layer, device.random(context, layer.width, dtype=dtype), *weights))
+            launches.append(partial(recomputed, layer, tokens, *weights, out=out))
             continue
         past = [device.random(1, layer.kv_heads, context, layer.head_dim, dtype=dtype) for _ in range(2)]
-        launches.append(partial(cached, layer, device.random(1, layer.width, dtype=dtype), *past, *weights))
-    return Setup(launches, partial(_check_cache, launches[-1], context, dtype, device))
+        launches.append(partial(cached, layer, tokens, *past, *weights, out=out))
+    notes = {} if device.info.simulated else {"backend": layers.ran(launches[0])}
+    return Setup(launches, partial(_check_cache, launches[-1], context, dtype, device), notes=notes)
 
 
-def cached(layer: Layer, token: Any, keys: Any, values: Any, *weights: Any) -> Any:
+def cached(layer: Layer, token: Any, keys: Any, values: Any, *weights: Any, out: Any = None) -> Any:
     """The layer's output for one token, whose key and value go to the end of the cache."""
     query, key, value = _projected(layer, token, weights[0])
     keys[:, :, -1:], values[:, :, -1:] = key, value
-    return _mixed(layer, query, keys, values, *weights[1:])
+    return _mixed(layer, query, keys, values, *weights[1:], result=out)
 
 
-def recomputed(layer: Layer, tokens: Any, *weights: Any) -> Any:
+def recomputed(layer: Layer, tokens: Any, *weights: Any, out: Any = None) -> Any:
     """The layer's output for every token, each seeing those before it; a further layer would need all of them."""
-    return _mixed(layer, *_projected(layer, tokens, weights[0]), *weights[1:])
+    return _mixed(layer, *_projected(layer, tokens, weights[0]), *weights[1:], result=out)
 
 
 def _projected(layer: Layer, tokens: Any, qkv: Any) -> tuple[Any, ...]:
@@ -239,13 +245,14 @@ def _projected(layer: Layer, tokens: Any, qkv: Any) -> tuple[Any, ...]:
     )
 
 
-def _mixed(layer: Layer, query: Any, keys: Any, values: Any, out: Any, up: Any, down: Any) -> Any:
+def _mixed(layer: Layer, query: Any, keys: Any, values: Any, out: Any, up: Any, down: Any, result: Any = None) -> Any:
+    import torch
     from torch.nn.functional import scaled_dot_product_attention as sdpa
     from torch.nn.functional import silu
 
     mixed = sdpa(query, keys, values, is_causal=query.shape[2] > 1, enable_gqa=layer.heads != layer.kv_heads)
     gate, wide = (mixed.transpose(1, 2).flatten(2)[0] @ out.T @ up.T).chunk(2, -1)
-    return (silu(gate) * wide) @ down.T
+    return torch.mm(silu(gate) * wide, down.T, out=result)
 
 
 def _check_cache(launch: partial, context: int, dtype: str, device: Device) -> None:

@@ -1,9 +1,10 @@
 """One real transformer layer, decode and prefill, beside its parts: what composing kernels costs or saves.
 
-The whole is what a planner that adds kernels up must predict. Its parts are measured alone, at the same shapes and on
-cold buffers; in the layer they find what the part before them left in the cache, so the whole may be faster than the
-sum. A whole has part "layer"; its parts have the same model, ranks, dtype, phase and tokens, attention also the same
-batch and context (0 where a part does not depend on them), and `count` launches each.
+The whole is what a planner that adds kernels up must predict. Its parts are measured alone, at the same shapes, from
+cold buffers into cold buffers; in the layer they find what the part before them left in the cache, so the whole may be
+faster than the sum. A part of so few bytes that no ring of it leaves the cache is recorded as hot. A whole has part
+"layer"; its parts have the same model, ranks, dtype, phase and tokens, attention also the same batch and context (0
+where a part does not depend on them), and `count` launches each.
 
 What could mislead: the kernels are torch's, so a norm with its residual add is two or more launches where an engine
 has one; a rank of a larger model is measured without the all-reduces that it would wait for; sequences of a batch are
@@ -32,7 +33,7 @@ FEW_BATCHES, FEW_CONTEXTS, FEW_PROMPTS = (1, 64), (1024, 8192), (2048,)
 COARSE_BATCHES, COARSE_CONTEXTS, COARSE_PROMPTS = (1, 8), (1024,), (128, 2048)
 
 
-@probe(version=2)
+@probe(version=3)
 def layer(info: DeviceInfo, budget) -> Cases:
     """A whole transformer layer by batch, context and prompt length, and each of its parts alone at the same shapes."""
     dtype = layers.dtype_of(info)

@@ -17,7 +17,7 @@ CHUNKS = (0, 64, 256, 1024, 4096)
 CONTEXT = 1024
 
 
-@probe(version=1, asked=True)
+@probe(version=2, asked=True)
 def mixed(info: DeviceInfo, budget) -> Cases:
     """A decode step's layer with prefill tokens beside it: what chunked prefill costs those who are decoding."""
     dtype, shape = layers.dtype_of(info), SHAPES[0]

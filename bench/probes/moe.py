@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.device import CheckFailed, Device
 from bench.probes import Cases, probe
-from bench.schema import Case, DeviceInfo, Setup
+from bench.schema import Case, DeviceInfo, Kept, Setup
 from bench.work import ITEMSIZE, Work
 
 TOKENS = (1, 4, 16, 64, 256, 1024)
@@ -52,7 +52,7 @@ class Experts:
 SHAPES = (Experts("qwen3-30b-a3b", 128, 8, 2048, 768), Experts("thin", 32, 4, 1024, 256))
 
 
-@probe(version=1, asked=True)
+@probe(version=2, asked=True)
 def moe(info: DeviceInfo, budget) -> Cases:
     """Routed experts over tokens, by uniform and skewed routing: distinct experts touched, and their products' time."""
     dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")
@@ -124,7 +124,7 @@ def _prepare(shape: Experts, tokens: int, loads: tuple[int, ...], dtype: str, de
 
     placements = placed(loads)
     distinct = sum(load > 0 for load in loads)
-    once = len(placements) * distinct * shape.weights * ITEMSIZE[dtype]
+    once = len(placements) * work_of(shape, tokens, distinct, dtype, "").bytes
     launches, name = [], ""
     for _ in range(device.rotation(once, "cold")):
         # stored as rows of outputs, as a checkpoint has them
@@ -135,7 +135,7 @@ def _prepare(shape: Experts, tokens: int, loads: tuple[int, ...], dtype: str, de
             ends = torch.tensor(placement, device=rows.device).cumsum(0).to(torch.int32)
             name = name or _way(device, rows, up, down, ends)
             call = _grouped if name == "torch._grouped_mm" else partial(_looped, placement)
-            launches.append(partial(call, rows, up, down, ends))
+            launches.append(Kept(call, rows, up, down, ends))
     notes = {
         "method": name,
         "distinct": str(distinct),

@@ -18,7 +18,7 @@ from typing import Any
 from bench import matmul, work
 from bench.device import CheckFailed, Device, Unsupported
 from bench.probes import Cases, probe
-from bench.schema import Case, DeviceInfo, Setup
+from bench.schema import Case, DeviceInfo, Kept, Setup
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
 # (n, k): the up projection of an 8B-class transformer, or the attention's of a 1B-class one without tensor cores.
@@ -35,7 +35,7 @@ _TOLERANCE = {"bfloat16": 2e-2, "float16": 5e-3, "float32": 1e-4}
 _ROWS = 64  # rows of a weight that a check looks at
 
 
-@probe(version=1, asked=True)
+@probe(version=2, asked=True)
 def quantised(info: DeviceInfo, budget) -> Cases:
     """INT8, FP8 and INT4 products against unquantised ones over batch: weights alone, or activations too."""
     dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")
@@ -138,11 +138,11 @@ def _prepare_weight_only(batch: int, n: int, k: int, weights: str, dtype: str, d
     size = work_of(batch, n, k, weights, dtype, "").bytes
     activations = device.random(batch, k, dtype=dtype)
     method, operands, rows = _first(methods(weights), activations, n, dtype, device)
-    launches = [partial(method.product, activations, *operands)]
+    launches = [Kept(method.product, activations, *operands)]
     for _ in range(device.rotation(size, "cold") - 1):
         # other memory with the same numbers: to quantise and pack each anew would take seconds
         copies = (_copy(device, tensor) for tensor in (activations, *operands))
-        launches.append(partial(method.product, *copies))
+        launches.append(Kept(method.product, *copies))
     return Setup(launches, partial(_check, launches[-1], rows, dtype), notes={"method": method.name})
 
 

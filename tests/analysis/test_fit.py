@@ -134,6 +134,23 @@ def test_a_ratio_pairs_repetitions_of_the_same_round(h200):
     assert ridge.high / ridge.low == pytest.approx(1.0)
 
 
+def test_the_overhead_comes_from_the_smallest_copy_though_its_ring_is_too_small_to_be_cold(h200):
+    """Its bytes are next to nothing, wherever they lie; its record says hot, and it stands over no memory roof."""
+    copies = [
+        m for m in h200.measurements if m.probe == "bandwidth" and m.params["mix"] == "copy" and m.cache == "cold"
+    ]
+    least, most = (end(m.params["bytes"] for m in copies) for end in (min, max))
+
+    def slower(m):
+        m = replace(m, seconds=tuple(s + 3e-6 for s in m.seconds))
+        return replace(m, cache="hot", work=replace(m.work, channel="l2")) if m.params["bytes"] == least else m
+
+    run = replace(h200, measurements=tuple(slower(m) for m in copies if m.params["bytes"] in (least, most)))
+    fitted = fit(run)[0]
+    assert fitted.roofline.overhead == pytest.approx(3e-6, rel=1e-3)
+    assert fitted.roofline.roof("dram").rate == pytest.approx(4.8e12, rel=1e-3)
+
+
 def test_few_repetitions_are_a_range(h200):
     roof = fit(h200)[0].roofline.roof("dram")
     assert roof.n == 3

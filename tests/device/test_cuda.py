@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy
 import pytest
 import torch
 
-from bench.device import DeviceError, Kernel, OutOfMemory, Unsupported, chips, cuda, nvml, nvrtc
-from bench.schema import Case
+from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, chips, cuda, nvml, nvrtc
+from bench.measure import BUDGETS, measure
+from bench.schema import Case, Setup
 from bench.work import Work
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -205,6 +207,51 @@ def test_a_full_gpu_is_the_suites_own_word(device, monkeypatch):
 def test_rotation_is_one_when_hot(device):
     assert device.rotation(1 << 20, "hot") == 1
     assert device.rotation(1 << 20, "cold") == 241
+
+
+def ring_of(device, size, **more):
+    """The record of a cold case of `size` bytes on the stand-in, its ring as the device sizes it."""
+    device._watch.time = lambda launches, count, timing: Sample(1e-5, 1.5e9, count)
+
+    def prepare(device):
+        return Setup([partial(int)] * device.rotation(size, "cold"))
+
+    case = Case(params={"bytes": size}, work=Work(bytes=float(size)), prepare=prepare, saturates="dram", **more)
+    return measure(device, "p", 1, case, BUDGETS["quick"])
+
+
+def test_a_ring_that_a_graphs_nodes_cap_is_hot(device):
+    """1,024 launches of 64 KiB are 64 MiB: an L2 of 60 MiB serves most of them, and they say nothing of the memory."""
+    found = ring_of(device, 64 << 10)
+    assert found.sound
+    assert (found.cache, found.saturates, found.work.channel, found.work.bytes) == ("hot", "", "l2", 64 << 10)
+    assert found.notes["cache"] == "hot: the ring's 1024 sets of buffers are 64 MiB, which l2 keeps"
+
+
+@pytest.mark.parametrize("size", [256 << 10, 1 << 20, 100 << 20, 1 << 30])
+def test_a_ring_beyond_four_caches_is_cold(device, size):
+    found = ring_of(device, size)
+    assert (found.cache, found.saturates, found.work.channel) == ("cold", "dram", "dram")
+
+
+@pytest.mark.parametrize(("size", "cache"), [(200 << 20, "hot"), (300 << 20, "cold")])
+def test_where_memory_caps_the_ring_at_one_its_launch_decides(device, monkeypatch, size, cache):
+    monkeypatch.setattr(device, "_free", lambda: 400 << 20)
+    assert device.rotation(size, "cold") == 1
+    assert ring_of(device, size).cache == cache
+
+
+def test_a_layers_small_parts_are_hot_on_this_gpu(device):
+    """A norm of one token is 40 KB: no graph holds enough of them to leave the cache."""
+    from bench import layers
+
+    device._watch.time = lambda launches, count, timing: Sample(2e-6, 1.5e9, count)
+    span = layers.Span(1, 1, 1024)
+    demand = layers.parts(layers.SHAPES[0], [span], "bfloat16", "tensor")["norm + residual"][1]
+    prepare = partial(layers.part_setup, layers.SHAPES[0], span, "norm + residual", demand.bytes, "bfloat16")
+    found = measure(device, "layer", 3, Case(params={}, work=demand, prepare=prepare), BUDGETS["quick"])
+    assert found.sound
+    assert (found.cache, found.work.channel) == ("hot", "l2")
 
 
 def test_a_launch_has_its_grid_its_stream_and_converted_arguments(device, monkeypatch):

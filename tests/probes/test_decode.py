@@ -196,7 +196,7 @@ def test_a_device_without_a_narrow_dtype_says_so():
 
 def test_methods_are_named(device):
     setup = decode_probe._ragged((64, 16), 4.0 * device.info.last_level, "bfloat16", device)
-    assert setup.notes["method"] == "a call for each sequence"
+    assert setup.notes["method"] == "a call for each sequence, flash"
     assert "_flash_attention_forward" in setup.notes["packed"]
     named = {case.params["part"] for case in cases() if "prefill" not in case.params["part"]}
     assert named == {"attention", "ragged attention", "KV append", "LM head", "sampling"}

@@ -5,7 +5,7 @@ Points that beat their roof, and points that lack what their curve needs, are no
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -72,7 +72,7 @@ def curves_of(points: Iterable[Point], roofline: Roofline) -> Curves:
     """Every curve that the points support under these roofs."""
     beaten, used, unread = [], [], []
     bare = Roofline(roofline.name, roofline.roofs)
-    for point in points:
+    for point in map(_beside_dram, points):
         if not _readable(point, bare):
             unread.append(point)
         elif point.probe in ("launch", "allreduce"):
@@ -106,6 +106,13 @@ def curves_of(points: Iterable[Point], roofline: Roofline) -> Curves:
         beaten=tuple(beaten),
         unread=tuple(unread),
     )
+
+
+def _beside_dram(point: Point) -> Point:
+    """A curve is a share of the memory's roof, also where a kernel was too small to be measured out of a cache."""
+    if point.probe == "allreduce" or point.params.get("cache") == "hot":
+        return point
+    return replace(point, work=replace(point.work, channel="dram"))
 
 
 def _readable(point: Point, roofline: Roofline) -> bool:

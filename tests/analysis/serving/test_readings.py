@@ -298,3 +298,20 @@ def test_no_host_time_is_a_time(capsys, tmp_path):
 
 def test_the_form_of_a_tree_is_the_one_that_scales():
     assert closed.tree(0, 8, 1, 1) == 3 * closed.tree(0, 2, 1, 1)
+
+
+# --- a kernel that was too small to be measured out of a cache
+
+
+def test_a_small_parts_curve_is_a_share_of_the_memory_roof_whatever_level_served_it():
+    """A norm of a token says l2: held against the l2 roof it would look slow, and make a step slower than it is."""
+    roofs = Roofline("r", (*ROOFS.roofs, Roof("l2", 5 * ROOFS.roof("dram").rate)))
+    sizes = (40e3, 400e3, 4e6, 4e7)
+
+    def points(channel):
+        return [
+            Point("layer", {"part": "norm + residual", "tokens": 1, "count": 2}, Work(bytes=size, channel=level), 1e-6)
+            for size, level in zip(sizes, (channel, "dram", "dram", "dram"), strict=True)
+        ]
+
+    assert curves_of(points("l2"), roofs).named == curves_of(points("dram"), roofs).named != {}
