@@ -18,9 +18,9 @@ from types import SimpleNamespace
 import pytest
 
 from bench import workers
+from bench.budget import BUDGETS
 from bench.child import meeting
 from bench.device.sim import open_simulated
-from bench.measure import BUDGETS
 from bench.probes import describe, probes
 from bench.schema import Case, Setup, case_key
 from bench.session import Pinned

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from bench.budget import BUDGETS
 from bench.device.sim import open_simulated
-from bench.measure import BUDGETS
 from bench.probes import cases_of, describe, probes
 from bench.probes.bandwidth import dram_bytes
 from bench.schema import Cache, case_key
