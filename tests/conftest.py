@@ -1,8 +1,14 @@
-"""Simulated Runs, built in process, for every room's tests."""
+"""Simulated Runs, built in process, for every room's tests; and how many processes share the tests."""
 
+import os
 from collections.abc import Callable, Sequence
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Every core has a worker: libraries that start a thread per core as well, and spin, double what each test costs.
+    # Before torch and numpy are loaded, which is when they count.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from bench.budget import BUDGETS, Budget
 from bench.device.sim import open_simulated
@@ -11,6 +17,24 @@ from bench.probes import select
 from bench.schema import End, Run
 
 RunOf = Callable[..., Run]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config) -> int | None:
+    """None beside this process where benchmarks measure, which they must do alone, and where files are named: a few
+    tests are over before a worker has started, and what they print is wanted. Else a worker per core.
+    """
+    named = any(".py" in argument for argument in config.args)
+    return 0 if named or config.getoption("benchmark_enable", False) else None
+
+
+def pytest_configure(config) -> None:
+    """Examples have no time limit: it is the machine's load that makes them slow."""
+    if config.pluginmanager.hasplugin("hypothesispytest"):
+        from hypothesis import settings
+
+        settings.register_profile("suite", deadline=None)
+        settings.load_profile("suite")
 
 
 def simulated_run(spec: str, probes: Sequence[str] = (), budget: Budget = BUDGETS["quick"], seed: int = 0) -> Run:

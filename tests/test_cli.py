@@ -2,9 +2,10 @@
 
 import json
 import os
+import resource
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -194,13 +195,10 @@ def test_help_is_quick_because_it_loads_nothing_heavy():
     )
     heavy = {"torch", "numpy", "pandas", "plotly", "scipy", "cupy", "rich"} & set(loaded.stderr.split())
     assert not heavy
-    # the best of three: a busy machine may be slow, but not always
-    times = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        assert python("-m", "bench", "--help").returncode == 0
-        times.append(time.perf_counter() - begun)
-    assert min(times) < 2.0
+    # of a core's time: the clock on the wall counts who else uses the machine as well
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    assert python("-m", "bench", "--help").returncode == 0
+    assert 0 < resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.5
 
 
 def test_the_desk_works_without_torch(house):
@@ -221,12 +219,20 @@ def test_plain_lines_without_a_terminal(house):
     assert "\r" not in done.stdout
 
 
-@pytest.fixture
-def two(house, capsys):
-    """Two simulated Runs, the second with memory 10 % slower."""
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """A folder with two simulated Runs, the second with memory 10 % slower: made once, copied often."""
+    made = tmp_path_factory.mktemp("template")
     for spec in ("sim:h200-sxm", "sim:h200-sxm,dram=0.9"):
-        words = ["run", "--probes", "bandwidth,peak", "--device", spec, "--budget", "quick"]
-        assert cli.main(words) == 0
+        out = ("--out", str(made / "results"), "--reports", str(made / "reports"))
+        assert cli.main(["run", "--probes", "bandwidth,peak", "--device", spec, "--budget", "quick", *out]) == 0
+    return made / "results"
+
+
+@pytest.fixture
+def two(house, template, capsys):
+    """Paths of a Run and of a slower one."""
+    shutil.copytree(template, "results")
     said(capsys)
     return [str(path) for path in sorted(house.glob("results/*/*.jsonl"), key=lambda path: path.stat().st_mtime)]
 

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,31 @@ HOLDER = """
         print("has it", flush=True)
         sys.stdin.readline()
 """
+
+
+class Clock:
+    """Time that passes for who sleeps and for nobody else. after: seconds -> what happens once they have passed."""
+
+    strftime = staticmethod(time.strftime)
+
+    def __init__(self):
+        self.seconds = 0.0
+        self.after: dict[float, Callable[[], None]] = {}
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        for due in [due for due in self.after if due <= self.seconds]:
+            self.after.pop(due)()
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(lock, "time", made)
+    return made
 
 
 @pytest.fixture
@@ -53,19 +78,18 @@ def free(path: Path) -> bool:
         return False
 
 
-def test_alone_is_at_once_and_leaves_the_machine(path):
-    begun = time.monotonic()
+def test_alone_is_at_once_and_leaves_the_machine(path, clock):
     with alone(60, path=path):
-        assert time.monotonic() - begun < 1
+        assert clock.seconds == 0
         assert not free(path)
     assert free(path)
 
 
-def test_who_has_it_is_said_after_the_wait(path, holder):
-    heard, begun = [], time.monotonic()
-    with pytest.raises(Held) as error, alone(0.7, heard.append, path):
+def test_who_has_it_is_said_after_the_wait(path, holder, clock):
+    heard = []
+    with pytest.raises(Held) as error, alone(60, heard.append, path):
         pytest.fail("two at once")
-    assert 0.6 < time.monotonic() - begun < 5
+    assert clock.seconds == pytest.approx(60, abs=0.02)
     assert len(heard) == 1, "once, not at every look"
     for text in (heard[0], str(error.value)):
         assert f"pid {holder.pid}" in text
@@ -74,19 +98,19 @@ def test_who_has_it_is_said_after_the_wait(path, holder):
     assert "\n" not in str(error.value)
 
 
-def test_without_patience_it_is_said_at_once(path, holder):
-    begun, heard = time.monotonic(), []
+def test_without_patience_it_is_said_at_once(path, holder, clock):
+    heard = []
     with pytest.raises(Held), alone(0, heard.append, path):
         pytest.fail("two at once")
-    assert time.monotonic() - begun < 0.5
+    assert clock.seconds == 0
     assert heard == []
 
 
-def test_the_second_waits_and_goes_on(path, holder):
-    threading.Timer(0.6, lambda: (holder.stdin.write("\n"), holder.stdin.flush())).start()
-    heard, begun = [], time.monotonic()
+def test_the_second_waits_and_goes_on(path, holder, clock):
+    clock.after[10.0] = lambda: holder.communicate("\n")
+    heard = []
     with alone(30, heard.append, path):
-        assert 0.4 < time.monotonic() - begun < 20
+        assert 10 <= clock.seconds < 11
         assert f"pid {os.getpid()}" in path.read_text()
         assert str(holder.pid) not in path.read_text()
     assert len(heard) == 1

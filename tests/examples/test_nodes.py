@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
-from bench.cli.codes import OK, REGRESSED
+from bench.cli.codes import INCONCLUSIVE, OK, REGRESSED
 from bench.cli.parser import parser
 from bench.lock import PATH
-from tests.examples.node import CI, lists, said
+from tests.examples.node import CI, HEALTHY, SLOW, lists, said
 from tests.examples.steps import fake, surroundings
 
 NPD = CI / "node-problem-detector"
@@ -96,18 +96,22 @@ def test_the_service_can_reach_gpu_and_lock():
 
 
 @pytest.fixture(scope="module")
-def verdicts(node, slow, healthy, tmp_path_factory) -> dict[str, str]:
+def verdicts(tmp_path_factory) -> dict[str, str]:
     """What the service writes for node-exporter, of a healthy and of a slow Run."""
-    found = {}
-    for name, night in (("ok", healthy), ("regressed", slow)):
-        folder = tmp_path_factory.mktemp(name)
-        words = service(TEXTFILES=str(folder), RIDGEPOINT_DEVICE="cpu")
-        home = Path(night.outputs["run"]).parents[1]  # where its history and its baseline are
-        words = [word.replace("/var/lib/ridgepoint/results", str(home)) for word in words]
-        words = [word.replace("/var/lib/ridgepoint", str(folder)) for word in words]
-        assert main([*words, "--run", night.outputs["run"]]) == {"ok": OK, "regressed": REGRESSED}[name]
-        assert json.loads((folder / "gate.json").read_text())["verdict"] == name
-        found[name] = (folder / "ridgepoint.prom").read_text()
+    found, state = {}, tmp_path_factory.mktemp("state")
+
+    def night(device: str) -> tuple[int, Path]:
+        words = service(TEXTFILES=str(state), RIDGEPOINT_DEVICE=device)
+        code = main([word.replace("/var/lib/ridgepoint", str(state)) for word in words])
+        return code, max(state.glob("results/*/*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+
+    code, run = night(HEALTHY.format(1))
+    assert code == INCONCLUSIVE, "a baseline is required, and there is none"
+    assert main(["baseline", "set", str(run), "--out", str(state / "results")]) == OK
+    for name, device, expected in (("ok", HEALTHY.format(2), OK), ("regressed", SLOW.format(3), REGRESSED)):
+        assert night(device)[0] == expected
+        assert json.loads((state / "gate.json").read_text())["verdict"] == name
+        found[name] = (state / "ridgepoint.prom").read_text()
     return found
 
 

@@ -22,7 +22,9 @@ _BUDGET = BUDGETS["standard"]
 
 @dataclass(frozen=True)
 class Headline:
-    """A metric and the case that it is on a device. ceiling: the most that a datasheet allows, None if it is silent."""
+    """A metric and the case that it is on a device. ceiling: the most that a datasheet allows, None if it is silent, or
+    if there is none: what a CPU could reach is assumed, from a clock that a busy machine hides.
+    """
 
     metric: Metric
     probe: Probe
@@ -81,7 +83,7 @@ def _candidate(probe: Probe, case: Case, metric: Metric) -> Candidate:
 
 def _ceiling(info: DeviceInfo, metric: Metric, case: Case) -> float | None:
     """The datasheet's rate, or that of its machine at the highest clock that the driver allows, if that is more."""
-    sheet = datasheet(info)
+    sheet = datasheet(info) if info.sku else None
     key = {"bytes": case.work.channel, "flops": case.work.compute}.get(metric.amount, "")
     roof = sheet.find(key) if sheet else None
     if roof is None:

@@ -3,10 +3,12 @@
 from argparse import Namespace
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from weakref import ref
 
 import pytest
 
+from bench.analysis.compare import datasheet
 from bench.analysis.gate.metrics import metrics
 from bench.cli.followed import Followed
 from bench.device import CheckFailed, DeviceError, Unsupported
@@ -114,6 +116,19 @@ def test_a_gpu_that_may_clock_higher_may_be_faster():
     device.info = replace(device.info, facts={**device.info.facts, "sm_clock_max_hz": "1980000000"})
     assert headline(device.info, "gemm.bfloat16").ceiling == pytest.approx(claimed * 1980 / 1830, rel=1e-3)
     assert headline(device.info, "memory.dram.read").ceiling == 4.8e12
+
+
+def test_an_assumed_peak_is_no_ceiling():
+    """A CPU's is assumed from its clock, and the clock is read with a stopwatch: beside other work it is read too low,
+    and a loop that ran well was then called faster than the datasheet.
+    """
+    gpu = simulated().info
+    facts = {"family": "zen4", "cores": "1", "clock_hz": "1e6"}
+    host = replace(gpu, id="cpu", sku="", units=dict.fromkeys(gpu.units, "vector"), regime="steady", facts=facts)
+    assert datasheet(host).find("vector.float32").rate < 1e9
+    found = dict(headlines(SimpleNamespace(info=host)))
+    assert "vector.float32.loop" in found
+    assert {each.ceiling for each in found.values()} == {None}
 
 
 def test_a_brake_makes_no_time():

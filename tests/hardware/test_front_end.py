@@ -5,6 +5,7 @@ measurement, or one of the sessions that are started here.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.hardware.rounds import Rounds
 from tests.hardware.test_cases import Told
 
 HERE = Path(__file__).resolve().parent
+TIMED = HERE / "test_headline.py"
 COMPARED = ("--benchmark-compare", "--benchmark-compare-fail=median:5%")
 OWN, SLOW, OTHER = "sim:h200-sxm", "sim:h200-sxm,dram=0.9", "sim:a100-sxm4-80gb"
 
@@ -29,11 +31,13 @@ def not_while_measuring(request):
         pytest.skip("the front end is tested where benchmarks are not enabled")
 
 
-def session(cwd: Path, device: str, *words: str) -> subprocess.CompletedProcess:
+def session(cwd: Path, device: str, *words: str, tests: Path = HERE) -> subprocess.CompletedProcess:
     # hypothesis takes longer to import than a simulated session to run
     plain = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
-    command = (sys.executable, "-m", "pytest", str(HERE), *plain, "--benchmark-enable", "--hardware-device", device)
-    return subprocess.run([*command, *words], cwd=cwd, capture_output=True, text=True, check=False)
+    command = (sys.executable, "-m", "pytest", str(tests), *plain, "--benchmark-enable", "--hardware-device", device)
+    # a user's session is nobody's worker: pytest-benchmark measures nothing in one
+    own = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_XDIST")}
+    return subprocess.run([*command, *words], cwd=cwd, env=own, capture_output=True, text=True, check=False)
 
 
 def times(folder: Path) -> list[dict[str, float]]:
@@ -45,19 +49,19 @@ def times(folder: Path) -> list[dict[str, float]]:
 def test_a_planted_fault_fails_what_it_slows_and_nothing_else(tmp_path):
     first = session(tmp_path, OWN, "--benchmark-autosave")
     assert first.returncode == 0, first.stdout + first.stderr
-    unchanged = session(tmp_path, OWN, "--benchmark-autosave", *COMPARED)
+    unchanged = session(tmp_path, OWN, "--benchmark-autosave", *COMPARED, tests=TIMED)
     assert unchanged.returncode == 0, unchanged.stdout + unchanged.stderr
-    other = session(tmp_path, OTHER, "-k", "memory.dram.read", *COMPARED)
+    other = session(tmp_path, OTHER, "-k", "memory.dram.read", *COMPARED, tests=TIMED)
     assert other.returncode == 1
     assert "device was simulated h200-sxm and is simulated a100-sxm4-80gb" in other.stdout
-    planted = session(tmp_path, SLOW, "--benchmark-autosave", *COMPARED)
+    planted = session(tmp_path, SLOW, "--benchmark-autosave", *COMPARED, tests=TIMED)
     assert planted.returncode == 1
     text = planted.stdout + planted.stderr
     assert "Performance has regressed" in text
     slowed = set(re.findall(r"test_headline\[(\S+)\] \(\S+\) - Field 'median' has failed", text))
     assert slowed == {"memory.dram.read", "memory.dram.triad", "gemv.bfloat16", "attention.decode"}
     # a limit that README states: what failed was saved, and is what the next run is compared with
-    again = session(tmp_path, SLOW, "-k", "memory.dram.read", *COMPARED)
+    again = session(tmp_path, SLOW, "-k", "memory.dram.read", *COMPARED, tests=TIMED)
     assert again.returncode == 0
     whole, same, slow = times(tmp_path)
     assert len(whole) >= 11
@@ -89,6 +93,6 @@ def test_its_times_are_the_devices_own(tmp_path):
 
 
 def test_an_unknown_device_is_a_usage_error(tmp_path):
-    done = session(tmp_path, "sim:h2000", "-k", "memory.dram.read")
+    done = session(tmp_path, "sim:h2000", "-k", "memory.dram.read", tests=TIMED)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "no GPU 'h2000' in the table" in done.stdout

@@ -17,6 +17,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.keys import Keys
 
+# Seconds for what is expected: an idle machine needs two or three, one that others keep busy ten times as many.
+PATIENCE = 120
 CHROMIUM, DRIVER = ("chromium", "chromium-browser"), ("chromedriver",)
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --disable-sync"
@@ -74,6 +76,7 @@ class Browser:
         self.driver = webdriver.Chrome(options=options, service=Service(found(DRIVER)))
         self.downloads = downloads
         self.devtools("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
+        self.devtools("Performance.enable", timeDomain="threadTicks")
         self.devtools("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         self.driver.get("about:blank")
 
@@ -109,8 +112,13 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def until(self, condition: str, seconds: float = 20) -> Any:
-        return waited(lambda: self.evaluate(condition), condition, seconds)
+    def until(self, condition: str) -> Any:
+        return waited(lambda: self.evaluate(condition), condition)
+
+    def busy(self) -> float:
+        """Seconds of a core that the page has taken since it was opened: what else the machine does is not in it."""
+        metrics = {each["name"]: each["value"] for each in self.devtools("Performance.getMetrics")["metrics"]}
+        return metrics["TaskDuration"]
 
     def find(self, selector: str):
         return self.driver.find_element("css selector", selector)
@@ -166,7 +174,7 @@ class Browser:
         self.driver.quit()
 
 
-def waited(condition, what: str, seconds: float = 20) -> Any:
+def waited(condition, what: str, seconds: float = PATIENCE) -> Any:
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, f"not reached within {seconds:g} s: {what}"

@@ -31,9 +31,9 @@ def column(browser, table: str, head: str) -> int:
     return browser.evaluate(heads).index(head) + 1
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(("name", "width"), [*((name, 390) for name in RUNS), ("kept", 1280), ("hostile", 1280)])
 def test_opens_without_a_complaint_or_a_request(browser, written, name, width):
+    """Every Run on a phone, where space is short; what a desk makes wider is alike in all."""
     _, path = written(name)
     browser.open(path, "dark", width)
     assert browser.figures() >= (2 if name == "hostile" else 5)
@@ -58,10 +58,9 @@ def test_is_interactive_within_three_seconds(browser, written):
     assert len(run.measurements) >= 5000
     assert path.stat().st_size <= 8e6
     browser.open(path)
-    seconds = browser.until("window.interactive") / 1000
-    print(f"interactive {seconds:.2f} s after opening")
-    # the target is 3 s; a machine that others share at the same time gets more
-    assert seconds < 15
+    browser.until("window.interactive")
+    # of a core's time: the clock on the wall counts who else uses the machine as well
+    assert 0.1 < browser.busy() < 3
 
 
 def test_follows_the_system_and_the_button(browser, written):

@@ -104,8 +104,7 @@ def test_the_choice_is_drawn_over_the_figure(asked):
     assert asked.evaluate(f"{own}.visible") is True
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_axe_finds_nothing_serious_and_nothing_sticks_out(asked, scheme, width):
     asked.prefer(scheme)
     asked.resize(width)
