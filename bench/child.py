@@ -3,12 +3,16 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
+from threading import BrokenBarrierError
+from typing import Any
 
 from bench.device import (
+    CaptureBroken,
     Device,
     DeviceError,
     Unsupported,
@@ -16,17 +20,26 @@ from bench.device import (
     open_device,
 )
 from bench.measure import Budget
-from bench.probes import Probe, probes
-from bench.schema import Measurement
-from bench.session import Task, kernels, lost, session
+from bench.probes import Cases, Probe, probes
+from bench.schema import Case, DeviceInfo, Measurement
+from bench.session import NOTHING_PINNED, Pinned, Task, kernels, lost, session
+
+# How a child ends that cannot go on, whatever its rank: never with 0, which a parent might take for its work's end.
+FAILED, BROKEN = 69, 70
+# Seconds that devices wait for one another before they copy at once; one that skips the case would be waited for.
+_COMPANY = 10.0
+
+# Cases of one kind go into a graph or not alike: (probe, family).
+Kind = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Started:
-    """A case is about to run; `record` is what is stored if it never comes back."""
+    """A case is about to run; `record` is what is stored if it never comes back, `kind` what it is one of."""
 
     record: Measurement
     patience: float
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,8 @@ class Compiled:
 class Place:
     """A child's place in its group: its device, its rank of `world`, and where the ranks meet ("" for a lone one).
 
-    ranks: devices of this kind in the Run. algorithms: the only ones that this group runs, all for none.
+    ranks: devices of this kind in the Run. algorithms: the only ones that this group runs, all for none. meet: where
+    groups that share host links wait for each other, None for a lone one.
     """
 
     name: str
@@ -50,52 +64,138 @@ class Place:
     ranks: int
     meeting: str = ""
     algorithms: tuple[str, ...] = ()
+    meet: Barrier | None = None
 
 
-def live(pipe: Connection | None, place: Place, budget: Budget, seed: int) -> None:
-    """The whole life of a measuring process. Only rank 0 has a pipe."""
+@dataclass(frozen=True)
+class Request:
+    """What a parent asks of its children: probes by name, what was done before, what to follow.
+
+    queued: kinds of cases that no graph may take, because an attempt broke a process. company: as DeviceInfo has it.
+    compile: make everything ready and measure nothing.
+    """
+
+    names: Sequence[str]
+    history: Mapping = field(default_factory=dict)
+    pinned: Pinned = NOTHING_PINNED
+    queued: Collection[Kind] = ()
+    company: str = ""
+    compile: bool = False
+
+
+def live(pipe: Connection, place: Place, budget: Budget, seed: int) -> None:
+    """The whole life of a measuring process. Rank 0 speaks for its group; any rank says why it cannot go on."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    begun = time.perf_counter()
     try:
-        with suppress(ImportError):  # who opens the device says what is missing
-            import torch  # noqa: F401
-        imported = time.perf_counter()
-        if place.meeting:
-            _join(place)
-        device = open_device(place.name, seed + place.rank, place.rank, place.world, place.ranks)
-        if place.algorithms:
-            device.info = replace(device.info, algorithms=place.algorithms)
-        if pipe:
-            costs = {"importing torch": imported - begun, "opening the device": time.perf_counter() - imported}
-            pipe.send(("opened", (device.info, costs)))
-        while True:
-            # every rank runs the same generators over the same info, or their searches would diverge
-            names, history, pinned = device.agree(pipe.recv() if pipe else None)
-            mine = [probes()[name] for name in names]
-            if history is None:
-                pipe.send(("compiled", _compiled(device, mine, budget)))
-                continue
-            announce = _announcer(pipe, device.info.id)
-            for measurement in session(device, mine, budget, seed, history, announce, pinned):
-                if pipe:
-                    pipe.send(("measured", measurement))
-            if pipe:
-                pipe.send(("done", None))
+        _work(pipe, place, budget, seed)
     except DeviceError as error:
-        if pipe:
-            pipe.send(("failed", str(error)))
-    except (EOFError, BrokenPipeError):
-        pass  # the parent is gone, and with it the reason to go on
-    except Exception as error:
+        _end(pipe, "failed", str(error), FAILED)
+    except CaptureBroken as error:
+        _end(pipe, "uncapturable", str(error), BROKEN)
+    except BaseException as error:
         # what poisons a process (a device-side fault, a bug of ours): the parent records it against the case
-        if pipe:
-            pipe.send(
-                (
-                    "broken",
-                    f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no message'}",
-                )
-            )
-        os._exit(70)  # a poisoned context may hang in its own clean-up
+        text = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+        _end(pipe, "broken", f"{type(error).__name__}: {text}", BROKEN)
+
+
+def _end(pipe: Connection, kind: str, reason: str, code: int) -> None:
+    """Says why, and when, since peers fail of it in turn; and goes, as a poisoned context may hang in its clean-up."""
+    with suppress(OSError):  # the parent is gone, and with it the reason to say anything
+        pipe.send((kind, (time.monotonic(), reason)))
+    os._exit(code)
+
+
+def _work(pipe: Connection, place: Place, budget: Budget, seed: int) -> None:
+    """Does what is asked until the parent is gone."""
+    begun = time.perf_counter()
+    with suppress(ImportError):  # who opens the device says what is missing
+        import torch  # noqa: F401
+    imported = time.perf_counter()
+    if place.meeting:
+        _join(place)
+    device = open_device(place.name, seed + place.rank, place.rank, place.world, place.ranks)
+    if place.algorithms:
+        device.info = replace(device.info, algorithms=place.algorithms)
+    device.info = _shared(device)
+    speaks = place.rank == 0
+    if speaks:
+        costs = {"importing torch": imported - begun, "opening the device": time.perf_counter() - imported}
+        pipe.send(("opened", (device.info, costs)))
+    while True:
+        try:
+            request = device.agree(pipe.recv() if speaks else None)
+        except EOFError:
+            return
+        mine = [_queueing(probes()[name], request.queued) for name in request.names]
+        device.info = replace(device.info, company=request.company)
+        if request.compile:
+            pipe.send(("compiled", _compiled(device, mine, budget)))
+            continue
+        if request.company and place.meet:
+            mine = [meeting(each, place.meet) for each in mine]
+        announce = _announcer(pipe, device.info.id) if speaks else lambda task: None
+        for measurement in session(device, mine, budget, seed, request.history, announce, request.pinned):
+            if speaks:
+                pipe.send(("measured", measurement))
+        if speaks:
+            pipe.send(("done", None))
+
+
+def _shared(device: Device) -> DeviceInfo:
+    """What every rank takes its device for: rank 0's facts, with no more memory than each has.
+
+    Ranks run the same generators; over different facts these would describe different cases, and one rank would wait
+    in a collective that no other calls.
+    """
+    info = device.agree(device.info)
+    return replace(info, memory_bytes=min(device.gather(device.info.memory_bytes)))
+
+
+def _queueing(probe: Probe, kinds: Collection[Kind]) -> Probe:
+    """The probe, with cases of these kinds kept out of graphs, and what insists on a graph left out."""
+
+    def changed(case: Case) -> Case:
+        if _kind(probe.name, case) not in kinds:
+            return case
+        if case.timing == "graph":
+            return replace(case, skip=case.skip or "these launches cannot be captured into a graph")
+        return replace(case, timing=case.timing or "queued")
+
+    return _changed(probe, changed) if any(name == probe.name for name, _ in kinds) else probe
+
+
+def meeting(probe: Probe, barrier: Barrier) -> Probe:
+    """The probe, with devices that wait for one another when a case of theirs is ready."""
+
+    def changed(case: Case) -> Case:
+        prepare = case.prepare
+
+        def met(device: Device) -> Any:
+            made = prepare(device)
+            with suppress(BrokenBarrierError):  # one of them skipped a case: from here on nobody waits
+                barrier.wait(_COMPANY)
+            return made
+
+        return replace(case, prepare=met) if prepare and not case.skip else case
+
+    return _changed(probe, changed)
+
+
+def _changed(probe: Probe, change: Callable[[Case], Case]) -> Probe:
+    def cases(info: DeviceInfo, budget: Budget) -> Cases:
+        found, seconds = probe.cases(info, budget), None
+        while True:
+            try:
+                case = found.send(seconds)
+            except StopIteration:
+                return
+            seconds = yield change(case)
+
+    return replace(probe, cases=cases)
+
+
+def _kind(probe: str, case: Case) -> Kind:
+    return probe, case.family or probe
 
 
 def _compiled(device: Device, chosen: Sequence[Probe], budget: Budget) -> Compiled:
@@ -108,10 +208,11 @@ def _compiled(device: Device, chosen: Sequence[Probe], budget: Budget) -> Compil
     return Compiled(len(needed), time.perf_counter() - begun)
 
 
-def _announcer(pipe: Connection | None, device: str) -> Callable[[Task], None]:
-    if not pipe:
-        return lambda task: None
-    return lambda task: pipe.send(("started", Started(lost(task, device, ""), task.patience)))
+def _announcer(pipe: Connection, device: str) -> Callable[[Task], None]:
+    def announce(task: Task) -> None:
+        pipe.send(("started", Started(lost(task, device, ""), task.patience, _kind(task.probe.name, task.case))))
+
+    return announce
 
 
 def _join(place: Place) -> None:

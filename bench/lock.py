@@ -1,12 +1,16 @@
 """One measurement at a time on a machine: two at once would each measure the other."""
 
-import fcntl
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 # Where every user of the machine looks; a lock per user would let two users spoil each other's numbers.
 # Not the TMPDIR of a job, which would be a lock per job.
@@ -54,7 +58,9 @@ def _command() -> str:
 
 
 def _opened(path: Path) -> int | None:
-    """The lock's file; another user's can be locked though not be written."""
+    """The lock's file, None where there can be none; another user's can be locked though not be written."""
+    if fcntl is None:
+        return None
     for flags in (os.O_RDWR, os.O_RDONLY, os.O_RDWR | os.O_CREAT):
         with suppress(OSError):
             return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)

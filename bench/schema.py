@@ -71,6 +71,8 @@ class DeviceInfo:
     name -> values to search over, the default first. ladders: dtypes of the FMA ladder. onchip: channel -> bytes
     per multiprocessor of memory that only it can reach. host_memory: kinds of host memory to copy from and to.
     launches: ways to launch. attention: backends of SDPA. regime: "steady" where no other follows, else "burst".
+    root: the PCIe root that its host link hangs on, "" where that is not known. company: who else is at work on host
+    links while a probe runs that its devices would share: "" for nobody on this root, "all" for all devices at once.
     """
 
     id: str
@@ -97,6 +99,8 @@ class DeviceInfo:
     host_memory: tuple[str, ...] = ()
     launches: tuple[str, ...] = ()
     attention: tuple[str, ...] = ()
+    root: str = ""
+    company: str = ""
 
     @property
     def last_level(self) -> int:
@@ -145,7 +149,8 @@ class Case:
     through more than four last-level caches) or "hot". samples: at least so many, one launch each (the tail of small
     collectives). family: cases that predict each other's time, by default those of one probe. skip: why it is left out.
     timing: "" keeps the host out of the time; where the host is the question, "synchronous" waits for each launch by
-    the host's clock, "back to back" queues them freely, "graph" replays them as one.
+    the host's clock, "back to back" queues them freely, "graph" replays them as one. "queued" keeps the host out too,
+    without a graph: for launches whose capture once broke a process.
     """
 
     params: Mapping[str, Any]

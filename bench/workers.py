@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from multiprocessing.connection import Connection, wait
+from multiprocessing.synchronize import Barrier
 from typing import Any
 
 from bench import units
-from bench.child import Compiled, Place, Started, live
+from bench.child import BROKEN, FAILED, Compiled, Kind, Place, Request, Started, live
 from bench.device import DeviceError, cpu
 from bench.measure import BUDGETS, Budget
 from bench.probes import Probe
@@ -27,6 +29,10 @@ from bench.session import NOTHING_PINNED, Pinned, session
 # Opening a device loads torch, a driver and maybe compiles; a cold file system on a busy node takes its time.
 _OPENING = 300.0
 _MAX_CRASHES = 8
+# Messages with which a child ends: (when, why).
+_ENDS = ("failed", "broken", "uncapturable")
+# Seconds for the child that went first to be seen to have gone: its peers may tell of their own failure before.
+_FIRST = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,8 @@ def run(
         return
     # GPUs run at once: they share nothing but the host. The host's own cores are measured when nothing else runs.
     gpus = [name for name in devices if name != "cpu"]
-    groups = [_alone(name, len(gpus), budget, seed) for name in gpus]
+    meet = multiprocessing.get_context("spawn").Barrier(len(gpus)) if len(gpus) > 1 else None
+    groups = [_alone(name, len(gpus), budget, seed, meet) for name in gpus]
     host = [_alone("cpu", 1, budget, seed)] if "cpu" in devices else []
     with _ended(groups + host):
         yield from _opened(groups + host)
@@ -80,17 +87,32 @@ def run(
         # a collective on a device without peers is one skip, which the device says itself
         for members in (groups, host):
             yield from _watch(members, lambda info: _names(chosen, info, alone=False))
-        for group in groups + host:
-            yield from _watch([group], lambda info: _names(chosen, info, alone=True))
+        for members in (*_turns(groups), host):
+            yield from _watch(members, lambda info: _names(chosen, info, alone=True))
         ready = [group.info for group in groups + host if group.info]
+        if sum(bool(group.info) for group in groups) > 1:
+            for group in groups:
+                group.company = "all"
+            yield from _watch(groups, lambda info: _names(chosen, info, alone=True))
     together = [p.name for p in chosen if p.together]
     if together:
         for group in _gangs(ready, budget, seed):
-            group.pinned = _of(group, pinned)
+            group.pinned = pinned
             with _ended([group]):
                 # the parent knows these devices already; a second Opened would only repeat it
                 yield from (e for e in _opened([group]) if isinstance(e, Failed))
                 yield from _watch([group], lambda info: together)
+
+
+def _turns(groups: Sequence["_Group"]) -> Iterator[list["_Group"]]:
+    """Who may use host links at once and still be alone: one GPU of each PCIe root; of an unknown root, that GPU."""
+    roots: dict[str, list[_Group]] = {}
+    for group in groups:
+        if group.info and group.info.root:
+            roots.setdefault(group.info.root, []).append(group)
+    for turn in zip_longest(*roots.values()):
+        yield [group for group in turn if group]
+    yield from ([group] for group in groups if group.info and not group.info.root)
 
 
 def _names(chosen: Sequence[Probe], info: DeviceInfo, alone: bool) -> list[str]:
@@ -117,7 +139,7 @@ def compiled(device: str, chosen: Sequence[Probe], budget: Budget) -> Compiled |
         if any(isinstance(event, Failed) for event in _opened([group])):
             return None
         with suppress(OSError, EOFError):
-            group.pipe.send(([p.name for p in chosen if not p.together], None, NOTHING_PINNED))
+            group.pipe.send(Request([p.name for p in chosen if not p.together], compile=True))
             kind, value = group.pipe.recv() if group.pipe.poll(_OPENING) else ("", None)
             return value if kind == "compiled" else None
     return None
@@ -130,16 +152,26 @@ def _simulated(text: str, chosen: Sequence[Probe], budget: Budget, seed: int, ch
     yield from (Opened(device.info) for device in devices)
     pinned = choose([device.info for device in devices])
     peers = tuple(device.info.id for device in devices)
+    own, shared = [p for p in chosen if not p.together], [p for p in chosen if p.alone]
     for device in devices:
-        for measurement in session(device, [p for p in chosen if not p.together], budget, seed, pinned=pinned):
+        for measurement in session(device, own, budget, seed, pinned=_asked(pinned)):
             yield Measured(measurement)
-    for measurement in session(devices[0], [p for p in chosen if p.together], budget, seed, pinned=pinned):
+    for device in devices if len(devices) > 1 else ():
+        device.info = replace(device.info, company="all")
+        for measurement in session(device, shared, budget, seed, pinned=_asked(pinned, company="all")):
+            yield Measured(measurement)
+        device.info = replace(device.info, company="")
+    for measurement in session(devices[0], [p for p in chosen if p.together], budget, seed, pinned=_asked(pinned)):
         yield Measured(replace(measurement, devices=peers if len(peers) > 1 else ()))
 
 
 @dataclass
 class _Group:
-    """The processes that act as one: a single device, or the ranks of a collective. Rank 0 speaks for them."""
+    """The processes that act as one: a single device, or the ranks of a collective. Rank 0 speaks for them.
+
+    ends: rank -> (kind of message, (when, why)) of those that said why they cannot go on. queued: kinds of cases whose
+    capture into a graph broke a process. company: whether host links are used alone or by all at once.
+    """
 
     device: str
     names: Sequence[str]
@@ -149,20 +181,30 @@ class _Group:
     environment: Mapping[str, str]
     peers: tuple[str, ...] = ()
     algorithms: tuple[str, ...] = ()
+    meet: Barrier | None = None
     processes: list[Any] = field(default_factory=list)
-    pipe: Connection | None = None
+    pipes: list[Connection] = field(default_factory=list)
+    ends: dict[int, tuple[str, tuple[float, str]]] = field(default_factory=dict)
     info: DeviceInfo | None = None
     task: Started | None = None
     heard: float = 0.0
     crashes: int = 0
     history: dict = field(default_factory=dict)
+    queued: set[Kind] = field(default_factory=set)
     pinned: Pinned = NOTHING_PINNED
+    company: str = ""
     folder: str = ""
 
+    @property
+    def pipe(self) -> Connection:
+        """Rank 0's."""
+        return self.pipes[0]
+
     def start(self) -> None:
-        """Raises nothing: a child that cannot open its device says so through the pipe."""
+        """Raises nothing: a child that cannot open its device says so through its pipe."""
         context = multiprocessing.get_context("spawn")
-        self.pipe, child = context.Pipe()
+        pairs = [context.Pipe() for _ in self.names]
+        self.pipes = [own for own, _ in pairs]
         world = len(self.names)
         # a file that does not exist yet is where the ranks find each other: no port to be taken by someone else
         folder = tempfile.mkdtemp(prefix="ridgepoint-ranks-") if self.peers else ""
@@ -172,7 +214,10 @@ class _Group:
             self.processes = [
                 context.Process(
                     target=live,
-                    args=(child if rank == 0 else None, Place(name, rank, world, self.ranks, meeting, self.algorithms)),
+                    args=(
+                        pairs[rank][1],
+                        Place(name, rank, world, self.ranks, meeting, self.algorithms, self.meet),
+                    ),
                     kwargs={"budget": self.budget, "seed": self.seed},
                     daemon=True,
                 )
@@ -180,16 +225,30 @@ class _Group:
             ]
             for process in self.processes:
                 process.start()
-        child.close()
-        self.task, self.heard = None, time.monotonic()
+        for _, theirs in pairs:
+            theirs.close()
+        self.task, self.heard, self.ends = None, time.monotonic(), {}
 
     def begin(self, probes: list[str]) -> None:
+        pinned = _asked(self.pinned, self.algorithms, self.company)
         with suppress(OSError):  # a child that died is found by the watch
-            self.pipe.send((probes, dict(self.history), self.pinned))
+            self.pipe.send(Request(probes, dict(self.history), pinned, frozenset(self.queued), self.company))
         self.heard = time.monotonic()
 
     def patience(self) -> float:
         return self.task.patience if self.task else _OPENING
+
+    def signs(self) -> list[Any]:
+        """What shows, beside rank 0's pipe, that a child has something to say or is gone."""
+        return [*self.pipes[1:], *(process.sentinel for process in self.processes)]
+
+    def broken(self) -> bool:
+        """Whether a child has gone or said that it must: its peers would wait for it for ever, whatever its code."""
+        for rank, pipe in enumerate(self.pipes[1:], 1):
+            with suppress(EOFError, OSError):
+                if rank not in self.ends and pipe.poll():
+                    self.ends[rank] = pipe.recv()
+        return bool(self.ends) or any(process.exitcode is not None for process in self.processes)
 
     def end(self) -> None:
         for process in self.processes:
@@ -197,33 +256,54 @@ class _Group:
                 process.kill()
         for process in self.processes:
             process.join(10)
-        if self.pipe:
-            self.pipe.close()
+        for pipe in self.pipes:
+            pipe.close()
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
-        self.processes, self.pipe, self.folder = [], None, ""
+        self.processes, self.pipes, self.folder = [], [], ""
 
     def fail(self) -> None:
         """Gives the device up for the rest of the Run."""
         self.end()
         self.info = None
 
-    def cause(self) -> str:
-        """Why the children are gone, in words."""
-        for process in self.processes:
-            process.join(1)
-            code = process.exitcode
-            if code is not None and code < 0:
-                name = signal.Signals(-code).name
-                hint = " (out of memory?)" if name == "SIGKILL" else ""
-                return f"the process died of {name}{hint}"
-            if code:
-                return f"the process ended with code {code}"
-        return "the process ended early"
+    def cause(self) -> tuple[str, str]:
+        """(kind of end, why) of the child that went first: the others may only have failed of that.
+
+        Who went without a word cannot have failed of a peer, which is an error that is told. Rank 0's word may be
+        behind its measurements in its pipe.
+        """
+        until = time.monotonic() + _FIRST
+        while True:
+            self.broken()
+            silent = [r for r, p in enumerate(self.processes) if p.exitcode not in (None, FAILED, BROKEN)]
+            left = until - time.monotonic()
+            alive = [process.sentinel for process in self.processes if process.exitcode is None]
+            if silent or not alive or left <= 0:
+                break
+            wait([*alive, *(pipe for r, pipe in enumerate(self.pipes) if r and r not in self.ends)], timeout=left)
+        if silent:
+            return "broken", self._of(silent[0], _last_word(self.processes[silent[0]].exitcode))
+        if self.ends:
+            rank, (kind, (_, reason)) = min(self.ends.items(), key=lambda end: end[1][1][0])
+            return kind, self._of(rank, reason)
+        return "broken", "the process ended without a word"
+
+    def _of(self, rank: int, reason: str) -> str:
+        return f"rank {rank}: {reason}" if len(self.processes) > 1 else reason
 
 
-def _alone(name: str, ranks: int, budget: Budget, seed: int) -> _Group:
-    return _Group(name, [name], ranks, budget, seed, _pinning(name))
+def _last_word(code: int) -> str:
+    """Why a process is gone that did not say it."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"the process died of {name}{hint}"
+    return f"the process ended with code {code} in the middle of its work"
+
+
+def _alone(name: str, ranks: int, budget: Budget, seed: int, meet: Barrier | None = None) -> _Group:
+    return _Group(name, [name], ranks, budget, seed, _pinning(name), meet=meet)
 
 
 def _gangs(infos: list[DeviceInfo], budget: Budget, seed: int) -> Iterator[_Group]:
@@ -245,13 +325,13 @@ def _gangs(infos: list[DeviceInfo], budget: Budget, seed: int) -> Iterator[_Grou
             )
 
 
-def _of(group: _Group, pinned: Pinned) -> Pinned:
-    """What a group that runs some algorithms only can be asked for."""
-    if not group.algorithms:
-        return pinned
+def _asked(pinned: Pinned, algorithms: Sequence[str] = (), company: str = "") -> Pinned:
+    """What a pass can be asked for: of collectives these algorithms, all for none; of shared links this company."""
 
     def able(key: Key) -> bool:
-        return dict(key[2]).get("algorithm", group.algorithms[0]) in group.algorithms
+        params = dict(key[2])
+        named = not algorithms or params.get("algorithm", algorithms[0]) in algorithms
+        return named and params.get("company", "") == company
 
     return replace(pinned, cases={device: [p for p in pins if able(p[0])] for device, pins in pinned.cases.items()})
 
@@ -266,10 +346,7 @@ def _opened(groups: Sequence[_Group]) -> Iterator[Event]:
     for group in groups:
         group.start()
     for group in groups:
-        try:
-            kind, value = group.pipe.recv() if group.pipe.poll(_OPENING) else ("failed", "did not answer while opening")
-        except EOFError:
-            kind, value = "failed", group.cause()
+        kind, value = _answer(group)
         if kind == "opened":
             group.info, costs = value
             started = time.monotonic() - begun - sum(costs.values())
@@ -279,20 +356,37 @@ def _opened(groups: Sequence[_Group]) -> Iterator[Event]:
             yield Failed(group.device, value)
 
 
+def _answer(group: _Group) -> tuple[str, Any]:
+    """("opened", (info, costs)), or ("failed", why) as soon as any child of the group cannot go on."""
+    until = time.monotonic() + _OPENING
+    while (left := until - time.monotonic()) > 0:
+        wait([group.pipe, *group.signs()], timeout=left)
+        with suppress(EOFError, OSError):
+            if group.pipe.poll():
+                kind, value = group.pipe.recv()
+                if kind == "opened":
+                    return kind, value
+                group.ends[0] = (kind, value)
+        if group.broken():
+            return "failed", group.cause()[1]
+    return "failed", "did not answer while opening"
+
+
 def _watch(groups: Sequence[_Group], choose: Callable[[DeviceInfo], list[str]]) -> Iterator[Event]:
     """Runs the chosen probes on opened groups at once, until each is done or given up."""
     active = [group for group in groups if group.info and choose(group.info)]
     for group in active:
         group.begin(choose(group.info))
     while active:
-        pipes = {group.pipe: group for group in active}
-        ready = wait(pipes, timeout=1.0)
-        for pipe in ready:
-            group = pipes[pipe]
+        speaking = {group.pipe: group for group in active}
+        for pipe in wait([*speaking, *(sign for group in active for sign in group.signs())], timeout=1.0):
+            if pipe not in speaking:
+                continue
+            group = speaking[pipe]
             try:
                 kind, value = pipe.recv()
             except (EOFError, OSError):
-                yield from _crashed(group, group.cause(), choose, active)
+                yield from _crashed(group, *group.cause(), choose, active)
                 continue
             group.heard = time.monotonic()
             if kind == "started":
@@ -303,36 +397,39 @@ def _watch(groups: Sequence[_Group], choose: Callable[[DeviceInfo], list[str]]) 
                 value = replace(value, devices=group.peers)
                 group.history[value.turn] = value.median if value.seconds else None
                 yield Measured(value)
-            elif kind == "broken":
-                yield from _crashed(group, value, choose, active)
-            elif kind == "failed":
-                active.remove(group)
-                group.fail()
-                yield Failed(group.device, value)
+            elif kind in _ENDS:
+                group.ends[0] = (kind, value)
+                yield from _crashed(group, *group.cause(), choose, active)
             else:  # done
                 active.remove(group)
         for group in list(active):
             if time.monotonic() - group.heard > group.patience():
-                waited = units.seconds(group.patience())
-                yield from _crashed(group, f"no sign of life for {waited}: taken for hung and ended", choose, active)
-            elif any(p.exitcode not in (None, 0) for p in group.processes) and not group.pipe.poll():
-                # a rank died: its peers wait for it for ever
-                yield from _crashed(group, group.cause(), choose, active)
+                waited = f"no sign of life for {units.seconds(group.patience())}: taken for hung and ended"
+                yield from _crashed(group, "broken", waited, choose, active)
+            elif group.broken() and not group.pipe.poll(_FIRST):
+                # rank 0 may have been about to say which case it is that its peer left
+                yield from _crashed(group, *group.cause(), choose, active)
 
 
-def _crashed(group: _Group, cause: str, choose: Callable, active: list[_Group]) -> Iterator[Event]:
-    group.crashes += 1
+def _crashed(group: _Group, kind: str, cause: str, choose: Callable, active: list[_Group]) -> Iterator[Event]:
+    """Starts a group again behind the case that ended it, or gives it up."""
     task = group.task
     group.end()
-    if task:
-        record = replace(task.record, reasons=(cause,), devices=group.peers)
-        group.history[record.turn] = None
-        yield Measured(record)
-    if group.crashes >= _MAX_CRASHES or not task:
-        active.remove(group)
-        group.fail()
-        yield Failed(group.device, cause if not task else f"{cause}; given up after {group.crashes} crashes")
-        return
+    if kind == "uncapturable" and task and task.kind not in group.queued:
+        # the case is not to blame and comes again, this time queued
+        group.queued.add(task.kind)
+    else:
+        group.crashes += 1
+        if task:
+            record = replace(task.record, reasons=(cause,), devices=group.peers)
+            group.history[record.turn] = None
+            yield Measured(record)
+        if kind == "failed" or group.crashes >= _MAX_CRASHES or not task:
+            active.remove(group)
+            group.fail()
+            many = f"; given up after {group.crashes} crashes" if group.crashes >= _MAX_CRASHES else ""
+            yield Failed(group.device, cause + many)
+            return
     for event in _opened([group]):
         if isinstance(event, Failed):
             active.remove(group)

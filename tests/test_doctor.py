@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -237,6 +238,77 @@ def test_gpus_are_counted_on_the_bus(tmp_path):
         (tmp_path / name / "class").write_text(f"{kind}\n")
     (tmp_path / "04").mkdir()
     assert host.nvidia_devices(tmp_path) == 2
+
+
+@pytest.mark.parametrize(
+    ("free", "state", "words"),
+    [
+        (2**30, "ok", "1 GiB free"),
+        (64 << 20, "warn", "NCCL may fail with 'Error while creating shared memory segment'"),
+        (None, "warn", "an all-reduce would fail"),
+    ],
+)
+def test_shared_memory_too_small_for_nccl_is_found(monkeypatch, tmp_path, free, state, words):
+    """Docker gives a container 64 MiB, of which NCCL takes 10 MB for one segment of one connection."""
+    folder = tmp_path / "shm"
+    if free is not None:
+        folder.mkdir()
+        monkeypatch.setattr(host.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    found = host.shared_memory(folder)
+    assert (found.topic, found.state) == ("shared memory", state)
+    assert words in found.text
+    assert ("--shm-size=1g" in found.fix) == (state == "warn")
+
+
+@pytest.mark.parametrize(("devices", "asked"), [(["cuda:0", "cuda:1"], True), (["cuda:0"], False), (["cpu"], False)])
+def test_only_several_gpus_need_shared_memory(tmp_path, devices, asked):
+    assert any(finding.topic == "shared memory" for finding in host.findings(devices, tmp_path)) is asked
+
+
+# What macOS or Windows lack, in this process and in those that it starts.
+LACKING = """
+import os
+for name in ("sched_getaffinity", "sched_setaffinity", "sysconf", "getloadavg", "getpgid"):
+    if hasattr(os, name):
+        delattr(os, name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("-c", "import bench.device.cpu, bench.device.cuda, bench.device.nvml, bench.lock, bench.workers"), ""),
+        (("-m", "bench", "doctor", "--device", "cpu"), "does not say which of them are for this process"),
+        (("-m", "bench", "list"), "bandwidth"),
+        (("-m", "bench", "report", str(REPOSITORY / "tests/frozen/run-1.1.jsonl")), "report"),
+    ],
+)
+def test_a_system_without_affinity_is_told_and_served(tmp_path, words, told):
+    """Runs of a GPU machine are read on laptops: nothing may fail there that is not about measuring."""
+    (tmp_path / "sitecustomize.py").write_text(LACKING)
+    paths = os.pathsep.join((str(tmp_path), str(REPOSITORY)))
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": paths, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode in (0, 3), done.stderr
+    assert told in done.stdout
+
+
+def test_a_system_that_does_not_tell_its_memory_says_so(monkeypatch):
+    """As Windows, which has no sysconf and no /proc."""
+    monkeypatch.delattr(os, "sysconf")
+    monkeypatch.setattr(host.cpu, "Path", lambda path: Path("/nonexistent") / path.lstrip("/"))
+    monkeypatch.setattr(host, "Path", lambda path: Path("/nonexistent") / path.lstrip("/"))
+    assert "does not tell" in host._memory().text
+    with pytest.raises(DeviceError, match="does not tell how much memory"):
+        host.cpu.open_cpu()
 
 
 def test_a_folder_that_cannot_be_written_is_bad(tmp_path):

@@ -160,6 +160,14 @@ def test_a_file_system_without_locks_is_no_reason_not_to_measure(path, monkeypat
         pass
 
 
+def test_a_system_without_locks_is_no_reason_not_to_measure(path, monkeypatch):
+    """As Windows, which has no fcntl."""
+    monkeypatch.setattr(lock, "fcntl", None)
+    with lock.alone(0, path=path), lock.alone(0, path=path):
+        pass
+    assert not path.exists()
+
+
 def test_a_holder_without_a_name_is_said(path):
     path.write_text("")
     with alone(0, path=path):

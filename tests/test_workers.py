@@ -7,13 +7,25 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from bench import workers
+from bench.child import meeting
+from bench.device.sim import open_simulated
+from bench.measure import BUDGETS
+from bench.probes import describe, probes
+from bench.schema import Case, Setup, case_key
+from bench.session import Pinned
 from bench.store import read
+from bench.work import Work
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -21,6 +33,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TROUBLE = """
     import os, signal, time
     from functools import partial
+    from bench.device import DeviceError
     from bench.probes import Cases, probe
     from bench.schema import Case, Setup
     from bench.work import Work
@@ -37,9 +50,22 @@ TROUBLE = """
     def bug(device):
         raise KeyError("forgotten")
 
+    def bug_of_one(device):
+        return bug(device) if device.rank == 1 else fine(device)
+
     def slow(device):
         return Setup([partial(time.sleep, 0.1)])
 
+    # while rank 0 waits in a collective that nobody ends, as NCCL's do
+    def second_quits(device):
+        if device.rank == 1:
+            os._exit(0)
+        time.sleep(3600)
+
+    def second_raises(device):
+        if device.rank == 1:
+            raise KeyError("forgotten")
+        time.sleep(3600)
     @probe(version=1{together})
     def trouble(info, budget) -> Cases:
         for step, prepare in enumerate(({cases})):
@@ -52,6 +78,9 @@ def house(tmp_path):
     """A copy of the suite, to which a probe can be added without touching this one."""
     shutil.copytree(REPOSITORY / "bench", tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "kernels", tmp_path / "kernels")
+    # what is supervised here is no measurement, so that it need not wait for one
+    lock = tmp_path / "bench" / "lock.py"
+    lock.write_text(lock.read_text().replace("/tmp/ridgepoint.lock", str(tmp_path / "lock")))
     return tmp_path
 
 
@@ -101,7 +130,97 @@ def test_a_rank_that_dies_costs_its_group_one_case(house):
     troubled(house, "fine, crash, fine", together=", together=True", patience=4.0)
     code, told, _ = run(house, "--probes", "trouble")
     assert code == 0
-    assert outcomes(house, told)[1].startswith("the process died of SIGSEGV")
+    assert "the process died of SIGSEGV" in outcomes(house, told)[1]
+
+
+@pytest.mark.parametrize(
+    ("middle", "cause"),
+    [
+        ("second_quits", "rank 1: the process ended with code 0 in the middle of its work"),
+        ("second_raises", "rank 1: KeyError: 'forgotten'"),
+    ],
+)
+def test_a_rank_that_goes_ends_its_group_at_once_and_by_name(house, middle, cause):
+    """Whatever its code: nobody waits for it until a patience ends, which is longer than this run may take."""
+    troubled(house, f"fine, {middle}, fine", together=", together=True", patience=600.0)
+    code, told, _ = run(house, "--probes", "trouble")
+    assert (code, outcomes(house, told)) == (0, ["measured", cause, "measured"])
+
+
+def test_a_rank_that_raises_is_named_though_its_peers_fail_of_it_too(house):
+    troubled(house, "fine, bug_of_one, fine", together=", together=True", patience=600.0)
+    code, told, _ = run(house, "--probes", "trouble")
+    assert (code, outcomes(house, told)) == (0, ["measured", "rank 1: KeyError: 'forgotten'", "measured"])
+
+
+def test_a_rank_whose_device_fails_ends_its_group_at_once_and_by_name(house):
+    troubled(house, "fine, fine", together=", together=True", patience=600.0)
+    probe = house / "bench" / "probes" / "trouble.py"
+    fails = """    import torch.distributed as dist
+    yield Case(params={"step": -1}, work=Work(bytes=4096.0), prepare=fine)
+    if dist.is_initialized():  # and not where the plan is made
+        if dist.get_rank() == 1:
+            raise DeviceError("its memory is defective")
+        time.sleep(3600)
+    for step"""
+    probe.write_text(probe.read_text().replace("    for step", fails))
+    _, told, errors = run(house, "--probes", "trouble")
+    assert outcomes(house, told) == ["measured"]
+    assert "rank 1: its memory is defective" in errors
+
+
+def test_a_rank_that_cannot_open_its_device_is_named(house):
+    troubled(house, "fine, fine", together=", together=True")
+    cpu = house / "bench" / "device" / "cpu.py"
+    refuses = "        if rank == 1:\n            raise DeviceError('no core is left')\n        self.rank, self.world"
+    cpu.write_text(cpu.read_text().replace("        self.rank, self.world", refuses))
+    _, _, errors = run(house, "--probes", "trouble")
+    assert "rank 1: no core is left" in errors
+
+
+def test_ranks_describe_the_same_cases_whatever_their_devices_are(house):
+    """A rank whose GPU has a little more memory once described a case more, and waited in it for the others."""
+    troubled(house, "fine, fine, fine", together=", together=True", patience=10.0)
+    probe, cpu = house / "bench" / "probes" / "trouble.py", house / "bench" / "device" / "cpu.py"
+    probe.write_text(probe.read_text().replace("enumerate((", "enumerate(info.memory_bytes % 2 * (fine,) + ("))
+    cpu.write_text(cpu.read_text().replace("memory_bytes=memory_total()", "memory_bytes=2**33 + 1 - self.rank"))
+    code, told, _ = run(house, "--probes", "trouble")
+    assert (code, outcomes(house, told)) == (0, ["measured"] * 3)
+
+
+def test_a_process_that_can_capture_no_more_is_replaced_and_its_case_is_queued(house):
+    """Its case comes again in the next process, without a graph, and so do others of its kind: none is lost."""
+    troubled(house, "fine, fine, fine, fine")
+    cpu = house / "bench" / "device" / "cpu.py"
+    breaks = """    def time(self, case, launches, count):
+        if case.params.get("step") in (1, 2) and case.timing != "queued":
+            from bench.device import CaptureBroken
+
+            Path("broken").open("a").write(f"{case.params} ")
+            raise CaptureBroken("a failed graph capture left torch unable to capture, the process is replaced")
+        return self._time(case, launches, count)
+
+    def _time("""
+    cpu.write_text(cpu.read_text().replace("    def time(", breaks))
+    code, told, _ = run(house, "--probes", "trouble")
+    assert (code, outcomes(house, told)) == (0, ["measured"] * 4)
+    assert (house / "broken").read_text() == "{'step': 1} "
+
+
+def test_what_insists_on_a_graph_is_left_out_where_none_can_be_captured(house):
+    troubled(house, "fine, fine")
+    probe, cpu = house / "bench" / "probes" / "trouble.py", house / "bench" / "device" / "cpu.py"
+    probe.write_text(probe.read_text().replace("prepare=prepare)", "prepare=prepare, timing='graph')"))
+    breaks = """    def time(self, case, launches, count):
+        from bench.device import CaptureBroken
+
+        raise CaptureBroken("a failed graph capture left torch unable to capture, the process is replaced")
+
+    def _time("""
+    cpu.write_text(cpu.read_text().replace("    def time(", breaks))
+    _, told, _ = run(house, "--probes", "trouble")
+    found = read(house / told["run"]).measurements
+    assert [m.skip for m in found] == ["these launches cannot be captured into a graph"] * 2
 
 
 def test_a_device_that_only_crashes_is_given_up(house):
@@ -170,3 +289,86 @@ def test_ranks_of_the_host_reduce_together(tmp_path):
     assert all(len(m.seconds) >= 1000 for m in found if m.params["bytes"] <= 512 * 1024)
     assert all(m.devices == ("cpu",) * m.params["ranks"] for m in found)
     assert not any(m.saturates for m in found), "only a ring over links claims a roof"
+
+
+def test_gpus_on_different_roots_use_their_host_links_at_once():
+    """One of each root is alone on its link; who shares a root, or may share one for all that is known, waits."""
+    roots = {"a": "pci0000:15", "b": "pci0000:15", "c": "pci0000:37", "d": "", "e": "pci0000:37", "f": "pci0000:5a"}
+    groups = [SimpleNamespace(device=name, info=SimpleNamespace(root=root)) for name, root in roots.items()]
+    groups.append(SimpleNamespace(device="gone", info=None))
+    turns = ["".join(group.device for group in turn) for turn in workers._turns(groups)]
+    assert turns == ["acf", "be", "d"]
+
+
+def host_copies(device, pinned=None):
+    choose = {"choose": lambda infos: pinned} if pinned else {}
+    events = workers.run([device], [probes()["hostcopy"]], BUDGETS["quick"], 0, **choose)
+    return [event.measurement for event in events if isinstance(event, workers.Measured)]
+
+
+def test_host_links_are_measured_alone_and_with_all_at_once():
+    found = [m for m in host_copies("sim:h200-sxm,gpus=2") if m.seconds and not m.repetition]
+    devices = {m.device for m in found}
+    assert len(devices) == 2
+    for device in devices:
+        together = [m for m in found if m.device == device and "company" in m.params]
+        alone = [m for m in found if m.device == device and "company" not in m.params]
+        largest = max(m.params["bytes"] for m in alone)
+        assert [(m.params["path"], m.params["memory"], m.params["bytes"], m.saturates) for m in together] == [
+            (path, "pinned", largest, "") for path in ("h2d", "d2h", "duplex")
+        ]
+        assert {m.params["company"] for m in together} == {"all"}
+        assert {m.saturates for m in alone} == {"", "h2d", "d2h", "duplex"}
+    assert len({(m.device, m.key) for m in found}) == len(found), "told apart by their keys"
+
+
+def test_a_lone_gpu_has_no_company():
+    assert not any("company" in m.params for m in host_copies("sim:h200-sxm"))
+
+
+def test_a_gate_that_follows_a_link_finds_it_in_its_own_pass():
+    """A case of one pass is not reported as gone by the other."""
+    device = open_simulated("sim:h200-sxm,gpus=2")[1]
+    probe = probes()["hostcopy"]
+    alone, together = (
+        next(case for case in describe(info, probe, BUDGETS["standard"]) if case.params["path"] == "d2h")
+        for info in (device.info, replace(device.info, company="all"))
+    )
+    keys = [(case_key(probe.name, probe.version, case.params), False) for case in (alone, together)]
+    found = host_copies("sim:h200-sxm,gpus=2", Pinned({device.info.id: keys}, repetitions=(2,), warming=1))
+    assert [(m.device, m.params.get("company", ""), m.repetition, m.skip) for m in found] == [
+        (device.info.id, company, repetition, "") for company in ("", "all") for repetition in (1, 2)
+    ]
+
+
+def test_devices_wait_for_one_another_before_they_copy_at_once():
+    barrier, ready = get_context("spawn").Barrier(2), []
+
+    def cases(info, budget):
+        yield Case(params={}, work=Work(), prepare=lambda device: ready.append(time.monotonic()) or Setup([]))
+
+    (case,) = describe(None, meeting(replace(probes()["hostcopy"], cases=cases), barrier), None)
+    met = []
+
+    def device(late):
+        time.sleep(late)
+        case.prepare(None)
+        met.append(time.monotonic())
+
+    threads = [threading.Thread(target=device, args=(late,)) for late in (0.0, 0.5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert min(met) >= max(ready), "the first went on when the last was ready"
+
+
+def test_nobody_waits_for_a_device_that_skips():
+    barrier = get_context("spawn").Barrier(2)
+    barrier.abort()
+
+    def cases(info, budget):
+        yield Case(params={}, work=Work(), prepare=lambda device: Setup([]))
+
+    (case,) = describe(None, meeting(replace(probes()["hostcopy"], cases=cases), barrier), None)
+    assert case.prepare(None) == Setup([])

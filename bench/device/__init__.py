@@ -25,6 +25,13 @@ class Unsupported(Exception):
     """This device cannot run the case; the message is the reason for its skip."""
 
 
+class CaptureBroken(Exception):
+    """A graph capture failed and left this process unable to capture, so that every later time would be the host's.
+
+    No case is to blame for what follows: the process is replaced, and these launches are queued in the next one.
+    """
+
+
 @dataclass(frozen=True)
 class Kernel:
     """Device code: CUDA body in kernels/NAME.cu, host body in kernels/NAME.c, torch twin as the oracle of both.
@@ -53,12 +60,15 @@ class Sample:
     """Seconds per launch of one timed batch, with the mean clock where the device knows it.
 
     count: launches that it really made, where that is not what was asked for. doubt: why the time may be too long.
+    timing: how it was taken: "graph", "queued" behind a held stream, "synchronous", "back to back"; "" by the host's
+    clock around launches that return when they are done.
     """
 
     seconds: float
     clock_hz: float | None = None
     count: int = 0
     doubt: str = ""
+    timing: str = ""
 
 
 class Device(Protocol):

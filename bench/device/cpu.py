@@ -21,9 +21,10 @@ _BLOCK = (1 << 20) - 1
 _MAX_RING = 1 << 15
 # From here on arrays have pages of their own. The stagger moves on by 64-byte lines, by pages and by DRAM rows alike.
 _LARGE, _STAGGER = 4 << 20, (512 << 10) + (4 << 10) + 1024
-_TICK = os.sysconf("SC_CLK_TCK")
+# macOS does not say which cores a process may use, and Windows has none of POSIX: Runs are read there all the same.
+AFFINE = hasattr(os, "sched_getaffinity")
 # Asked before torch loads: a pinning OpenMP runtime binds the main thread to one core, and the answer with it.
-CORES = tuple(sorted(os.sched_getaffinity(0)))
+CORES = tuple(sorted(os.sched_getaffinity(0)) if AFFINE else range(os.cpu_count() or 1))
 
 
 def pinned_environment() -> dict[str, str]:
@@ -282,7 +283,7 @@ def physical_cores() -> int:
 
 
 def memory_total() -> int:
-    """Bytes this process may use: the machine's, or its control group's where that is less."""
+    """Bytes this process may use: the machine's, or its control group's where that is less; 0 where nobody tells."""
     total = _meminfo("MemTotal")
     try:
         limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
@@ -310,6 +311,17 @@ def caches() -> tuple[Cache, ...]:
     )
 
 
+def system(name: str) -> int:
+    """os.sysconf; 0 where this system does not tell."""
+    try:
+        return os.sysconf(name)
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+_TICK = system("SC_CLK_TCK") or 100
+
+
 def _meminfo(name: str) -> int:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -317,7 +329,7 @@ def _meminfo(name: str) -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return system("SC_PHYS_PAGES") * system("SC_PAGE_SIZE")
 
 
 def _huge_pages(address: int, size: int) -> None:
@@ -337,7 +349,12 @@ def _afford(size: float) -> None:
 
 
 def open_cpu(seed: int = 0, rank: int = 0, world: int = 1) -> CpuDevice:
-    """Raises DeviceError where the host cannot be measured (no torch)."""
+    """Raises DeviceError where the host cannot be measured (no torch, no word of its memory)."""
+    if not memory_total():
+        raise DeviceError(
+            "this system does not tell how much memory it has, so its CPU cannot be measured: use Linux; Runs can be"
+            " read and reported here"
+        )
     try:
         return CpuDevice(seed, rank, world)
     except ImportError as error:

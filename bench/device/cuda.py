@@ -24,6 +24,8 @@ from bench.schema import Cache, Case, DeviceInfo
 # Share of the free memory that a ring of buffers may take, and elements that are converted at a time.
 ROOM = 0.9
 CHUNK = 1 << 26
+# Blocks per SM of the kernel that reads the clock.
+_STAMPS = 4
 # Bytes of shared memory that a block may have without asking (CUDA Programming Guide, compute capabilities).
 _STATIC_SHARED = 48 << 10
 # What of the driver's knowledge stands among the device's facts.
@@ -156,6 +158,7 @@ class CudaDevice:
             loops=chips.loops(self._capability, sms, threads),
             algorithms=("ring", "default") if ranks > 1 else (),
             ranks=ranks,
+            root=identity.get("pcie_root", ""),
             facts=self._facts(identity),
             **chips.features(self._capability, sms),
         )
@@ -190,9 +193,10 @@ class CudaDevice:
     def _stopwatch(self, cycles: float) -> Stopwatch:
         sms, stamp = self._properties.multi_processor_count, None
         try:
-            # one block for each SM, of which the one on SM 0 answers
+            # One of those on SM 0 answers. More than one for each SM: the last of a batch's blocks may still hold SM 0
+            # while the others have room, and a stamp without it tells nothing.
             function = self._function(Kernel("clock", "stamp", None, elements=0, threads=32))
-            stamp = partial(self._launch, function, sms, 32, 0)
+            stamp = partial(self._launch, function, _STAMPS * sms, 32, 0)
         except Unsupported:
             pass
         except (DeviceError, RuntimeError) as error:
@@ -306,7 +310,9 @@ class CudaDevice:
         self._torch.cuda.synchronize()
 
     def rest(self, seconds: float) -> None:
+        self._monitor.resting = True
         time.sleep(seconds)
+        self._monitor.resting = False
 
     def now(self) -> float:
         return time.perf_counter()
@@ -393,7 +399,7 @@ def near(numa_node: int | None) -> None:
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
         cores |= set(range(int(first), int(last or first) + 1))
-    if allowed := cores & os.sched_getaffinity(0):
+    if hasattr(os, "sched_setaffinity") and (allowed := cores & os.sched_getaffinity(0)):
         os.sched_setaffinity(0, allowed)
 
 

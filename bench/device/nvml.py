@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,11 +29,11 @@ from bench.device.events import events
 # moment, 185 its mean over a second, on parts that know no other; times and energy count up since the driver was
 # loaded, ECC errors since it was last reset.
 POWER = {186: ("power_w", 1e3)}
+ENERGY = {83: ("energy_j", 1e3)}
 LIMITS = {188: ("power_limit_max_w", 1e3), 189: ("power_limit_default_w", 1e3), 190: ("power_limit_w", 1e3)}
-FIELDS = POWER | {
+FIELDS = (POWER | ENERGY) | {
     185: ("power_mean_w", 1e3),
     190: ("power_limit_w", 1e3),
-    83: ("energy_j", 1e3),
     74: ("throttled_power_cap_s", 1e9),
     76: ("throttled_sync_boost_s", 1e9),
     269: ("throttled_sw_thermal_s", 1e9),
@@ -42,6 +43,19 @@ FIELDS = POWER | {
     3: ("ecc_single_bit", None),
     82: ("memory_temperature_c", 1.0),
 }
+
+# What no GPU is known to leave, by much: beyond it a unit is another than nvml.h says.
+PLAUSIBLE = {
+    **dict.fromkeys(("power_w", "power_mean_w"), (0.0, 3e3)),
+    **dict.fromkeys(("power_limit_w", "power_limit_default_w", "power_limit_max_w"), (10.0, 3e3)),
+    **dict.fromkeys(("sm_clock_hz", "memory_clock_hz"), (5e7, 2e10)),
+    **dict.fromkeys(("temperature_c", "memory_temperature_c"), (-40.0, 150.0)),
+}
+# How much longer than wall time a driver may count (its readings lie some milliseconds apart), and how far mean power
+# by the energy counter and by the sensor may differ: a sensor looks at a part of the time, a wrong unit is 1,000.
+_LONGER, _READ_APART, _POWERS_APART = 1.1, 0.5, 5.0
+# Seconds from which on the energy counter, whose steps take up to 100 ms, tells a mean.
+_ENERGETIC = 2.0
 
 COMPUTE_MODES = {0: "default", 1: "exclusive thread", 2: "prohibited", 3: "exclusive process"}
 SYSFS = Path("/sys/bus/pci/devices")
@@ -55,6 +69,9 @@ _CORE = 0  # nvmlTemperatureSensors_t
 # Seconds to wait for the driver's last answer when polling ends: a call to a GPU that hangs may never come back.
 _PATIENCE = 5.0
 _SELDOM = 1.0
+# Between two polls: at least the first, at most the last, and so many times as long as the driver took to answer. All
+# GPUs of a node share the driver's lock: where eight processes wait for it, answers are slow, and each asks less.
+_OFTEN, _REST = 0.05, 50
 
 
 class Monitor:
@@ -68,6 +85,8 @@ class Monitor:
         self._uuid, self._clock, self._sysfs = uuid, clock, sysfs
         self._slow: _Answers | None = None
         self._slow_at = 0.0
+        # whether the GPU is left without work on purpose: what is read then is not what work draws
+        self.resting = False
         self.absent = ""
         try:
             import pynvml
@@ -117,6 +136,7 @@ class Monitor:
         answers.ask_each(rows, partial(_remapped, nvml, handle))
         answers.ask("pci_bus", partial(_pci_bus, nvml, handle))
         answers.ask("numa_node", lambda: numa_node(_pci_bus(nvml, handle), self._sysfs))
+        answers.ask("pcie_root", lambda: pcie_root(_pci_bus(nvml, handle), self._sysfs))
         return answers.found()
 
     def counters(self) -> dict[str, Any]:
@@ -153,9 +173,10 @@ class Monitor:
         answers.lost = answers.lost or self._slow.lost
 
     @contextmanager
-    def watch(self, interval: float = 0.05) -> Iterator[list[dict[str, Any]]]:
+    def watch(self, interval: float = _OFTEN) -> Iterator[list[dict[str, Any]]]:
         """Light readings of clocks, power, heat and events, taken while the block runs; summary() condenses them.
 
+        interval: seconds between two at least; more where the driver is slow to answer.
         Timed work is on the GPU, queued before its clock starts, and pynvml's calls let go of Python's lock while the
         driver answers: polling does not enter the interval that is timed.
         """
@@ -175,15 +196,18 @@ class Monitor:
 
     def _poll(self, nvml: Any, readings: list[dict[str, Any]], done: threading.Event, interval: float) -> None:
         while True:
-            answers = _Answers(nvml, self._handle)
+            answers, resting = _Answers(nvml, self._handle), self.resting
             answers.values["at_s"] = self._clock()
-            answers.ask_fields(POWER)
+            answers.ask_fields(POWER | ENERGY)
             answers.ask_clocks()
+            if resting or self.resting:
+                answers.values["resting"] = True
             # calls to a lost GPU may take long: counters() will say that it is
             if answers.lost:
                 return
             readings.append(answers.values)
-            if done.wait(interval):
+            asking = self._clock() - answers.values["at_s"]
+            if done.wait(max(interval, min(_REST * asking, _SELDOM))):
                 return
 
     def close(self) -> None:
@@ -194,15 +218,61 @@ class Monitor:
 
 
 def summary(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What watch() saw: n readings, [least, mean, most] of each quantity, and every event that came up."""
-    found: dict[str, Any] = {"n": len(readings)}
+    """What watch() saw of work: n readings, [least, mean, most] of each quantity, and every event that came up.
+
+    idle: readings left out, because the GPU was idle or left without work. energy_step_s: between two steps of the
+    energy counter, on the mean and as far as it was looked at: what a window of energy may be wrong by.
+    """
+    busy = [each for each in readings if not each.get("resting") and "idle" not in each.get("events", ())]
+    found: dict[str, Any] = {"n": len(busy)}
+    if len(busy) < len(readings):
+        found["idle"] = len(readings) - len(busy)
     for key in ("power_w", "sm_clock_hz", "memory_clock_hz", "temperature_c"):
-        values = [reading[key] for reading in readings if key in reading]
+        values = [reading[key] for reading in busy if key in reading]
         if values:
             found[key] = [min(values), fmean(values), max(values)]
     seen = [reading["events"] for reading in readings if "events" in reading]
     if seen:
         found["events"] = sorted(set().union(*seen))
+    if step := _energy_step(readings):
+        found["energy_step_s"] = step
+    return found
+
+
+def _energy_step(readings: Sequence[Mapping[str, Any]]) -> float:
+    """Mean seconds between two changes of the energy counter; 0 where fewer than three were seen.
+
+    A single interval is no measure: a change is seen up to one poll late, so that two of them may seem close together.
+    """
+    seen = [reading for reading in readings if "energy_j" in reading]
+    changed = [now["at_s"] for last, now in pairwise(seen) if now["energy_j"] != last["energy_j"]]
+    return (changed[-1] - changed[0]) / (len(changed) - 1) if len(changed) > 2 else 0.0
+
+
+def implausible(
+    before: Mapping[str, Any], after: Mapping[str, Any], elapsed: float, during: Mapping[str, Any] | None = None
+) -> list[str]:
+    """What two readings, `elapsed` seconds apart, say that cannot be: one sentence for each; none where all fits.
+
+    during: summary() of what was polled between them. A counter in another unit than its header says is told by wall
+    time: ns taken for us grow 1,000 times as fast, mW taken for W are no GPU's.
+    """
+    found = []
+    for key in sorted(key for key in before if key.startswith("throttled_") and key in after):
+        grown = after[key] - before[key]
+        if grown > _LONGER * elapsed + _READ_APART:
+            found.append(f"{key} grew by {grown:.3g} s in {elapsed:.3g} s: it does not count in nanoseconds")
+        elif grown < 0:
+            found.append(f"{key} fell by {-grown:.3g} s: it is no counter of time")
+    for key, (least, most) in PLAUSIBLE.items():
+        for value in {reading[key] for reading in (before, after) if key in reading}:
+            if not least <= value <= most:
+                found.append(f"{key} is {value:.3g}, outside {least:g} to {most:g}: it is in another unit, or misread")
+    powers = (during or {}).get("power_w", ()) or [each["power_w"] for each in (before, after) if "power_w" in each]
+    if "energy_j" in before and "energy_j" in after and elapsed >= _ENERGETIC and powers:
+        counted, read = (after["energy_j"] - before["energy_j"]) / elapsed, fmean((min(powers), max(powers)))
+        if not read / _POWERS_APART <= counted <= read * _POWERS_APART:
+            found.append(f"the energy counter says {counted:.3g} W on the mean, the power sensor about {read:.3g} W")
     return found
 
 
@@ -216,6 +286,22 @@ def numa_node(bus: str, sysfs: Path = SYSFS) -> int:
     if node < 0:
         raise LookupError(f"the kernel does not know the NUMA node of {bus}")
     return node
+
+
+def pcie_root(bus: str, sysfs: Path = SYSFS) -> str:
+    """The root of the PCIe tree that a device hangs on, as the kernel names it ("pci0000:16"). Raises LookupError.
+
+    Devices below one root share what it leads to the host's memory; a virtual machine often shows all below one.
+    """
+    path = sysfs / bus
+    try:
+        parts = path.resolve(strict=True).parts
+    except OSError as error:
+        raise LookupError(f"{path}: {error.strerror}") from None
+    for part in parts:
+        if part.startswith("pci") and ":" in part:
+            return part
+    raise LookupError(f"{path} leads to no root of the PCIe tree")
 
 
 class _Answers:
@@ -325,5 +411,5 @@ def _ours(pid: int) -> bool:
     """Ranks of one run share a process group, and a peer's context may show on this GPU."""
     try:
         return pid == os.getpid() or os.getpgid(pid) == os.getpgrp()
-    except OSError:
+    except (OSError, AttributeError):  # Windows has no process groups
         return False

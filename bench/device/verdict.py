@@ -2,9 +2,9 @@
 
 "invalid": the number is not this GPU's, because heat or a power brake slowed it, another process worked on it, its
 memory failed or it was lost. "suspect": something moved that should stand still. A power cap is how a GPU works at
-full load: words, no blame. What was not read judges nothing, so "valid" means that no cause was seen, and a reading
-without counters has seen little. Throttle times are compared with the time between their own readings; each may be
-off by one step of the driver's, hence a tolerance of a hundredth.
+full load, and its clock may go up and down under it without end: words, no blame. What was not read judges nothing, so
+"valid" means that no cause was seen, and a reading without counters has seen little. Throttle times are compared with
+the time between their own readings; each may be off by one step of the driver's, hence a tolerance of a hundredth.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ LIMITS = {
 }
 SHARE = 0.01  # of the time; a slowdown of zero length once failed a diagnostic (NVIDIA/DCGM#242)
 CORRECTED = 100  # corrected errors in one measurement; below are cosmic rays
-WANDER = 0.02  # of the memory clock, which stands still under load
+WANDER = 0.02  # of a clock; the memory's stands still under load
 
 
 def judge(telemetry: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
@@ -73,8 +73,10 @@ def _defects(before: Mapping, after: Mapping) -> Iterator[str]:
 def _doubts(before: Mapping, after: Mapping, during: Mapping, elapsed: float) -> Iterator[str]:
     # An umbrella over heat, the brake and power that rises too fast, which alone has no counter; drivers may also show
     # it during an ordinary change of clocks (nvml.h), so beside quiet counters it proves nothing.
+    # Under a power cap the clock changes all the time.
     quiet = all(_share(before, after, key, elapsed) <= SHARE for key in HARDWARE)
-    if "hardware slowdown" in during.get("events", ()) and _hardware_counted(before, after) and quiet:
+    seen = "hardware slowdown" in during.get("events", ()) and _hardware_counted(before, after)
+    if seen and quiet and not _capped(before, after, during, elapsed):
         yield "hardware slowdown seen while measuring, by neither heat nor a power brake as the driver counts them"
     for key, cause in SLOWDOWNS.items():
         # a counter may step late, or in another unit than the header says: what was seen is not explained away
@@ -96,9 +98,19 @@ def _limits(before: Mapping, after: Mapping, during: Mapping, elapsed: float) ->
     seen = during.get("events", ())
     if (share := _share(before, after, "throttled_power_cap_s", elapsed)) > SHARE:
         yield f"clocks held by the power limit for {share:.0%} of the time"
-    elif "software power cap" in seen and not _counted(before, after, "throttled_power_cap_s"):
+    elif _capped(before, after, during, elapsed):
         yield "clocks held by the power limit"
+    least, _, most = during.get("sm_clock_hz", (0.0, 0.0, 0.0))
+    if most - least > WANDER * most and _capped(before, after, during, elapsed):
+        yield f"the clock went up and down between {units.hertz(least)} and {units.hertz(most)} under the power limit"
     yield from (words for event, words in LIMITS.items() if event in seen)
+
+
+def _capped(before: Mapping, after: Mapping, during: Mapping, elapsed: float) -> bool:
+    """Whether the power limit held the clocks: as counted, or where nothing counts as seen."""
+    if _counted(before, after, "throttled_power_cap_s"):
+        return _share(before, after, "throttled_power_cap_s", elapsed) > SHARE
+    return "software power cap" in during.get("events", ())
 
 
 def _hardware_counted(before: Mapping, after: Mapping) -> bool:

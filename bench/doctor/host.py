@@ -15,7 +15,11 @@ from bench.doctor.finding import Finding
 _ENOUGH_DISK = 200e6
 # Ordinary cases take a sixteenth of the memory, a prefill of attention a few copies of that.
 _ENOUGH_MEMORY = 2 * 2**30
+# NVIDIA advises 1 GiB for a container (NCCL user guide, Troubleshooting). Docker and Kubernetes give 64 MiB, and a
+# segment of one connection was seen to take 10 MB (NVIDIA/nccl#342).
+_ENOUGH_SHARED = 1e9
 _PCI = Path("/sys/bus/pci/devices")
+_SHM = Path("/dev/shm")
 
 
 def findings(devices: Sequence[str], folder: Path) -> list[Finding]:
@@ -30,6 +34,8 @@ def findings(devices: Sequence[str], folder: Path) -> list[Finding]:
         ),
         _compiler("cpu" in devices),
     ]
+    if sum(name.startswith("cuda:") for name in devices) > 1:
+        found.append(shared_memory())
     return found + (_company() if "cpu" in devices else [])
 
 
@@ -79,24 +85,46 @@ def _processor() -> Finding:
     name = cpu.cpuinfo().get("model name", platform.machine())
     all_threads = os.cpu_count() or threads
     only = f" of {all_threads}, the others are not for this process" if threads < all_threads else ""
-    return Finding("processor", f"{name}, {cores} {'core' if cores == 1 else 'cores'}, {threads} threads{only}")
+    text = f"{name}, {cores} {'core' if cores == 1 else 'cores'}, {threads} threads{only}"
+    if not cpu.AFFINE:
+        text += "; this system does not say which of them are for this process, and binds no thread to one"
+        return Finding("processor", text, "note", "measure on Linux: threads that wander lower a CPU's numbers")
+    return Finding("processor", text)
 
 
 def _memory() -> Finding:
     free = _available()
-    text = f"{units.size(cpu.memory_total())}, {units.size(free)} available"
+    total = cpu.memory_total()
+    if not total:
+        return Finding("memory", "this system does not tell: its CPU is not measured", "note", "measure on Linux")
+    text = f"{units.size(total)}, {units.size(free)} available" if free else units.size(total)
+    if not free:
+        return Finding("memory", f"{text}; what is free of it is not told", "note")
     if free < _ENOUGH_MEMORY:
         return Finding("memory", f"{text}: large cases would be skipped", "warn", "end what takes it")
     return Finding("memory", text)
 
 
+def shared_memory(folder: Path = _SHM) -> Finding:
+    """Whether NCCL can put there what GPUs pass on that do not reach one another."""
+    fix = "start the container with --shm-size=1g (Kubernetes: an emptyDir of medium Memory at /dev/shm), or --ipc=host"
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Finding("shared memory", f"{folder}: {error.strerror}; an all-reduce would fail", "warn", fix)
+    if free < _ENOUGH_SHARED:
+        text = f"{units.size(free)} free in {folder}: NCCL may fail with 'Error while creating shared memory segment'"
+        return Finding("shared memory", text, "warn", fix)
+    return Finding("shared memory", f"{units.size(free)} free in {folder}")
+
+
 def _available() -> int:
-    """Bytes that can be had without swapping."""
+    """Bytes that can be had without swapping; 0 where nobody tells."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return cpu.system("SC_AVPHYS_PAGES") * cpu.system("SC_PAGE_SIZE")
 
 
 def _disk(topic: str, folder: Path, fix: str) -> Finding:
@@ -130,6 +158,8 @@ def _compiler(needed: bool) -> Finding:
 
 def _company() -> list[Finding]:
     """Who else is on the cores that are about to be measured."""
+    if not hasattr(os, "getloadavg"):
+        return [Finding("load", "this system does not tell who else computes", "note")]
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     text = f"{load:.1f} threads were running on {cores} cores in the last minute"
     found = [Finding("load", text)]

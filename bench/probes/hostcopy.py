@@ -3,6 +3,10 @@
 Counted is the payload, once per direction. The host buffers lie on the NUMA node that the device hangs on. A pageable
 copy goes through the driver's own pinned buffers in steps of the host's, so its time is taken around freely queued
 copies; a pinned one is queued behind a held stream and the host is out of it.
+
+Where there are several devices each link is measured alone, while others copy only if they hang on other roots of the
+PCIe tree, and once more with all at once: what a switch, the host's memory or its processors' link leaves of it then.
+Only alone does a copy claim the link's roof.
 """
 
 from functools import partial
@@ -20,19 +24,23 @@ _SMALL = 8
 _CHECKED = 1 << 16
 
 
-@probe(version=1, alone=True)
+@probe(version=2, alone=True)
 def hostcopy(info: DeviceInfo, budget) -> Cases:
     """Host to device and back: bandwidth over size from pinned and pageable memory, and the latency of a small copy."""
+    sizes = budget.thin([size for size in SIZES if size <= info.memory_bytes // 16])
+    if info.company:
+        for path in PATHS if info.host_memory else ():
+            yield _case(path, info.host_memory[0], sizes[-1], company=info.company)
+        return
     if not info.host_memory:
         yield Case(params={"path": ""}, work=Work(), skip="this device has no link to the host: it is the host")
-    sizes = budget.thin([size for size in SIZES if size <= info.memory_bytes // 16])
     for memory in info.host_memory:
         for path in PATHS:
             for size in sizes:
                 claims = memory == info.host_memory[0] and size == sizes[-1]
                 # duplex waits for two streams, which no pageable copy does without the host
                 if path != "duplex" or memory == info.host_memory[0]:
-                    yield _case(path, memory, size, claims)
+                    yield _case(path, memory, size, claims=claims)
     for path in PATHS[:2]:
         for memory in info.host_memory:
             params = {"path": path, "memory": memory, "bytes": _SMALL, "waited": True}
@@ -40,12 +48,13 @@ def hostcopy(info: DeviceInfo, budget) -> Cases:
             yield Case(params=params, work=Work(), prepare=prepare, cache="hot", timing="synchronous", repeat=True)
 
 
-def _case(path: str, memory: str, size: int, claims: bool) -> Case:
+def _case(path: str, memory: str, size: int, claims: bool = False, company: str = "") -> Case:
     return Case(
-        params={"path": path, "memory": memory, "bytes": size},
+        params={"path": path, "memory": memory, "bytes": size} | ({"company": company} if company else {}),
         work=Work(bytes=float(size * (2 if path == "duplex" else 1)), channel=path),
         prepare=partial(_prepare, path, memory, size),
         saturates=path if claims else "",
+        repeat=bool(company),
         cache="hot",
         timing="" if memory == "pinned" else "back to back",
         family=f"{path} {memory}",

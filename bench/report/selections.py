@@ -33,12 +33,13 @@ def climbed(params: Mapping[str, Any]) -> str:
 
 
 def copies(rows: pd.DataFrame) -> pd.DataFrame:
-    """The cases of hostcopy that stream, with path, memory and size."""
+    """The cases of hostcopy that stream on a link of their own, with path, memory and size."""
     seen = frame.sound(rows, "hostcopy")
     seen = seen.assign(
         path=frame.param(seen, "path"), memory=frame.param(seen, "memory"), size=frame.param(seen, "bytes")
     )
-    return seen[[not params.get("waited") for params in seen["params"]]] if len(seen) else seen
+    alone = [not (params.get("waited") or params.get("company")) for params in seen["params"]]
+    return seen[alone] if len(seen) else seen
 
 
 def backend(params: Mapping[str, Any]) -> str:

@@ -142,6 +142,7 @@ def device(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(nvrtc, "version", lambda: "13.0.88")
     monkeypatch.setattr(cuda.CudaDevice, "_device", "cpu")
+    monkeypatch.setattr(cuda.CudaDevice, "real_stopwatch", cuda.CudaDevice._stopwatch, raising=False)
     monkeypatch.setattr(cuda.CudaDevice, "_stopwatch", lambda self, cycles: SimpleNamespace(forget=lambda: None))
     return cuda.CudaDevice(0, seed=1)
 
@@ -155,6 +156,21 @@ def test_info_describes_the_gpu(device):
     assert (info.regime, info.stores, info.algorithms, info.ranks) == ("burst", ("default",), (), 1)
     assert info.facts["arch"] == "sm_90a"
     assert info.headline == "tensor.bfloat16.library"
+
+
+def test_the_root_of_its_host_link_is_known(device, monkeypatch):
+    monkeypatch.setattr(nvml.Monitor, "identity", lambda self: {"pcie_root": "pci0000:15"})
+    assert cuda.CudaDevice(0).info.root == "pci0000:15"
+    assert device.info.root == ""
+
+
+def test_the_clock_is_stamped_by_more_blocks_than_multiprocessors(device, monkeypatch):
+    """So that one of them meets SM 0 though a batch's last block may still be on it."""
+    grids = []
+    monkeypatch.setattr(device, "_function", lambda kernel: lambda grid, *_, **__: grids.append(grid))
+    monkeypatch.setattr(cuda, "Stopwatch", lambda counters, stamp, *_: stamp(counters, 0))
+    device.real_stopwatch(2e9)
+    assert grids == [(4 * 132,)]
 
 
 def test_an_index_beyond_the_last_gpu_is_an_error(device):

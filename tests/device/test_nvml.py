@@ -13,12 +13,15 @@ import pytest
 from bench.device import nvml
 from bench.device.events import EVENTS, events
 from tests.device.fake_nvml import (
+    ENERGY,
     HW_THERMAL,
+    LIMIT,
     MEAN_POWER,
     MIG_UUID,
     NO_PERMISSION,
     NOT_SUPPORTED,
     OK,
+    POWER,
     PROFILES,
     UUID,
     FakeNvml,
@@ -31,7 +34,7 @@ IDENTITY = {
     *("name", "uuid", "driver", "cuda_driver", "sm_clock_max_hz", "memory_clock_max_hz", "memory_bus_bits"),
     *("power_limit_w", "power_limit_default_w", "power_limit_max_w", "mig", "ecc", "compute_mode", "persistence"),
     *("pcie_generation_max", "pcie_width_max", "nvlinks", "nvlinks_total", "remapped_rows_correctable"),
-    *("remapped_rows_uncorrectable", "remap_pending", "remap_failed", "pci_bus", "numa_node"),
+    *("remapped_rows_uncorrectable", "remap_pending", "remap_failed", "pci_bus", "numa_node", "pcie_root"),
 }
 COUNTERS = {
     *("at_s", "sm_clock_hz", "memory_clock_hz", "temperature_c", "memory_temperature_c", "other_processes"),
@@ -53,10 +56,19 @@ def driver():
         yield monitor
 
 
-def test_a_healthy_gpu_is_known_in_si_units(driver, tmp_path):
-    (tmp_path / "0000:19:00.0").mkdir()
-    (tmp_path / "0000:19:00.0/numa_node").write_text("1\n")
-    assert driver(healthy(), sysfs=tmp_path).identity() == {
+@pytest.fixture
+def sysfs(tmp_path):
+    """/sys/bus/pci/devices with one GPU, behind a switch's port below the root port of a host bridge."""
+    path, bus = tmp_path / "devices/pci0000:15/0000:15:01.0/0000:16:00.0/0000:19:00.0", tmp_path / "bus"
+    path.mkdir(parents=True)
+    bus.mkdir()
+    (path / "numa_node").write_text("1\n")
+    (bus / path.name).symlink_to(path)
+    return bus
+
+
+def test_a_healthy_gpu_is_known_in_si_units(driver, sysfs):
+    assert driver(healthy(), sysfs=sysfs).identity() == {
         "name": "NVIDIA H200",
         "uuid": UUID,
         "driver": "580.159.03",
@@ -81,6 +93,7 @@ def test_a_healthy_gpu_is_known_in_si_units(driver, tmp_path):
         "remap_failed": False,
         "pci_bus": "0000:19:00.0",
         "numa_node": 1,
+        "pcie_root": "pci0000:15",
     }
 
 
@@ -228,6 +241,12 @@ def test_an_unknown_numa_node_is_a_reason(driver, tmp_path, text, reason):
     assert "numa_node" not in identity
 
 
+def test_a_device_that_hangs_on_no_known_root_has_a_reason(driver, tmp_path):
+    (tmp_path / "0000:19:00.0").mkdir()
+    assert "no root of the PCIe tree" in driver(healthy(), sysfs=tmp_path).identity()["absent"]["pcie_root"]
+    assert "No such file" in driver(healthy(), sysfs=tmp_path / "nowhere").identity()["absent"]["pcie_root"]
+
+
 @pytest.mark.parametrize(
     ("bus", "address"), [("00000000:C1:00.0", "0000:c1:00.0"), ("00010001:0A:00.0", "10001:0a:00.0")]
 )
@@ -372,6 +391,7 @@ def test_what_happens_meanwhile_is_watched(driver):
         "sm_clock_hz": 1.755e9,
         "memory_clock_hz": 3.201e9,
         "power_w": 412.0,
+        "energy_j": 5000.0,
         "temperature_c": 61.0,
         "events": [],
     }
@@ -381,6 +401,26 @@ def test_what_happens_meanwhile_is_watched(driver):
     assert condensed["power_w"][0] == 412.0 < condensed["power_w"][1] < condensed["power_w"][2] == 700.0
     assert condensed["memory_clock_hz"] == [3.201e9] * 3
     assert condensed["events"] == ["software power cap"]
+
+
+def test_a_driver_that_is_slow_to_answer_is_asked_less(monkeypatch):
+    """Eight processes that ask 20 times a second each would wait for one another at the driver's lock."""
+    fake = healthy()
+    answer = fake._call
+
+    def slowly(name, function, *arguments):
+        time.sleep(0.004)
+        return answer(name, function, *arguments)
+
+    with installed(fake):
+        monitor = nvml.Monitor(UUID)
+        fake._call = slowly
+        begun = time.monotonic()
+        with monitor.watch() as readings:
+            time.sleep(1.6)
+        watched = time.monotonic() - begun
+    # a reading takes five calls, 20 ms or more: a second between two, not 50 ms
+    assert 1 <= len(readings) <= 1 + watched
 
 
 def test_a_short_block_has_one_reading(driver):
@@ -424,11 +464,92 @@ def test_without_a_driver_nothing_is_watched():
     assert nvml.summary(readings) == {"n": 0}
 
 
-def test_a_summary_leaves_out_what_no_reading_has():
-    readings = [{"power_w": 100.0, "events": ["idle"]}, {"power_w": 400.0, "events": []}, {"temperature_c": 60.0}]
+def test_a_summary_leaves_out_idle_moments_and_what_no_reading_has():
+    readings = [
+        {"power_w": 100.0, "events": ["idle"]},
+        {"power_w": 120.0, "sm_clock_hz": 3e8, "events": [], "resting": True},
+        {"power_w": 400.0, "events": []},
+        {"temperature_c": 60.0},
+    ]
     assert nvml.summary(readings) == {
-        "n": 3,
-        "power_w": [100.0, 250.0, 400.0],
+        "n": 2,
+        "idle": 2,
+        "power_w": [400.0, 400.0, 400.0],
         "temperature_c": [60.0, 60.0, 60.0],
         "events": ["idle"],
     }
+
+
+def test_what_is_read_while_a_gpu_rests_is_marked(driver):
+    monitor = driver(healthy())
+    monitor.resting = True
+    with monitor.watch(interval=0.001) as readings:
+        wait(lambda: len(readings) > 2)
+        resting = len(readings)
+        monitor.resting = False
+        wait(lambda: len(readings) > resting + 2)
+    assert all(reading.get("resting") for reading in readings[:resting])
+    assert not readings[-1].get("resting")
+    assert nvml.summary(readings)["n"] < len(readings)
+
+
+@pytest.mark.parametrize("step", [0.1, 0.25])
+def test_the_energy_counters_step_is_what_was_seen(step):
+    """The counter stands still between its steps, and each is seen up to a poll late."""
+    polls = [0.05 * poll + 0.003 * (poll % 3) for poll in range(80)]
+    readings = [{"at_s": at, "energy_j": 5e3 + 400 * step * (at // step)} for at in polls]
+    assert nvml.summary(readings)["energy_step_s"] == pytest.approx(step, rel=0.05)
+
+
+def test_a_counter_that_hardly_moved_has_no_step():
+    readings = [{"at_s": 0.05 * poll, "energy_j": 5e3 + (poll > 2)} for poll in range(5)]
+    assert "energy_step_s" not in nvml.summary(readings)
+
+
+def readings_of(fake, seconds=4.0, power_w=412.0):
+    """Two readings of a fake GPU that worked for a while, and the seconds between."""
+    with installed(fake):
+        monitor = nvml.Monitor(fake.uuid, clock=fake.monotonic)
+        before = monitor.identity() | monitor.counters()
+        fake.advance(seconds, power_w)
+        return before, monitor.identity() | monitor.counters(), seconds
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_what_a_driver_tells_is_plausible(profile):
+    assert nvml.implausible(*readings_of(PROFILES[profile]())) == []
+
+
+@pytest.mark.parametrize(
+    ("scale", "fields", "words"),
+    [
+        # the driver counts microseconds times a thousand more, milliwatts where mW / 1e3 were asked, and so on
+        (1e3, {HW_THERMAL: 0.25e9}, ["throttled_hw_thermal_s grew by 1e+03 s in 4 s: it does not count in nanosec"]),
+        (1e3, {POWER: None}, ["power_w is 4.12e+05, outside"]),
+        (1e3, {LIMIT: None}, ["power_limit_w is 7e+05, outside 10 to 3000"]),
+        (1e-3, {LIMIT: None}, ["power_limit_w is 0.7, outside 10 to 3000"]),
+        (1e3, {ENERGY: 412e3}, ["the energy counter says 4.12e+05 W on the mean, the power sensor about 412 W"]),
+        (1e-3, {ENERGY: 412e3}, ["the energy counter says 0.412 W on the mean, the power sensor about 412 W"]),
+    ],
+)
+def test_a_field_in_another_unit_is_found(scale, fields, words):
+    fake = healthy()
+    ((number, rate),) = fields.items()
+    if rate is None:
+        advance = fake.advance
+
+        def moved(seconds, power_w):
+            advance(seconds, power_w)
+            fake.fields[number] = round(fake.fields[number] * scale)
+
+        fake.advance = moved
+    else:
+        fake.rates = {number: rate * scale - (412e3 if number == ENERGY else 0)}
+    found = nvml.implausible(*readings_of(fake))
+    assert len(found) >= len(words)
+    assert all(any(text in sentence for sentence in found) for text in words), found
+
+
+def test_too_short_a_window_says_nothing_of_energy():
+    before, after, _ = readings_of(healthy(), seconds=0.5, power_w=0.0)
+    assert nvml.implausible(before, after, 0.5) == []

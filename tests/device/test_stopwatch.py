@@ -1,28 +1,36 @@
 """Timing, against a GPU whose every duration is known: a queue behind a host clock, both virtual."""
 
 import gc
+import multiprocessing
 import weakref
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from bench.device import Unsupported, stopwatch
+from bench.device import CaptureBroken, Unsupported, stopwatch
 from bench.device.stopwatch import Stopwatch, captured, clock, rounds
 
 HZ = 1e9
 
 
 class Gpu:
-    """torch.cuda as far as the stopwatch uses it. Host calls take time on `host`, the stream is busy until `ready`."""
+    """torch.cuda as far as the stopwatch uses it. Host calls take time on `host`, the stream is busy until `ready`.
+
+    version: of torch, whose captures fail differently. unended: whether CUDA never hears of a failed capture's end.
+    underway: pools that the allocator believes to be captured into. used: pool -> who holds it.
+    """
 
     OutOfMemoryError = torch.cuda.OutOfMemoryError
 
-    def __init__(self):
+    def __init__(self, version=(2, 13), unended=False):
         self.host = self.ready = 0.0
+        self.version, self.unended = version, unended
         self.recording = None
-        self.stream = "default"
+        self.current = "default"
+        self.capturing, self.underway, self.used = set(), [], {}
         self.holds, self.captures, self.runs = 0, 0, []
         gpu = self
 
@@ -40,12 +48,23 @@ class Gpu:
                 return (end.at - self.at) * 1e3
 
         class Graph:
+            def reset(self):
+                pass
+
             def replay(self):
                 gpu.host += 30e-6
                 gpu.ready = max(gpu.ready, gpu.host) + sum(seconds for _, seconds in self.nodes)
                 gpu.runs += [name for name, _ in self.nodes]
 
-        self.Event, self.CUDAGraph = Event, Graph
+        class MemPool:
+            def __init__(self):
+                self.id = (0, len(gpu.used) + 1)
+                gpu.used[self.id] = 1
+
+            def use_count(self):
+                return gpu.used[self.id]
+
+        self.Event, self.CUDAGraph, self.MemPool, self.Stream = Event, Graph, MemPool, lambda: "side"
 
     def launch(self, name, seconds, host=10e-6):
         if self.recording is not None:
@@ -64,21 +83,52 @@ class Gpu:
         self.host = max(self.host, self.ready)
 
     def current_stream(self):
-        return self.stream
+        return self.current
+
+    def current_device(self):
+        return 0
 
     def set_stream(self, stream):
-        self.stream = stream
+        self.current = stream
 
     @contextmanager
-    def graph(self, graph, capture_error_mode):
+    def stream(self, stream):
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            self.current = before
+
+    def is_current_stream_capturing(self):
+        return self.current in self.capturing
+
+    @contextmanager
+    def graph(self, graph, pool, stream, capture_error_mode):
         self.captures += 1
-        self.recording, self.stream = [], "capture"
+        if self.underway:  # torch.cuda.graph begins with empty_cache()
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+        self.recording, self.current = [], stream
+        self.underway.append(pool)
+        self.used[pool] += 1
         try:
             yield
         except RuntimeError:
             self.recording = None
+            if self.unended:
+                self.capturing.add(stream)
+            elif self.version >= (2, 12):
+                self.underway.remove(pool)
             raise  # the stream stays current, as torch leaves it
-        graph.nodes, self.recording, self.stream = self.recording, None, "default"
+        self.underway.remove(pool)
+        graph.nodes, self.recording, self.current = self.recording, None, "default"
+
+    def end_pool(self, device, pool):
+        if pool not in self.underway:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.underway.remove(pool)
+
+    def release_pool(self, device, pool):
+        self.used[pool] -= 1
 
 
 class Launch:
@@ -91,12 +141,30 @@ class Launch:
         self.gpu.launch(self.name, self.seconds, self.host)
 
 
+class Refusing(Launch):
+    """What cannot be captured."""
+
+    def __call__(self):
+        if self.gpu.recording is not None:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        super().__call__()
+
+
 @pytest.fixture
-def gpu(monkeypatch):
-    gpu = Gpu()
-    monkeypatch.setattr(torch, "cuda", gpu)
-    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: gpu.host))
-    return gpu
+def installed(monkeypatch):
+    def install(gpu):
+        monkeypatch.setattr(torch, "cuda", gpu)
+        monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", gpu.end_pool, raising=False)
+        monkeypatch.setattr(torch._C, "_cuda_releasePool", gpu.release_pool, raising=False)
+        monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: gpu.host))
+        return gpu
+
+    return install
+
+
+@pytest.fixture
+def gpu(installed):
+    return installed(Gpu())
 
 
 def watch(gpu, **how):
@@ -165,21 +233,102 @@ def test_batches_go_on_around_the_ring(gpu):
     assert "".join(gpu.runs) == "123401234012"
 
 
-def test_what_refuses_a_capture_is_queued(gpu):
-    class Refusing(Launch):
-        def __call__(self):
-            if self.gpu.recording is not None:
-                raise RuntimeError("operation not permitted when stream is capturing")
-            super().__call__()
-
+@pytest.mark.parametrize("version", [(2, 11), (2, 12), (2, 13)])
+def test_what_refuses_a_capture_is_queued_and_says_so(installed, version):
+    gpu = installed(Gpu(version))
     timer, ring = watch(gpu), [Refusing(gpu, "r", 5e-6)]
     for _ in range(3):
-        assert timer.time(ring, 100).seconds > 0
-    assert gpu.captures == 1
-    assert gpu.stream == "default"
+        sample = timer.time(ring, 100)
+        assert sample.seconds == pytest.approx(5e-6, rel=1e-9)
+        assert sample.timing == "queued"
+    assert gpu.captures == 2, "the attempt, and the proof that captures still work"
+    assert gpu.current == "default"
 
 
-def test_ranks_take_the_same_path_and_start_together(gpu):
+@pytest.mark.parametrize("version", [(2, 11), (2, 12), (2, 13)])
+def test_a_failed_capture_spoils_no_later_one(installed, version):
+    """torch up to 2.11 believed the capture to be under way for ever, and each later case got the host's pace."""
+    gpu = installed(Gpu(version))
+    timer = watch(gpu)
+    timer.time([Refusing(gpu, "r", 5e-6)], 100)
+    sample = timer.time(launches(gpu, 3, 2e-6, host=20e-6), 500)
+    assert sample.seconds == pytest.approx(2e-6, rel=1e-9)
+    assert sample.timing == "graph"
+    assert not gpu.underway
+    assert max(gpu.used.values()) <= 2, "no pool is held by more than its owner and its graph"
+    assert gpu.used[0, 1] == 1, "the failed one's pool only by its owner, so that its memory is free with it"
+
+
+def test_a_capture_that_never_ends_breaks_the_process(installed):
+    gpu = installed(Gpu(unended=True))
+    with pytest.raises(CaptureBroken, match="still under way"):
+        watch(gpu).time([Refusing(gpu, "r", 5e-6)], 100)
+    assert gpu.current == "default"
+
+
+def test_an_allocator_that_cannot_be_told_breaks_the_process(installed, monkeypatch):
+    gpu = installed(Gpu((2, 11)))
+
+    def deaf(device, pool):
+        raise RuntimeError("no such pool")
+
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", deaf, raising=False)
+    with pytest.raises(CaptureBroken, match="unable to capture"):
+        watch(gpu).time([Refusing(gpu, "r", 5e-6)], 100)
+
+
+def test_what_once_broke_a_process_is_queued_without_an_attempt(gpu):
+    sample = watch(gpu).time(launches(gpu, 3, 5e-6), 100, "queued")
+    assert (sample.seconds, sample.timing, gpu.captures) == (pytest.approx(5e-6, rel=1e-9), "queued", 0)
+
+
+@pytest.mark.parametrize("how", ["", "queued", "synchronous", "back to back", "graph"])
+def test_a_sample_says_how_it_was_timed(gpu, how):
+    assert watch(gpu).time(launches(gpu, 3, 5e-6), 100, how).timing == (how or "graph")
+
+
+def rank_of_its_own_speed(rank, meeting, told):
+    """One rank whose host is quick (rank 0) or slow, launching as many real all-reduces as its stopwatch wants."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    gpu = Gpu()
+    torch.cuda, stopwatch.time = gpu, SimpleNamespace(perf_counter=lambda: gpu.host)
+    summed = torch.zeros(1)
+
+    class Collective(Launch):
+        def __call__(self):
+            dist.all_reduce(summed)
+            super().__call__()
+
+    timer = watch(gpu, world=2, barrier=partial(dist.all_reduce, torch.zeros(1)))
+    sample = timer.time([Collective(gpu, "a", 60e-6, host=(10e-6, 40e-6)[rank])], 100)
+    told.put((rank, sample.count, len(gpu.runs)))
+
+
+def test_ranks_of_different_speed_launch_alike(tmp_path):
+    """A slow host once made its rank shorten its batch by its own clock: the others waited for it in their next one."""
+    context = multiprocessing.get_context("spawn")
+    told = context.Queue()
+    ranks = [
+        context.Process(target=rank_of_its_own_speed, args=(rank, tmp_path / "meeting", told), daemon=True)
+        for rank in range(2)
+    ]
+    try:
+        for process in ranks:
+            process.start()
+        for process in ranks:
+            process.join(60)
+        assert [process.exitcode for process in ranks] == [0, 0], "a rank hangs or failed"
+    finally:
+        for process in ranks:
+            process.kill()
+    (_, count, made), (_, other, others) = sorted(told.get(timeout=10) for _ in ranks)
+    assert (count, made) == (other, others)
+
+
+def test_ranks_take_the_same_path_and_start_together(gpu, monkeypatch):
+    monkeypatch.setattr(stopwatch.group, "gathered", lambda value, world: [value] * world)
     lined_up = []
     timer = watch(gpu, world=4, barrier=lambda: lined_up.append(gpu.holds))
     lined_up.clear()
@@ -221,12 +370,6 @@ def test_in_a_graph_only_the_gpu_is_left(gpu):
 
 
 def test_a_graph_that_cannot_be_is_a_skip(gpu):
-    class Refusing(Launch):
-        def __call__(self):
-            if self.gpu.recording is not None:
-                raise RuntimeError("operation not permitted when stream is capturing")
-            super().__call__()
-
     with pytest.raises(Unsupported, match="cannot be captured"):
         watch(gpu).time([Refusing(gpu, "r", 5e-6)], 100, "graph")
 
