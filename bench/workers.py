@@ -109,7 +109,7 @@ def run(
             yield from _watch(members, lambda info: _names(chosen, info, alone=False), until)
         for members in turns:
             yield from _watch(members, lambda info: _names(chosen, info, alone=True), time.monotonic() + parts.turn)
-        if shared:
+        if shared and sum(bool(group.info) for group in groups) > 1:
             for group in groups:
                 group.company = "all"
             until = time.monotonic() + parts.company

@@ -157,11 +157,11 @@ def test_a_rank_whose_device_fails_ends_its_group_at_once_and_by_name(house):
     troubled(house, "fine, fine", together=", together=True", patience=600.0)
     probe = house / "bench" / "probes" / "trouble.py"
     fails = """    import torch.distributed as dist
-    if dist.is_initialized() and dist.get_rank() == 1:
-        yield Case(params={"step": -1}, work=Work(bytes=4096.0), prepare=fine)
-        raise DeviceError("its memory is defective")
     yield Case(params={"step": -1}, work=Work(bytes=4096.0), prepare=fine)
-    time.sleep(3600)
+    if dist.is_initialized():  # and not where the plan is made
+        if dist.get_rank() == 1:
+            raise DeviceError("its memory is defective")
+        time.sleep(3600)
     for step"""
     probe.write_text(probe.read_text().replace("    for step", fails))
     _, told, errors = run(house, "--probes", "trouble")
@@ -170,7 +170,7 @@ def test_a_rank_whose_device_fails_ends_its_group_at_once_and_by_name(house):
 
 
 def test_a_rank_that_cannot_open_its_device_is_named(house):
-    troubled(house, "fine", together=", together=True")
+    troubled(house, "fine, fine", together=", together=True")
     cpu = house / "bench" / "device" / "cpu.py"
     refuses = "        if rank == 1:\n            raise DeviceError('no core is left')\n        self.rank, self.world"
     cpu.write_text(cpu.read_text().replace("        self.rank, self.world", refuses))
@@ -196,7 +196,7 @@ def test_a_process_that_can_capture_no_more_is_replaced_and_its_case_is_queued(h
         if case.params.get("step") in (1, 2) and case.timing != "queued":
             from bench.device import CaptureBroken
 
-            Path("broken").open("a").write(f"{case.params}\n")
+            Path("broken").open("a").write(f"{case.params} ")
             raise CaptureBroken("a failed graph capture left torch unable to capture, the process is replaced")
         return self._time(case, launches, count)
 
@@ -204,7 +204,7 @@ def test_a_process_that_can_capture_no_more_is_replaced_and_its_case_is_queued(h
     cpu.write_text(cpu.read_text().replace("    def time(", breaks))
     code, told, _ = run(house, "--probes", "trouble")
     assert (code, outcomes(house, told)) == (0, ["measured"] * 4)
-    assert (house / "broken").read_text() == "{'step': 1}\n"
+    assert (house / "broken").read_text() == "{'step': 1} "
 
 
 def test_what_insists_on_a_graph_is_left_out_where_none_can_be_captured(house):
@@ -218,10 +218,9 @@ def test_what_insists_on_a_graph_is_left_out_where_none_can_be_captured(house):
 
     def _time("""
     cpu.write_text(cpu.read_text().replace("    def time(", breaks))
-    code, told, _ = run(house, "--probes", "trouble")
+    _, told, _ = run(house, "--probes", "trouble")
     found = read(house / told["run"]).measurements
     assert [m.skip for m in found] == ["these launches cannot be captured into a graph"] * 2
-    assert code == 4
 
 
 def test_a_device_that_only_crashes_is_given_up(house):

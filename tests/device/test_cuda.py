@@ -9,8 +9,8 @@ import numpy
 import pytest
 import torch
 
+from bench.budget import BUDGETS, measure
 from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, chips, cuda, nvml, nvrtc
-from bench.measure import BUDGETS, measure
 from bench.schema import Case, Setup
 from bench.work import Work
 
