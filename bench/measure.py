@@ -69,7 +69,12 @@ def measure(
             return Measurement(**frame | problem, elapsed=device.now() - started)
     frame |= {"notes": dict(ready[0].notes)} | _hot(device.info, case, ready[0])
     sampled: dict[str, Any] = {}
-    problem = _problem(device, lambda: sampled.update(_sampled(device, case, ready[0].launches, budget, until)))
+
+    def sample() -> None:
+        sampled.update(_sampled(device, case, ready[0].launches, budget, until))
+
+    # a rank that fails between two launches has left its peers in one: its process ends, and the group begins anew
+    problem = _problem(device, sample) if device.world == 1 else sample()
     found = problem or sampled | {"notes": frame["notes"] | sampled["notes"]}
     return Measurement(**frame | found, elapsed=device.now() - started)
 

@@ -87,7 +87,7 @@ def house(tmp_path):
 def troubled(house: Path, cases: str, together: str = "", patience: float = 60.0) -> None:
     source = textwrap.dedent(TROUBLE).format(cases=cases, together=together)
     (house / "bench" / "probes" / "trouble.py").write_text(source)
-    session = house / "bench" / "session.py"
+    session = house / "bench" / "predictor.py"
     session.write_text(
         session.read_text().replace("PATIENCE = 60.0", f"PATIENCE = {patience}").replace("+ 100 * launch", "")
     )
