@@ -180,7 +180,8 @@ def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget:
     rows = plans(infos[0], probes, budget)
     if options.json:
         found = [{"probe": r.probe.name, "cases": r.cases, "skipped": r.skipped, "estimate_s": r.seconds} for r in rows]
-        plan = {"devices": [info.id for info in infos], "budget": budget.name, "costs_s": costs, "probes": found}
+        plan = {"devices": [info.id for info in infos], "budget": budget.name, "budget_s": budget.seconds}
+        plan |= {"costs_s": costs, "probes": found}
         print(json.dumps(plan, indent=2))
         return OK
     people.print(f"{', '.join(info.id for info in infos)}: {infos[0].name}, budget {budget.name}", markup=False)
@@ -191,5 +192,9 @@ def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget:
     if costs:
         spent = ", ".join(f"{name} {units.seconds(seconds, 2)}" for name, seconds in costs.items())
         people.print(f"  before the first case: {spent} (just now; what is compiled is kept)", markup=False)
-    people.print(f"about {units.seconds(sum(row.seconds for row in rows))} in all; nothing was measured", markup=False)
+    people.print(
+        f"about {units.seconds(sum(row.seconds for row in rows))} for all of it; the budget ends the command after"
+        f" {units.seconds(budget.seconds)}, headline roofs and coarse sweeps first; nothing was measured",
+        markup=False,
+    )
     return OK

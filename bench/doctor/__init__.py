@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.budget import BUDGETS, Budget
+from bench.budget import budget as budget_of
 from bench.device import cuda, resolve, stack
 from bench.doctor import gpu, host, peers
 from bench.doctor.finding import Diagnosis, Finding, Planned, Skipped
@@ -24,9 +25,9 @@ from bench.workers import run as events
 __all__ = ["Diagnosis", "Finding", "Planned", "Skipped", "diagnosis", "facts", "run", "text"]
 
 
-def run(device: str, budget: str, json: bool, folder: Path) -> int:
+def run(device: str, asked: str, json: bool, folder: Path) -> int:
     """The verb: prints the diagnosis and returns its exit code. Raises DeviceError for a device that is not here."""
-    found = diagnosis(device, BUDGETS[budget], folder)
+    found = diagnosis(device, budget_of(asked, host=resolve(device) == ["cpu"]), folder)
     if json:
         from json import dumps
 
@@ -59,6 +60,7 @@ def diagnosis(device: str, budget: Budget, folder: Path) -> Diagnosis:
         devices=tuple(infos),
         findings=tuple(found),
         measured=tuple(_planned(infos, budget)),
+        budget=budget.seconds,
         skipped=tuple(skipped),
         readings={name: told.everything for name, told in readings.items()},
         stack=asdict(parts),

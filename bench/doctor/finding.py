@@ -52,6 +52,7 @@ class Skipped:
 class Diagnosis:
     """What a Run started now would meet. devices: those that opened.
 
+    budget: seconds that a Run would take, whatever of the plan is reached.
     readings: what the driver told of each GPU, SI base units. stack: driver, torch, CuPy and NVRTC as they were found.
     """
 
@@ -61,6 +62,7 @@ class Diagnosis:
     skipped: tuple[Skipped, ...] = ()
     readings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     stack: Mapping[str, Any] = field(default_factory=dict)
+    budget: float = 0.0
 
     @property
     def code(self) -> int:

@@ -48,6 +48,7 @@ def facts(diagnosis: Diagnosis) -> dict[str, Any]:
             for row in diagnosis.measured
         ],
         "estimate_s": diagnosis.seconds,
+        "budget_s": diagnosis.budget,
         "skipped": [asdict(row) for row in diagnosis.skipped],
         "fix_first": [asdict(finding) for finding in diagnosis.first],
         "readings": {device: dict(told) for device, told in diagnosis.readings.items()},
@@ -105,7 +106,8 @@ def _measured(diagnosis: Diagnosis) -> Iterable[Any]:
         yield table
     clock = " of the datasheet's time" if diagnosis.simulated else ""
     yield Text(
-        f"  about {units.seconds(diagnosis.seconds)} in all{clock}, less where a case is predicted to take too long"
+        f"  about {units.seconds(diagnosis.seconds)}{clock} for all of it; the budget ends a Run after"
+        f" {units.seconds(diagnosis.budget)}, headline roofs and coarse sweeps first"
     )
 
 

@@ -128,6 +128,16 @@ def test_copies_are_compared_with_the_link_and_with_pageable_memory():
     assert all(min(trace.x) == 4096 for trace in figure.data)
 
 
+def test_a_link_that_all_share_stands_beside_itself_alone():
+    shared = {"path": "h2d", "memory": "pinned", "bytes": 1 << 29, "company": "all"}
+    crowded = rounds("hostcopy", shared, Work(bytes=float(1 << 29), channel="h2d"), (1 << 29) / 7e9)
+    rows, chosen, theory = seen(by_hand([*copies(), *crowded], gpu()))
+    text = " ".join(interpretation.hostcopy(rows, chosen, theory))
+    assert "While every device of the node copies at once, this one keeps" in text
+    assert "host to device 7.00 GB/s (14 %)" in text
+    assert "With pinned memory: host to device 50.0 GB/s" in text, "alone it is what it was"
+
+
 def attend(backend, keys, seconds, phase="decode", **more):
     decode = phase == "decode"
     params = {"phase": phase, "layout": "gqa" if decode else "mha", "dtype": "bfloat16", "batch": 8 if decode else 1}

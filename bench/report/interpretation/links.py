@@ -107,6 +107,15 @@ def hostcopy(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[
     both = fit.roofline.find("duplex")
     if both and len(one) == 2:
         yield f"Both ways at once move {units.digits(both.rate / sum(one) * 2)} times what one way moves on average."
+    shared = [row for row in frame.sound(rows, "hostcopy").itertuples() if row.params.get("company")]
+    parts = [
+        f"{names.channel(roof.key)} {units.bandwidth(row.byte_rate)} ({units.percent(row.byte_rate / roof.rate, 2)})"
+        for row in shared
+        for roof in roofs
+        if roof.key == row.params["path"]
+    ]
+    if parts:
+        yield f"While every device of the node copies at once, this one keeps, of what it has alone: {'; '.join(parts)}."
     for path in ("h2d", "d2h"):
         fast, slow = (streams[(streams["path"] == path) & (streams["memory"] == m)] for m in ("pinned", "pageable"))
         if len(fast) and len(slow):
