@@ -133,7 +133,7 @@ def test_a_link_that_all_share_stands_beside_itself_alone():
     crowded = rounds("hostcopy", shared, Work(bytes=float(1 << 29), channel="h2d"), (1 << 29) / 7e9)
     rows, chosen, theory = seen(by_hand([*copies(), *crowded], gpu()))
     text = " ".join(interpretation.hostcopy(rows, chosen, theory))
-    assert "While every device of the node copies at once, this one keeps" in text
+    assert "While every device of the node copies at once, this one keeps of that" in text
     assert "host to device 7.00 GB/s (14 %)" in text
     assert "With pinned memory: host to device 50.0 GB/s" in text, "alone it is what it was"
 

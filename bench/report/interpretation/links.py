@@ -115,7 +115,7 @@ def hostcopy(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[
         if roof.key == row.params["path"]
     ]
     if parts:
-        yield f"While every device of the node copies at once, this one keeps, of what it has alone: {'; '.join(parts)}."
+        yield f"While every device of the node copies at once, this one keeps of that: {'; '.join(parts)}."
     for path in ("h2d", "d2h"):
         fast, slow = (streams[(streams["path"] == path) & (streams["memory"] == m)] for m in ("pinned", "pageable"))
         if len(fast) and len(slow):
