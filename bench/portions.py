@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 # Shares of the time: of each turn at the host links, of all links at once, of each group of ranks beside its start.
-TURN, COMPANY, RANKS = 0.05, 0.02, 0.05
+TURN, COMPANY, RANKS = 0.045, 0.02, 0.03
 # What is measured side by side is most of a Run: it keeps so much, whatever the rest would like to have.
 MAIN = 0.5
 

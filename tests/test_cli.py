@@ -90,7 +90,14 @@ def test_list_names_everything(capsys):
     ("words", "message"),
     [
         (["al"], "unknown verb 'al': did you mean all?"),
-        (["all", "--budget", "quik"], "unknown budget 'quik': did you mean quick?"),
+        (["all", "--budget", "quik"], "no budget 'quik': sniff, quick, standard, soak, or a duration as 90s"),
+        (["all", "--budget", "0s"], "out of range"),
+        (["all", "--budget", "-5m"], "--budget: give a name or a positive duration"),
+        (["all", "--budget=-5m"], "no budget '-5m'"),
+        (["all", "--budget", "3x"], "no budget '3x'"),
+        (["doctor", "--budget", "1e99s"], "out of range"),
+        (["gate", "--budget", "90s"], "unknown budget '90s'"),
+        (["all", "--budget", "6s", "--device", "sim:h200-sxm"], "the report needs 6.0 s; 8s would do"),
         (["all", "--device", "sim:h20-sxm"], "h200-sxm"),
         (["all", "--device", "sim:h200-sxm,gpus=none"], "gpus=none"),
         (["all", "--device", "cuda:99"], "no device 'cuda:99' on this machine"),
@@ -115,6 +122,22 @@ def test_wrong_words_are_one_clear_line(house, capsys, words, message):
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert not list(house.glob("results/**/*.jsonl"))
+
+
+def test_the_least_that_would_do_does(house, capsys):
+    assert cli.main(["run", "--probes", "bandwidth", "--device", "sim:h200-sxm", "--budget", "8s"]) == 0
+    assert "dram" in said(capsys)[0]
+
+
+def test_a_sniff_says_the_headline_roofs_and_writes_no_report_unless_asked(house, capsys):
+    sim = ("all", "--device", "sim:h200-sxm", "--budget", "sniff", "--json")
+    assert cli.main(sim) == 0
+    told = json.loads(said(capsys)[0])
+    assert told["report"] is None
+    roofs = {roof["key"] for roof in told["devices"][0]["roofs"]}
+    assert roofs == {"dram", "tensor.bfloat16.library"}
+    assert cli.main([*sim, "--reports", "r"]) == 0
+    assert Path(json.loads(said(capsys)[0])["report"]).exists()
 
 
 def test_a_damaged_run_is_named(house, capsys):

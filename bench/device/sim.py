@@ -13,7 +13,7 @@
     throttle=CAUSE[@GPU]  thermal, power_brake (both invalidate) or power_cap (slower, valid)
     cost=CASE:GRAPH:PLAN:START   what the wall pays beside the samples: for each case (allocation, check, telemetry),
                           each capture of a graph, each shape of attention that a library plans for, each group of
-                          processes that starts (20ms:2ms:400ms:4s is realistic)
+                          processes that starts (20ms:2ms:400ms:3s is realistic)
 
 What comes out proves the plumbing, never a machine: a Run of it is marked as simulated.
 """

@@ -42,7 +42,7 @@ def _ladder(info: DeviceInfo, budget, dtype: str) -> Cases:
             work=work.ladder(elements, fmas, dtype),
             prepare=partial(_prepare, dtype, elements, fmas),
             # only who has the time sees the later dtypes more than once: a knee without an interval
-            repeat=dtype == info.ladders[0] or budget.whole,
+            repeat=dtype == info.ladders[0] or budget.long,
         )
         reached = work.ladder(elements, fmas, dtype).flops / seconds if seconds else 0.0
         flat = flat + 1 if fmas > 16 and reached < before * (1 + _PLATEAU) else 0

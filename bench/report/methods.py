@@ -77,9 +77,17 @@ FORMULAS = (
         (
             "burst: short samples on a GPU that is not yet hot, chosen in a first pass and stated by rounds; what"
             " computes rests three times as long as it worked between two samples. Sustained:"
-            " the winner of each roof again under unbroken load, after its clock has settled (two neighbouring quarters"
-            " of the settling time within 1 %). A CPU has one regime, steady. Each regime is compared with its own"
-            " roofs."
+            " the winner of each roof again under unbroken load until clock and power are level over two windows of two"
+            " seconds, which then are the measurement; a clock that swings under a power cap is averaged over whole"
+            " swings. A CPU has one regime, steady. Each regime is compared with its own roofs."
+        ),
+    ),
+    (
+        "time",
+        (
+            "the budget is the wall time of the whole command. Every roof's cases come first, then ever finer passes over"
+            " all probes, which take turns by the time they have had, then rounds that repeat the roofs, then lasting"
+            " load; a sweep that time cut short is evenly covered."
         ),
     ),
     (
@@ -93,7 +101,8 @@ FORMULAS = (
         "energy",
         (
             "the driver's energy counter after less before, over the launches between, divided by flops (compute roofs)"
-            " or bytes (memory roofs); only under lasting load, because the counter steps by up to 100 ms. Idle power"
+            " or bytes (memory roofs); only under lasting load and over at least three seconds, because the counter"
+            " steps by up to 100 ms. Idle power"
             " is inside. Energy per flop at an intensity I: e_flop + e_byte / I; balance: e_byte / e_flop."
         ),
     ),
