@@ -85,9 +85,9 @@ FORMULAS = (
     (
         "time",
         (
-            "the budget is the wall time of the whole command. Every roof's cases come first, then ever finer passes over"
-            " all probes, which take turns by the time they have had, then rounds that repeat the roofs, then lasting"
-            " load; a sweep that time cut short is evenly covered."
+            "the budget is the wall time of the whole command. Every roof's cases come first, then ever finer passes"
+            " over all probes, which take turns by the time they have had, then rounds that repeat the roofs, then"
+            " lasting load; a sweep that time cut short is evenly covered."
         ),
     ),
     (
