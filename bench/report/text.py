@@ -14,6 +14,7 @@ from rich.text import Text
 from bench import units
 from bench.analysis.compare import compare, datasheet
 from bench.analysis.fit import Fit
+from bench.report.checks import sentences
 from bench.schema import Run
 from bench.stats import Estimate
 
@@ -33,6 +34,7 @@ def run_table(run: Run, fits: Sequence[Fit]) -> Group:
             Text(f"INCOMPLETE: the Run was {run.end.status}; what is missing was not measured", style="yellow")
         )
     parts += [Text(f"warning: {warning}", style="yellow") for warning in run.warnings]
+    parts += [Text(line, style="red" if "failed" in line else "") for line in sentences(run.checks)]
     parts += [_device_table(fit) for fit in fits[:_FULL_TABLES]]
     if len(fits) > _FULL_TABLES:
         parts.append(_siblings(fits))
