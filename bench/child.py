@@ -25,6 +25,7 @@ from bench.passes import Task
 from bench.probes import Cases, Probe, probes
 from bench.schema import Case, DeviceInfo, Measurement
 from bench.session import NOTHING_PINNED, Pinned, Told, kernels, lost, session
+from bench.verify import brief
 
 # How a child ends that cannot go on, whatever its rank: never with 0, which a parent might take for its work's end.
 FAILED, BROKEN = 69, 70
@@ -74,7 +75,7 @@ class Request:
     """What a parent asks of its children: probes by name, what was done before, what to follow.
 
     queued: kinds of cases that no graph may take, because an attempt broke a process. company: as DeviceInfo has it.
-    seconds: how long it may take.
+    seconds: how long it may take. verify: try the instrument first.
     compile: make everything ready and measure nothing.
     """
 
@@ -84,6 +85,7 @@ class Request:
     queued: Collection[Kind] = ()
     company: str = ""
     seconds: float = math.inf
+    verify: bool = False
     compile: bool = False
 
 
@@ -130,6 +132,7 @@ def _work(pipe: Connection, place: Place, budget: Budget, seed: int) -> None:
             request = device.agree(pipe.recv() if speaks else None)
         except EOFError:
             return
+        asked = device.now()
         mine = [_queueing(probes()[name], request.queued) for name in request.names]
         device.info = replace(device.info, company=request.company)
         if request.compile:
@@ -137,8 +140,11 @@ def _work(pipe: Connection, place: Place, budget: Budget, seed: int) -> None:
             continue
         if request.company and place.meet:
             mine = [meeting(each, place.meet) for each in mine]
+        if request.verify:
+            pipe.send(("checked", tuple(brief(device))))
         announce = _announcer(pipe, device.info.id) if speaks else lambda task: None
-        steps = Told(session(device, mine, budget, seed, request.history, announce, request.pinned, request.seconds))
+        left = request.seconds - (device.now() - asked)
+        steps = Told(session(device, mine, budget, seed, request.history, announce, request.pinned, left))
         for measurement in steps:
             if speaks:
                 pipe.send(("measured", measurement))

@@ -10,7 +10,7 @@ from bench import units
 from bench.budget import Budget
 from bench.child import Started
 from bench.schema import CONFIRM, FIRST_ROUND, Environment, Measurement, Unreached
-from bench.workers import Event, Failed, Measured, Opened
+from bench.workers import Checked, Event, Failed, Measured, Opened
 
 
 class Listener:
@@ -53,8 +53,8 @@ class Listener:
             self._bar.update(self._task, probe=_label(event.record))
         elif isinstance(event, Unreached):
             self._unreached[event.probe] = max(self._unreached[event.probe], event.cases)
-        elif isinstance(event, Opened):
-            pass  # told by the environment, with all devices at once
+        elif isinstance(event, Opened | Checked):
+            pass  # told by the environment, with all devices at once; and at the end, with the Run
 
     def _opened(self, about: Environment) -> None:
         devices = about.devices

@@ -13,7 +13,7 @@ from bench.environment import environment
 from bench.probes import Probe
 from bench.schema import End, Environment, Run, Unreached
 from bench.session import NOTHING_PINNED, Pinned
-from bench.workers import Choose, Event, Failed, Measured, Opened
+from bench.workers import Checked, Choose, Event, Failed, Measured, Opened
 
 # Seconds of measuring below which not even the headline roofs are reached.
 LEAST = 2.0
@@ -47,13 +47,15 @@ def record(
     listen: Callable[[Event | Environment], None] = lambda event: None,
     choose: Choose = lambda infos: NOTHING_PINNED,
     again: Callable[[Run], Pinned] = lambda run: NOTHING_PINNED,
+    verify: bool = False,
     asked: float = math.inf,
     afterwards: Callable[[int], float] = lambda devices: 0.0,
 ) -> Recorded:
     """Measures and writes a Run. Ctrl-C keeps what was measured. Raises NothingToRun, TooShort and RunError.
 
-    asked: when the command began whose wall time the budget promises, on time.monotonic's clock; infinite for none.
-    afterwards: seconds that must be left for what follows (the report), by the number of devices, once these are open.
+    verify: try the instrument first, in short. asked: when the command began whose wall time the budget promises, on
+    time.monotonic's clock; infinite for none. afterwards: seconds that must be left for what follows (the report), by
+    the number of devices, once these are open.
     choose: the cases to follow on these devices. again: what of a Run so far is to be measured again, by fresh
     processes: what a warm one shares over its repetitions is the disturbance that a second look should be free of.
     """
@@ -64,7 +66,7 @@ def record(
         spent = 0.0 if devices[0].startswith("sim:") and math.isfinite(asked) else time.monotonic() - asked
         return budget.seconds - afterwards(len(opened)) - spent
 
-    with closing(workers.run(devices, probes, budget, seed, choose, left)) as events:
+    with closing(workers.run(devices, probes, budget, seed, choose, left, verify)) as events:
         opened, failures, event = [], [], None
         for event in events:
             if isinstance(event, Opened):
@@ -85,7 +87,7 @@ def record(
         about = store.redacted(about) if redact else about
         writer = store.Writer(store.run_path(folder, about), about)
         listen(about)
-        status, measured, unreached, trouble = "complete", [], [], None
+        status, measured, checks, unreached, trouble = "complete", [], [], [], None
         pinned = NOTHING_PINNED
 
         def heard(event: Event) -> None:
@@ -94,6 +96,10 @@ def record(
                 measured.append(event.measurement)
             elif isinstance(event, Failed):
                 failures.append(f"{event.device}: {event.reason}")
+            elif isinstance(event, Checked):
+                for check in event.checks:
+                    writer.check(check)
+                checks.extend(event.checks)
             elif isinstance(event, Unreached):
                 unreached.append(event)
             listen(event)
@@ -106,7 +112,7 @@ def record(
             # judged as if it had ended here; a Run without a device that failed is worth a second look
             try:
                 if not failures:
-                    pinned = again(Run(about, tuple(measured), End(status, 0, store.utc_now())))
+                    pinned = again(Run(about, tuple(measured), End(status, 0, store.utc_now()), checks=tuple(checks)))
             except Exception as error:  # raised once the Run has its end line: it was measured, and nothing may lose it
                 trouble = error
             if pinned.cases:

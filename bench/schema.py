@@ -12,7 +12,7 @@ from typing import Any
 from bench.work import Work
 
 SCHEMA = "ridgepoint.run"
-MAJOR, MINOR = 1, 1
+MAJOR, MINOR = 1, 2
 
 # Repetition 0 belongs to the first pass over the probes, 1 to a search's winner within that pass; from here on rounds.
 FIRST_ROUND = 2
@@ -261,6 +261,30 @@ class Environment:
     redacted: bool = False
 
 
+# What came of a check; NOT_AVAILABLE says that it could not be tried, which is no failure.
+PASS, FAIL, NOT_AVAILABLE = "pass", "fail", "not available"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One assumption of the instrument, as it was tried on a device (bench.verify).
+
+    name: group and assumption ("time.linear"). proves: what holds where it passes. value: what was seen, expected:
+    what should be, both for people. state: PASS, FAIL or NOT_AVAILABLE. reason: why it failed or was not available;
+    fix: what to do about a failure. elapsed: seconds that it took.
+    """
+
+    name: str
+    device: str
+    proves: str
+    expected: str
+    state: str
+    value: str = ""
+    reason: str = ""
+    fix: str = ""
+    elapsed: float = 0.0
+
+
 @dataclass(frozen=True)
 class Unreached:
     """Cases of a probe that a Run had no time for: so many `of` those that its budget would have liked to measure.
@@ -288,13 +312,17 @@ class End:
 
 @dataclass(frozen=True)
 class Run:
-    """One invocation on one machine. warnings: what the reader noticed (no end line, fields of a newer minor)."""
+    """One invocation on one machine. warnings: what the reader noticed (no end line, fields of a newer minor).
+
+    checks: how the instrument was tried on these devices, in short (bench.verify.brief); empty in Runs before 1.2.
+    """
 
     environment: Environment
     measurements: tuple[Measurement, ...]
     end: End | None = None
     warnings: tuple[str, ...] = ()
     source: str = ""
+    checks: tuple[Check, ...] = ()
 
     @property
     def complete(self) -> bool:

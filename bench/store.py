@@ -1,6 +1,7 @@
 """A Run as a file: JSON Lines, appended as measured, read back strictly.
 
-First line the environment, then one line per measurement as soon as it exists, last an end line. A file without its
+First line the environment, then one line per check of the instrument and per measurement as soon as it exists, last an
+end line. A file without its
 end line is a Run that was cut short: readable, and marked incomplete.
 """
 
@@ -18,10 +19,23 @@ from typing import Any
 
 import msgspec
 
-from bench.schema import MAJOR, MINOR, SCHEMA, DeviceInfo, End, Environment, Measurement, Run
+from bench.schema import (
+    FAIL,
+    MAJOR,
+    MINOR,
+    NOT_AVAILABLE,
+    PASS,
+    SCHEMA,
+    Check,
+    DeviceInfo,
+    End,
+    Environment,
+    Measurement,
+    Run,
+)
 from bench.work import Work
 
-_LINES = {"environment": Environment, "measurement": Measurement, "end": End}
+_LINES = {"environment": Environment, "check": Check, "measurement": Measurement, "end": End}
 
 
 class RunError(Exception):
@@ -64,6 +78,9 @@ class Writer:
 
     def append(self, measurement: Measurement) -> None:
         self._write("measurement", measurement)
+
+    def check(self, check: Check) -> None:
+        self._write("check", check)
 
     def end(self, end: End) -> None:
         self._write("end", end)
@@ -108,7 +125,7 @@ def parse(data: bytes, source: str) -> Run:
     warnings: list[str] = []
     # every complete line ends in a newline, so what follows the last one was cut off in mid-line
     cut = lines.pop()
-    environment, measurements, end = None, [], None
+    environment, checks, measurements, end = None, [], [], None
     unknown: set[str] = set()
     for number, line in enumerate(lines, 1):
         where = f"{source}, line {number}"
@@ -131,6 +148,10 @@ def parse(data: bytes, source: str) -> Run:
         elif kind == "measurement":
             _check_numbers(value, where)
             measurements.append(value)
+        elif kind == "check":
+            if value.state not in (PASS, FAIL, NOT_AVAILABLE):
+                raise RunError(f"{where}: unknown state {value.state!r} of a check")
+            checks.append(value)
         else:
             end = value
     if environment is None:
@@ -141,7 +162,7 @@ def parse(data: bytes, source: str) -> Run:
         warnings.append("no end line: the Run was cut short and is incomplete")
     if unknown:
         warnings.append(f"written by a newer minor version; ignored: {', '.join(sorted(unknown))}")
-    return Run(environment, tuple(measurements), end, tuple(warnings), source)
+    return Run(environment, tuple(measurements), end, tuple(warnings), source, tuple(checks))
 
 
 def _record(line: bytes, where: str) -> dict:
@@ -264,6 +285,8 @@ def redacted(environment: Environment) -> Environment:
 def raw_lines(run: Run) -> Iterable[str]:
     """The Run as JSON lines again, for a report that carries its data."""
     yield _line("environment", run.environment, schema=SCHEMA, version=[MAJOR, MINOR])
+    for check in run.checks:
+        yield _line("check", check)
     for measurement in run.measurements:
         yield _line("measurement", measurement)
     if run.end:

@@ -25,12 +25,14 @@ from bench.child import BROKEN, FAILED, Compiled, Kind, Place, Request, Started,
 from bench.device import DeviceError, cpu
 from bench.portions import portions
 from bench.probes import Probe, describe
-from bench.schema import DeviceInfo, Key, Measurement, Unreached
+from bench.schema import FAIL, Check, DeviceInfo, Key, Measurement, Unreached
 from bench.session import NOTHING_PINNED, Pinned, Told, session
 
 # Opening a device loads torch, a driver and maybe compiles; a cold file system on a busy node takes its time.
 _OPENING = 300.0
 _MAX_CRASHES = 8
+# Trying the instrument takes three seconds; what hangs in it must not take a minute.
+_TRYING = 60.0
 # Seconds below which ranks that have met would measure nothing.
 _RANKS_LEAST = 0.5
 # Messages with which a child ends: (when, why).
@@ -53,6 +55,13 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """What came of trying the instrument on a device, before it measured."""
+
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
 class Failed:
     """A whole device cannot go on."""
 
@@ -60,7 +69,7 @@ class Failed:
     reason: str
 
 
-Event = Opened | Started | Measured | Unreached | Failed
+Event = Opened | Checked | Started | Measured | Unreached | Failed
 
 
 # Which cases to follow, once it is known what the devices are.
@@ -74,10 +83,11 @@ def run(
     seed: int,
     choose: Choose = lambda infos: NOTHING_PINNED,
     left: Callable[[], float] = lambda: math.inf,
+    verify: bool = False,
 ) -> Iterator[Event]:
     """Events of a whole Run, every device's Opened first. Closing the iterator ends every child.
 
-    left: seconds that measuring may take, asked when the devices are open.
+    left: seconds that measuring may take, asked when the devices are open. verify: try the instrument first, in short.
     """
     if not budget.levels:  # headline roofs only: no link and no collective is one
         chosen = [probe for probe in chosen if not (probe.alone or probe.together)]
@@ -93,7 +103,7 @@ def run(
         yield from _opened(groups + host)
         pinned = choose([group.info for group in groups + host if group.info])
         for group in groups + host:
-            group.pinned = pinned
+            group.pinned, group.trying = pinned, verify and bool(budget.levels)
         ready = [group.info for group in groups + host if group.info]
         together = [p for p in chosen if p.together]
         gangs = list(_gangs(ready, budget, seed)) if together else []
@@ -240,6 +250,7 @@ class _Group:
     folder: str = ""
     opening: float = 0.0
     until: float = math.inf
+    trying: bool = False
 
     @property
     def pipe(self) -> Connection:
@@ -279,11 +290,13 @@ class _Group:
         pinned = _asked(self.pinned, self.algorithms, self.company)
         with suppress(OSError):  # a child that died is found by the watch
             seconds = self.until - time.monotonic()
-            self.pipe.send(Request(probes, dict(self.history), pinned, frozenset(self.queued), self.company, seconds))
+            self.pipe.send(
+                Request(probes, dict(self.history), pinned, frozenset(self.queued), self.company, seconds, self.trying)
+            )
         self.heard = time.monotonic()
 
     def patience(self) -> float:
-        return self.task.patience if self.task else _OPENING
+        return self.task.patience if self.task else _TRYING if self.trying else _OPENING
 
     def signs(self) -> list[Any]:
         """What shows, beside rank 0's pipe, that a child has something to say or is gone."""
@@ -451,6 +464,9 @@ def _watch(
                 value = replace(value, devices=group.peers)
                 group.history[value.turn] = value.median if value.seconds else None
                 yield Measured(value)
+            elif kind == "checked":
+                group.trying = False
+                yield Checked(value)
             elif kind in _ENDS:
                 group.ends[0] = (kind, value)
                 yield from _crashed(group, *group.cause(), choose, active)
@@ -470,7 +486,11 @@ def _crashed(group: _Group, kind: str, cause: str, choose: Callable, active: lis
     """Starts a group again behind the case that ended it, or gives it up."""
     task = group.task
     group.end()
-    if kind == "uncapturable" and task and task.kind not in group.queued:
+    if group.trying:
+        # the instrument could not even be tried, which is a finding; whether it measures will show
+        group.trying = False
+        yield Checked((_untried(group.device, cause),))
+    elif kind == "uncapturable" and task and task.kind not in group.queued:
         # the case is not to blame and comes again, this time queued
         group.queued.add(task.kind)
     else:
@@ -492,6 +512,18 @@ def _crashed(group: _Group, kind: str, cause: str, choose: Callable, active: lis
             yield event
             return
     group.begin(choose(group.info))
+
+
+def _untried(device: str, cause: str) -> Check:
+    return Check(
+        name="verify",
+        device=device,
+        proves="the instrument can be tried before it measures",
+        expected="every check ends",
+        state=FAIL,
+        reason=cause,
+        fix="`python -m bench verify` says which check ends its process",
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import store
-from bench.schema import End, Measurement, Run
+from bench.schema import PASS, Check, End, Measurement, Run
 from bench.store import RunError, Writer, parse, read, redacted, run_path
 from bench.work import Work
 
@@ -40,6 +40,37 @@ def test_a_run_comes_back_whole(h200, file):
 
 def test_the_lines_of_a_read_run_are_the_file(file):
     assert "\n".join(store.raw_lines(read(file))) + "\n" == file.read_text()
+
+
+def checked(h200, folder) -> Path:
+    path = run_path(folder, h200.environment)
+    writer = Writer(path, h200.environment)
+    writer.check(CHECK)
+    for measurement in h200.measurements[:5]:
+        writer.append(measurement)
+    writer.end(h200.end)
+    return path
+
+
+CHECK = Check(
+    name="time.linear_copy", device="cpu", proves="Twice is twice.", expected="1 ± 0.1", state=PASS, value="1.01"
+)
+
+
+def test_the_checks_of_a_run_come_back(h200, tmp_path):
+    path = checked(h200, tmp_path)
+    found = read(path)
+    assert found.checks == (CHECK,)
+    assert found.measurements == h200.measurements[:5]
+    assert "\n".join(store.raw_lines(found)) + "\n" == path.read_text()
+    assert read(FROZEN / "run-1.1.jsonl").checks == ()
+    assert read(FROZEN / "run-1.2.jsonl").checks
+
+
+def test_a_check_with_a_foreign_state_is_refused(h200, tmp_path):
+    text = checked(h200, tmp_path).read_text().replace('"state":"pass"', '"state":"maybe"')
+    with pytest.raises(RunError, match="line 2: unknown state 'maybe' of a check"):
+        parse(text.encode(), "x")
 
 
 def test_nothing_is_overwritten(h200, file):

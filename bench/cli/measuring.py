@@ -88,7 +88,7 @@ def measure(options: argparse.Namespace) -> int:
         with Listener(people, budget) as listener:
             made = record(
                 devices, probes, budget, options.seed, options.out, command_line(), options.redact, listener,
-                asked=begun, afterwards=rehearsal.seconds,
+                verify=named is None, asked=begun, afterwards=rehearsal.seconds,
                 **({"choose": lambda infos: session().beside(infos), "again": lambda run: session().again(run)}
                    if follows else {}),
             )  # fmt: skip

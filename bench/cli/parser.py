@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import bench
-from bench.cli import gating, measuring, reading, serving
+from bench.cli import gating, measuring, reading, serving, verifying
 from bench.cli.codes import USAGE
 
 _EPILOG = """\
@@ -15,6 +15,7 @@ exit codes: 0 ok, 1 confirmed regression or hardware defect, 2 usage, or a file 
 3 inconclusive, invalid or a metric missing, 4 a whole device failed, 5 nothing to run, 130 interrupted.
 Examples:
   python -m bench doctor                                 is this machine fit to be measured?
+  python -m bench verify                                 does the instrument read true on it?
   python -m bench all                                    measure this machine, write Run and report
   python -m bench run --probes bandwidth,peak --budget quick
   python -m bench all --device sim:h200-sxm,gpus=8,dram@3=0.9
@@ -125,6 +126,13 @@ def parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="as JSON on stdout")
     doctor.set_defaults(function=reading.doctor)
+
+    verify = verbs.add_parser("verify", help="does the instrument read true here? every assumption of it, tried")
+    verify.add_argument("--device", default="auto", help="as in all")
+    verify.add_argument("--deep", action="store_true", help="with what needs minutes or tools (ncu, compute-sanitizer)")
+    verify.add_argument("--json", action="store_true", help="machine output on stdout, everything else on stderr")
+    verify.add_argument("--wait", type=_seconds, default=600.0, metavar="SECONDS", help="as in all (600)")
+    verify.set_defaults(function=verifying.verify)
 
     listing = verbs.add_parser("list", help="probes, devices of this machine, simulated products")
     listing.set_defaults(function=reading.listing)

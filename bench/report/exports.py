@@ -29,6 +29,7 @@ from bench.report import frame, names, page, shell, words
 from bench.report.downloads import csv_text
 from bench.report.figures import style
 from bench.report.figures.roofline import roofline
+from bench.report.trust import markdown as trusted
 from bench.schema import Run
 from bench.store import RunError, whole_file
 
@@ -100,6 +101,7 @@ def markdown(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = Non
         parts += [*_roofs(fitted), ""]
     if points and chosen:
         parts += [*_placed([place(chosen, kernel) for kernel in points]), ""]
+    parts += [*(_text(line) for line in trusted(run)), ""] if run.checks else []
     about = run.environment
     libraries = ", ".join(f"{name} {version}" for name, version in about.libraries.items())
     when = f"{about.started[:16].replace('T', ' ')} UTC"

@@ -23,6 +23,7 @@ from bench.report.serving import SCRIPTS, STYLE
 from bench.report.serving import section as serving
 from bench.report.shell import rendered
 from bench.report.tiles import headlines, tiles
+from bench.report.trust import trust
 from bench.roofline import Roofline
 from bench.schema import Run
 
@@ -91,6 +92,7 @@ def page(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None, g
         devices=tables.devices(fits) if len(fits) > 1 else None,
         skips=tables.skips(run),
         unreached=words.unreached(run),
+        trust=trust(run),
         formulas=methods.FORMULAS,
         stops=Counter(m.stop_reason for m in run.measurements if m.stop_reason).most_common(6),
         versions=dict.fromkeys((m.probe, m.version) for m in run.measurements),

@@ -66,6 +66,7 @@ _SHORT = {
     "What fusion, caching and packing save": "Fusion",
     "What fits": "Fits",
     "What work costs": "Energy",
+    "How far to trust these numbers": "Trust",
 }
 
 

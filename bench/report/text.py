@@ -11,6 +11,7 @@ from rich.text import Text
 from bench import units
 from bench.analysis.compare import compare, datasheet
 from bench.analysis.fit import Fit
+from bench.report.checks import sentences
 from bench.report.words import unreached
 from bench.schema import Run
 from bench.stats import Estimate
@@ -33,6 +34,7 @@ def run_table(run: Run, fits: Sequence[Fit]) -> Group:
     parts += [Text(f"warning: {warning}", style="yellow") for warning in run.warnings]
     if left := unreached(run):
         parts.append(Text(left, style="dim"))
+    parts += [Text(line, style="red" if "failed" in line else "") for line in sentences(run.checks)]
     parts += [_device_table(fit) for fit in fits[:_FULL_TABLES]]
     if len(fits) > _FULL_TABLES:
         parts.append(_siblings(fits))

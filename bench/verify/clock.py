@@ -1,0 +1,136 @@
+"""Whether the reported clock is the one that ticks: in the kernel, by the driver, and by chains of known length."""
+
+from functools import partial
+from statistics import median
+from typing import Any
+
+from bench import units
+from bench.device import Kernel
+from bench.probes import latency
+from bench.verify.assumption import NO_COMPILER, NO_GPU, Outcome, absent, assumption, compiled, failed, passed
+from bench.verify.interval import Interval, interval, judged
+from bench.verify.kernels import cycle
+from bench.verify.pairs import chains, steps, timed
+
+# Relative errors that are allowed: of a chain's cycles, between stamps, between stamps and the driver.
+WHOLE, APART, DRIVER = 0.06, 0.20, 0.05
+# Loads that answer from a first-level cache take so many cycles, on any core of the last twenty years.
+L1_CYCLES = range(3, 8)
+ARRIVED = 0.9
+# Nanoseconds that %globaltimer may step by: 1 us on most parts, 32 ns on some.
+LONGEST_STEP = 1100
+
+
+@assumption(
+    expected=f"whole cycles, ± {100 * WHOLE:g} %",
+    fix="the clock that theory is stated at is wrong: no % of theory counts here",
+    seconds=0.6,
+    brief=True,
+)
+def chain(device: Any, rounds: int) -> Outcome:
+    """A host's clock by a chain of FMAs and by a chain of loads agree: a load from L1 takes whole cycles."""
+    if device.info.sms:
+        return absent("on a GPU by its stamps: see clock.stamps and clock.driver")
+    if not compiled(device):
+        return absent(NO_COMPILER)
+    if "clock_hz" not in device.info.facts:
+        return absent("this CPU's family is not known, and with it how long an FMA takes")
+    from bench.device import cc
+    from bench.device.cpu import CORES, cpuinfo
+    from bench.theory import cpu as families
+
+    count = 1 << 17
+    n = cc.integer("fma", "fma_vector_float32") * len(CORES)
+    x, y = device.random(n, dtype="float32"), device.empty(n, dtype="float32")
+    fmas = timed([partial(device.load(Kernel("fma", "fma_float32", None, elements=2)), x, y, n, count, -1.0, 0.5)])
+    cycles = families.find(cpuinfo()).fma_latency_cycles
+    lines, at = cycle(device, 4096 // latency.LINE)
+    loads = timed([partial(device.load(latency.kernel()), lines, at, 1, count)])
+    found = []
+    for number in range(max(8, rounds)):
+        # the quickest of a few: a stall only ever adds
+        two = [lambda: fmas.seconds(device, 1) / count / cycles, lambda: loads.seconds(device, 1) / count]
+        seconds = [min(part() for _ in range(8)) for part in (two if number % 2 else two[::-1])]
+        one, load = seconds if number % 2 else seconds[::-1]
+        found.append(load / one)
+    whole = min(L1_CYCLES, key=lambda n: abs(median(found) / n - 1))
+    return judged(
+        interval(found),
+        whole * (1 - WHOLE),
+        whole * (1 + WHOLE),
+        "a chain of FMAs and a chain of loads run at different clocks",
+        lambda seen: f"{seen.value:.2f} cycles ({seen.low:.2f}–{seen.high:.2f}, n={seen.n})",
+    )
+
+
+def _clocks(device: Any, rounds: int) -> tuple[list[float | None], dict[str, Any]]:
+    """Stamped clocks of samples of the FMA loop, and what the driver said meanwhile."""
+    load = chains(device, steps(device))
+    count = load.count(device, 0.02)
+    with device.watch() as during:
+        clocks = [device.time(load.case, load.launches, count).clock_hz for _ in range(4 * rounds)]
+    return clocks, during
+
+
+@assumption(
+    expected=f"≥ {100 * ARRIVED:g} % arrived, none {100 * APART:g} % off",
+    fix="stamps come from different SMs or get lost: no clock of this Run counts, and none of its % at that clock",
+    seconds=1.5,
+    brief=True,
+)
+def stamps(device: Any, rounds: int) -> Outcome:
+    """The SM clock that each sample bears comes from two stamps of one SM, and hardly one sample lacks it."""
+    if not device.info.sms:
+        return absent(NO_GPU)
+    clocks, _ = _clocks(device, rounds)
+    seen = [clock for clock in clocks if clock]
+    share = len(seen) / len(clocks)
+    if share < ARRIVED:
+        return failed(f"{100 * share:.0f} % of {len(clocks)} arrived", "stamps of the SM clock are missing")
+    middle = median(seen)
+    far = [clock for clock in seen if abs(clock / middle - 1) > APART]
+    text = f"{100 * share:.0f} % of {len(clocks)} arrived, {units.hertz(middle)}, {len(far)} far off"
+    if far:
+        return failed(text, f"a stamp is not of the SM that the other one is of: {units.hertz(far[0])}")
+    return passed(text)
+
+
+@assumption(
+    expected=f"1 ± {DRIVER} of the driver's",
+    fix="the clock in the kernel and the driver's are not of the same thing: do not state % at the measured clock",
+    seconds=1.5,
+)
+def driver(device: Any, rounds: int) -> Outcome:
+    """The SM clock by stamps in a kernel is the one that the driver reads under the same load."""
+    if not device.info.sms:
+        return absent(NO_GPU)
+    clocks, during = _clocks(device, 2 * rounds)
+    seen = [clock for clock in clocks if clock]
+    if not seen or "sm_clock_hz" not in during:
+        return absent("the driver tells no SM clock" if seen else "no stamp arrived: see clock.stamps")
+    least, mean, most = during["sm_clock_hz"]
+    found = interval([clock / mean for clock in seen])
+    # a clock that moves while it is polled is met at another moment by each
+    return judged(
+        found, least / mean * (1 - DRIVER), most / mean * (1 + DRIVER), "the kernel's clock is not the driver's"
+    )
+
+
+@assumption(
+    expected=f"≤ {LONGEST_STEP} ns",
+    fix="clocks of samples shorter than a thousand such steps are not to be trusted",
+    timed=False,
+    seconds=0.3,
+)
+def timer(device: Any, rounds: int) -> Outcome:
+    """The step of %globaltimer is far below the shortest window that a clock is taken from."""
+    if not device.info.sms:
+        return absent(NO_GPU)
+    out = device.empty(1000, dtype="int64").zero_()
+    device.load(Kernel("timer", "steps", None, elements=1, per_thread=1, threads=1024))(out, 1000)
+    device.synchronize()
+    seen: Interval = interval([float(step) for step in out.tolist()])
+    text = f"{seen.value:.0f} ns ({seen.low:.0f}–{seen.high:.0f})"
+    return (
+        passed(text) if 0 < seen.value <= LONGEST_STEP else failed(text, "%globaltimer is too coarse, or stands still")
+    )
