@@ -16,6 +16,8 @@ HOST = {"quick": 38.0, "standard": 115.0}
 LONGEST = 7 * 86400.0
 # From here on sweeps go on to their last point, roofs get an interval, and a sustained regime has time to settle.
 WHOLE = 60.0
+# The level from which on a probe is asked for more than its main sweeps.
+FINE = 3
 # From here on a case may take half of the memory, and what settles has time to.
 LONG = 600.0
 
@@ -66,6 +68,13 @@ class Budget:
         return [points[at] for at in sorted({round(part * last / parts) for part in range(parts + 1)})]
 
     @property
+    def groups(self) -> list[tuple[int | None, ...]]:
+        """The levels that all probes reach before any goes on: each coarse one, then the finer ones together."""
+        coarse = [(level,) for level in self.levels if level is not None and level < FINE]
+        finer = tuple(level for level in self.levels if level is None or level >= FINE)
+        return [*coarse, finer] if finer else coarse
+
+    @property
     def long(self) -> bool:
         """Whether there is time to repeat what only completes a picture."""
         return self.seconds >= LONG
@@ -73,7 +82,7 @@ class Budget:
     @property
     def coarse(self) -> bool:
         """Whether a probe is asked for its main sweeps only; the others wait for a finer level."""
-        return self.level is not None and self.level < 3
+        return self.level is not None and self.level < FINE
 
     def at(self, level: int | None) -> "Budget":
         return replace(self, level=level)
@@ -92,7 +101,7 @@ def timed(name: str, seconds: float) -> Budget:
         seconds,
         case=case,
         headline=1.5 * case,
-        launch=min(max(seconds / 250, 0.05), 5.0),
+        launch=min(max(seconds / 500, 0.05), 5.0),
         rounds=3 if seconds < 30 else 4 if seconds < WHOLE else 6 if seconds < LONG else 40,
         memory=1 / 64 if seconds < WHOLE else 1 / 16 if seconds < LONG else 1 / 2,
         levels=() if name == "sniff" else (1, 2, 3) if seconds < WHOLE else (1, 2, 3, None),

@@ -79,24 +79,26 @@ class Passes:
             roof = case.saturates or case.search
             return bool(roof) and (not roofs or roof in roofs)
 
-        yield from self._pass(self._budget.at(self._budget.levels[0] if self._budget.levels else 0), until, wanted)
+        coarse = self._budget.levels[0] if self._budget.levels else 0
+        yield from self._pass([coarse], until, wanted)
 
-    def sweep(self, level: int | None, until: Callable[[], float]) -> Generator[Measurement, None, bool]:
-        """One pass over all cases, as far as the time goes; returns whether it came to its end.
+    def sweep(self, levels: Sequence[int | None], until: Callable[[], float]) -> Generator[Measurement, None, bool]:
+        """All cases of these levels, as far as the time goes; returns whether it came to its end.
 
+        Within a call a probe goes on to its next level when it is done with one, whatever the others still have to do.
         until: device time, asked anew before each case: what must follow grows with what is found.
         """
-        walks = yield from self._pass(self._budget.at(level), until, lambda case: True)
-        if level == self._last:
+        walks = yield from self._pass(levels, until, lambda case: True)
+        if levels[-1] == self._last:
             self.finished |= {walk.probe.name for walk in walks if not walk.cut}
         return not any(walk.cut for walk in walks)
 
     def _pass(
-        self, budget: Budget, until: Callable[[], float], wanted: Callable[[Case], bool]
+        self, levels: Sequence[int | None], until: Callable[[], float], wanted: Callable[[Case], bool]
     ) -> Generator[Measurement, None, Sequence[_Walk]]:
-        """One pass over the wanted cases of all probes, the probe that has had the least time always next."""
+        """The wanted cases of all probes, the probe that has had the least time always next."""
         walks = {walk.probe.name: walk for walk in map(_Walk, self._probes)}
-        live = {name: self._steps(walk, budget, wanted, until) for name, walk in walks.items()}
+        live = {name: self._levels(walk, levels, wanted, until) for name, walk in walks.items()}
         while live:
             walk = min((walks[name] for name in live), key=lambda each: each.spent)
             enough = walk.spent + TURN
@@ -108,6 +110,13 @@ class Passes:
             else:
                 del live[walk.probe.name]
         return tuple(walks.values())
+
+    def _levels(
+        self, walk: _Walk, levels: Sequence[int | None], wanted: Callable[[Case], bool], until: Callable[[], float]
+    ) -> Iterator[tuple[Case, Measurement]]:
+        for level in levels:
+            if not walk.cut:
+                yield from self._steps(walk, self._budget.at(level), wanted, until)
 
     @property
     def _last(self) -> int | None:

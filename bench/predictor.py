@@ -7,6 +7,8 @@ from bench.schema import Case, Measurement
 
 # Seconds that any case may be silent, whatever it was predicted to take: first calls load libraries and compile.
 PATIENCE = 60.0
+# Launches of a case at least: to see that it runs, to check it, to warm up, and a sample.
+LAUNCHES = 4
 # Seconds beyond its sampling that a case is taken to cost before its probe has shown what its cases do cost.
 _FIRST = 0.1
 
@@ -25,9 +27,11 @@ class TimePredictor:
 
     def learn(self, probe: Probe, case: Case, seconds: float) -> None:
         for amount in ("flops", "bytes"):
-            rate, known = getattr(case.work, amount) / seconds, self._best.get((_kind(probe, case), amount))
-            if rate and (known is None or rate > known[0]):
-                self._best[_kind(probe, case), amount] = (rate, case)
+            rate = getattr(case.work, amount) / seconds
+            for kind in (_kind(probe, case), _any(probe, case)):
+                known = self._best.get((kind, amount))
+                if rate and (known is None or rate > known[0]):
+                    self._best[kind, amount] = (rate, case)
 
     def charge(self, probe: Probe, measurement: Measurement) -> None:
         """Notes what a case cost by the wall: allocation, checks, captures and libraries' plans beside its samples."""
@@ -36,16 +40,26 @@ class TimePredictor:
             self._costs[probe.name] = (count + 1, spent + measurement.elapsed)
 
     def cost(self, probe: Probe, case: Case) -> float:
-        """Seconds that a case will probably take, all in all."""
+        """Seconds that a case will probably take, all in all: what its probe's cases took on the mean, and the launches
+        of a long one, which its own time has to pay for.
+        """
         count, spent = self._costs.get(probe.name, (0, 0.0))
-        return spent / count if count else _FIRST + (self._budget.headline if case.repeated else self._budget.case)
+        usual = spent / count if count else _FIRST + (self._budget.headline if case.repeated else self._budget.case)
+        prediction = self.predicted(probe, case)
+        return usual + (LAUNCHES * prediction[0] if prediction else 0.0)
 
     def predicted(self, probe: Probe, case: Case) -> tuple[float, Case] | None:
-        """Seconds of one launch, and the case that says so."""
+        """Seconds of one launch, and the case that says so: of its kind, else the fastest of its probe."""
+        kind, other = _kind(probe, case), _any(probe, case)
+        # of another kind only what both do most of: a loop in registers moves next to no bytes
+        binding = "flops" if case.work.flops else "bytes"
+        asked = [(kind, "flops"), (kind, "bytes")]
+        if not any(each in self._best for each in asked):
+            asked = [(other, binding)]
         known = [
-            (getattr(case.work, amount) / best[0], best[1])
-            for amount in ("flops", "bytes")
-            if (best := self._best.get((_kind(probe, case), amount)))
+            (getattr(case.work, amount) / self._best[kind, amount][0], self._best[kind, amount][1])
+            for kind, amount in asked
+            if (kind, amount) in self._best
         ]
         return max(known, key=lambda each: each[0]) if known else None
 
@@ -66,6 +80,11 @@ class TimePredictor:
         launch = prediction[0] if prediction else 1.0
         share = self._budget.headline if case.repeated else self._budget.case
         return PATIENCE + 200 * share + 100 * launch
+
+
+def _any(probe: Probe, case: Case) -> tuple[str, str]:
+    """What predicts a case of a kind that has not been seen yet: no kind is likely to be faster than the fastest."""
+    return f"any {probe.name}", case.work.compute or case.work.channel
 
 
 def _kind(probe: Probe, case: Case) -> tuple[str, str]:

@@ -90,10 +90,10 @@ def session(
         cost = 1.1 * sum(passes.costs.get(key, 0.0) for key in passes.repeated | brief)
         return deadline - settled - min(most, cost * len(repetitions))
 
-    levels = yield from _refined(passes, budget.levels, until)
+    groups = yield from _refined(passes, budget.groups, until)
     yield from rounds.shuffled(brief | passes.repeated, repetitions, deadline - settled)
     # what rounds left over, because all were made
-    yield from _refined(passes, levels, lambda: deadline - settled)
+    yield from _refined(passes, groups, lambda: deadline - settled)
     visits = _visits(device.info, passes.best if settling else {}, lasting, budget)
     made = yield from rounds.sustained(visits, deadline)
     left = len({key_of(*visit[1:]) for visit in visits} - {key_of(*visit[1:]) for visit in visits[:made]})
@@ -112,12 +112,12 @@ class Told:
 
 
 def _refined(
-    passes: Passes, levels: Sequence[int | None], until: Callable[[], float]
-) -> Generator[Measurement, None, Sequence[int | None]]:
-    """Pass after pass; returns the levels whose pass did not come to its end."""
-    for at, level in enumerate(levels):
-        if not (yield from passes.sweep(level, until)):
-            return levels[at:]
+    passes: Passes, groups: Sequence[Sequence[int | None]], until: Callable[[], float]
+) -> Generator[Measurement, None, Sequence[Sequence[int | None]]]:
+    """Pass after pass; returns the groups of levels that did not come to their end."""
+    for at, levels in enumerate(groups):
+        if not (yield from passes.sweep(levels, until)):
+            return groups[at:]
     return ()
 
 

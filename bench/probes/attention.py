@@ -41,9 +41,9 @@ def attention(info: DeviceInfo, budget) -> Cases:
         for length in budget.thin(PROMPTS):
             yield _case(info, budget, "prefill", "mha", 1, length, length, causal, dtype)
     for backend in info.attention:
-        for keys in (keys for keys in budget.thin(KV) if keys >= KV[3]):
+        for keys in budget.thin(KV):
             yield _case(info, budget, "decode", *_SHARED, 1, keys, False, dtype, backend)
-        for length in (length for length in budget.thin(PROMPTS) if length >= PROMPTS[3]):
+        for length in budget.thin(PROMPTS):
             yield _case(info, budget, "prefill", "mha", 1, length, length, True, dtype, backend)
     yield _case(info, budget, "prefill", "mha", 1, UNFUSED, UNFUSED, False, dtype, "unfused")
 
