@@ -231,12 +231,12 @@ def _warm(device: Device, case: Case, launches: Sequence, share: float) -> float
 
 
 def _stop(seconds: list[float], least: int, most: int, spent: float, share: float, whole: bool) -> str:
-    """Why to stop now, or "". `whole`: the case asked for a number of samples and gets it, up to a hundred shares."""
+    """Why to stop now, or "". `whole`: the case asked for a number of samples and gets it, up to 250 shares."""
     if len(seconds) >= most:
         return f"{most} samples"
     if len(seconds) >= least and median_half_width(seconds) < PRECISION:
         return f"median known to {100 * PRECISION:g} %"
     # three samples outvote one stall; only a launch that is long itself goes with fewer
-    if seconds and spent >= share * (100 if whole else 1 if len(seconds) >= 3 else 4):
+    if seconds and spent >= share * (250 if whole else 1 if len(seconds) >= 3 else 4):
         return "the case's share of the budget is spent"
     return ""

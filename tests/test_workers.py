@@ -165,7 +165,7 @@ def test_a_rank_whose_device_fails_ends_its_group_at_once_and_by_name(house):
     for step"""
     probe.write_text(probe.read_text().replace("    for step", fails))
     _, told, errors = run(house, "--probes", "trouble")
-    assert outcomes(house, told) == ["measured"]
+    assert outcomes(house, told) == [], "it fails while the first pass looks for claims"
     assert "rank 1: its memory is defective" in errors
 
 

@@ -31,9 +31,8 @@ from bench.device.events import events
 POWER = {186: ("power_w", 1e3)}
 ENERGY = {83: ("energy_j", 1e3)}
 LIMITS = {188: ("power_limit_max_w", 1e3), 189: ("power_limit_default_w", 1e3), 190: ("power_limit_w", 1e3)}
-FIELDS = (POWER | ENERGY) | {
-    185: ("power_mean_w", 1e3),
-    190: ("power_limit_w", 1e3),
+FIELDS = POWER | {185: ("power_mean_w", 1e3), 190: ("power_limit_w", 1e3)} | ENERGY
+FIELDS |= {
     74: ("throttled_power_cap_s", 1e9),
     76: ("throttled_sync_boost_s", 1e9),
     269: ("throttled_sw_thermal_s", 1e9),

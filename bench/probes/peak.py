@@ -42,7 +42,7 @@ SHAPES = {
 SMALL = ("cube-256", "cube-512", "projection-64", "cube-1024", "projection-512")
 QUOTED = ("cube-4096", "cube-8192", "cube-16384")
 # What a coarse pass searches for a tensor core.
-FEW = ("cube-2048", "mamf-h100", "mamf-gh200", "cube-4096", "mamf-gh200-fp8", "cube-8192")
+FEW = ("cube-2048", "mamf-h100", "mamf-gh200", "cube-4096", "mamf-gh200-fp8", "cube-8192", "cube-16384")
 
 # r = r * a + b must stay finite and keep toggling: at its fixed point a chain draws less power. A factor just above
 # -1 swings around b/2 for millions of steps; 16-bit types have no such factor and take -1 itself.
@@ -128,7 +128,8 @@ def _search(info: DeviceInfo, budget, dtype: str, unit: str, variant: str) -> Ca
     for name in SHAPES:
         if name in SMALL if unit == "tensor" else name.startswith("mamf"):
             continue
-        if unit == "tensor" and not budget.whole and name not in FEW:
+        # the largest cube takes a vector unit as long as ten other cases
+        if not budget.whole and (name not in FEW if unit == "tensor" else name == QUOTED[-1]):
             continue
         case = replace(_gemm(info, budget, name, dtype, unit, variant), search=roof)
         seconds = yield case

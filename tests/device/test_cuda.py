@@ -9,8 +9,9 @@ import numpy
 import pytest
 import torch
 
-from bench.budget import BUDGETS, measure
+from bench.budget import BUDGETS
 from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, chips, cuda, nvml, nvrtc
+from bench.measure import measure
 from bench.schema import Case, Setup
 from bench.work import Work
 

@@ -9,10 +9,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from bench import layers
-from bench.budget import BUDGETS, measure
+from bench.budget import BUDGETS
 from bench.device import Unsupported, cpu
 from bench.layers import Shape, Span
 from bench.layers.backends import ran
+from bench.measure import measure
 from bench.probes import describe, probes
 from bench.probes.decode import _attention, _latent, _narrow, _prefix, _ragged
 from bench.probes.fusion import Layer, _prepare_attention, _prepare_cache

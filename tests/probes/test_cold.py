@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from bench import layers
-from bench.budget import BUDGETS, measure
+from bench.budget import BUDGETS
 from bench.device import Unsupported, cpu
 from bench.device.sim import open_simulated
 from bench.layers import Shape, Span
+from bench.measure import measure
 from bench.probes import describe, probes
 from bench.schema import Cache, Case, Kept, Setup
 from bench.work import Work
