@@ -82,13 +82,17 @@ class Passes:
         coarse = self._budget.levels[0] if self._budget.levels else 0
         yield from self._pass([coarse], until, wanted)
 
-    def sweep(self, levels: Sequence[int | None], until: Callable[[], float]) -> Generator[Measurement, None, bool]:
+    def sweep(
+        self, levels: Sequence[int | None], until: Callable[[], float], late: bool = False
+    ) -> Generator[Measurement, None, bool]:
         """All cases of these levels, as far as the time goes; returns whether it came to its end.
+
+        late: after the rounds, when a new claim would have none, so that only cases are measured that nothing repeats.
 
         Within a call a probe goes on to its next level when it is done with one, whatever the others still have to do.
         until: device time, asked anew before each case: what must follow grows with what is found.
         """
-        walks = yield from self._pass(levels, until, lambda case: True)
+        walks = yield from self._pass(levels, until, lambda case: not (late and (case.repeated or case.search)))
         if levels[-1] == self._last:
             self.finished |= {walk.probe.name for walk in walks if not walk.cut}
         return not any(walk.cut for walk in walks)

@@ -93,7 +93,7 @@ def session(
     groups = yield from _refined(passes, budget.groups, until)
     yield from rounds.shuffled(brief | passes.repeated, repetitions, deadline - settled)
     # what rounds left over, because all were made
-    yield from _refined(passes, groups, lambda: deadline - settled)
+    yield from _refined(passes, groups, lambda: deadline - settled, late=True)
     visits = _visits(device.info, passes.best if settling else {}, lasting, budget)
     made = yield from rounds.sustained(visits, deadline)
     left = len({key_of(*visit[1:]) for visit in visits} - {key_of(*visit[1:]) for visit in visits[:made]})
@@ -112,11 +112,11 @@ class Told:
 
 
 def _refined(
-    passes: Passes, groups: Sequence[Sequence[int | None]], until: Callable[[], float]
+    passes: Passes, groups: Sequence[Sequence[int | None]], until: Callable[[], float], late: bool = False
 ) -> Generator[Measurement, None, Sequence[Sequence[int | None]]]:
     """Pass after pass; returns the groups of levels that did not come to their end."""
     for at, levels in enumerate(groups):
-        if not (yield from passes.sweep(levels, until)):
+        if not (yield from passes.sweep(levels, until, late)):
             return groups[at:]
     return ()
 

@@ -254,3 +254,18 @@ def test_a_steady_device_has_no_sustained_regime():
     device.info = replace(device.info, regime="steady")
     found = session(device, select(["peak"]), BUDGETS["standard"])
     assert not [m for m in found if m.regime == "sustained"]
+
+
+@pytest.mark.parametrize("seconds", [30, 60, 100])
+def test_what_is_left_over_after_the_rounds_adds_no_claim_that_they_lack(seconds):
+    """A search that went on after the rounds once left its roof, and the ladder its knee, without a repetition."""
+    from bench.analysis.fit import _fit
+    from bench.analysis.summary import summaries
+
+    device = open_simulated(f"sim:h200-sxm,noise=0.002:0.007,{COST}")[0]
+    found, _ = told(device, select(["bandwidth", "peak", "intensity", "gemm"]), timed("t", 300.0), seconds=seconds)
+    fitted = _fit(device.info, summaries(found))
+    assert all(roof.n >= 1 and "one repetition" not in roof.caution for roof in fitted.roofline.roofs)
+    assert fitted.knee
+    late = max(i for i, m in enumerate(found) if m.repetition > 1 and m.regime != "sustained")
+    assert not [m for m in found[late:] if m.saturates and m.repetition < 2]

@@ -228,7 +228,7 @@ def _roof(key: str, claims: Sequence[Summary], overhead: float, caution: str) ->
         return rate(case, min(early or case.medians.values()))
 
     # Chosen by the first pass, stated by the rounds: the best of many, judged by the same numbers, reads too high.
-    winner = max(claims, key=first_pass)
+    winner = max([case for case in claims if max(case.medians) >= FIRST_ROUND] or claims, key=first_pass)
     # A first pass may meet a bad moment. The rounds overrule it only where they are sure, which chance alone makes them
     # once in a thousand: the interval keeps what it promises.
     winner = max(
@@ -294,6 +294,9 @@ def _ridges(info: DeviceInfo, roofs: Mapping[str, RoofFit]) -> tuple[Ridge, ...]
 def _knee(cases: Sequence[Summary], overhead: float) -> Knee | None:
     """A smooth minimum fitted to each repetition of one ladder; the interval is over the repetitions."""
     rungs = [case for case in cases if case.seconds]
+    # a rung that a Run had no time to repeat would leave no repetition that all rungs have
+    repeated = [case for case in rungs if max(case.medians) >= FIRST_ROUND]
+    rungs = repeated if len(repeated) >= 6 else rungs
     repetitions = set.intersection(*(set(counting(case.medians)) for case in rungs)) if rungs else set()
     fits = []
     for repetition in sorted(repetitions):
