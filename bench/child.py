@@ -75,7 +75,7 @@ class Request:
     """What a parent asks of its children: probes by name, what was done before, what to follow.
 
     queued: kinds of cases that no graph may take, because an attempt broke a process. company: as DeviceInfo has it.
-    seconds: how long it may take. verify: try the instrument first.
+    seconds: how long it may take, whole: with what went before a restart. verify: try the instrument first.
     compile: make everything ready and measure nothing.
     """
 
@@ -85,6 +85,7 @@ class Request:
     queued: Collection[Kind] = ()
     company: str = ""
     seconds: float = math.inf
+    whole: float = math.inf
     verify: bool = False
     compile: bool = False
 
@@ -144,7 +145,8 @@ def _work(pipe: Connection, place: Place, budget: Budget, seed: int) -> None:
             pipe.send(("checked", tuple(brief(device))))
         announce = _announcer(pipe, device.info.id) if speaks else lambda task: None
         left = request.seconds - (device.now() - asked)
-        steps = Told(session(device, mine, budget, seed, request.history, announce, request.pinned, left))
+        history, pinned, whole = request.history, request.pinned, request.whole
+        steps = Told(session(device, mine, budget, seed, history, announce, pinned, left, whole))
         for measurement in steps:
             if speaks:
                 pipe.send(("measured", measurement))
@@ -183,8 +185,10 @@ def meeting(probe: Probe, barrier: Barrier) -> Probe:
 
         def met(device: Device) -> Any:
             made = prepare(device)
-            with suppress(BrokenBarrierError):  # one of them skipped a case: from here on nobody waits
+            try:
                 barrier.wait(_COMPANY)
+            except BrokenBarrierError:  # one of them is gone or late: what is measured now is no company's
+                raise Unsupported("not every device was there to copy at once") from None
             return made
 
         return replace(case, prepare=met) if prepare and not case.skip else case

@@ -5,13 +5,14 @@ has had the least time next, so that none starves another however the time runs 
 """
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bench.budget import Budget
 from bench.device import Device
 from bench.measure import measure
 from bench.predictor import TimePredictor
-from bench.probes import Probe, describe
+from bench.probes import Probe
 from bench.schema import Case, Key, Measurement, Turn, Unreached, case_key
 
 # Seconds that a probe goes on before another has its turn: what is compared is measured close together.
@@ -52,7 +53,7 @@ class Passes:
     """The passes of one device (every rank makes the same ones, rank 0 decides) and what they have found.
 
     known: seconds of every repetition that was measured, None for a skip. repeated: the cases that rounds repeat, with
-    what they last cost. best: by roof the best rate that claims it. finished: probes that have no point left.
+    what they last cost. best: by roof the best rate that claims it.
     """
 
     def __init__(
@@ -70,7 +71,6 @@ class Passes:
         self.repeated: dict[Key, tuple[Probe, Case]] = {}
         self.costs: dict[Key, float] = {}
         self.best: dict[str, tuple[float, Probe, Case]] = {}
-        self.finished: set[str] = set()
 
     def headlines(self, until: Callable[[], float], roofs: Collection[str] = ()) -> Iterator[Measurement]:
         """Every case that claims a roof and the searches for it, or those of these roofs only."""
@@ -93,8 +93,6 @@ class Passes:
         until: device time, asked anew before each case: what must follow grows with what is found.
         """
         walks = yield from self._pass(levels, until, lambda case: not (late and (case.repeated or case.search)))
-        if levels[-1] == self._last:
-            self.finished |= {walk.probe.name for walk in walks if not walk.cut}
         return not any(walk.cut for walk in walks)
 
     def _pass(
@@ -127,17 +125,21 @@ class Passes:
         return self._budget.levels[-1] if self._budget.levels else None
 
     def unreached(self) -> tuple[Unreached, ...]:
-        """What there was no time for, by probe."""
+        """What there was no time for, by probe: of its last level what it still asks for, told what is known."""
         found = []
-        for probe in self._probes:
-            if probe.name in self.finished or not self._budget.levels:
-                continue
-            cases = describe(self._device.info, probe, self._budget.at(self._last))
-            # a search goes its own way, and a case that is skipped costs no time
-            ordinary = {key_of(probe, case) for case in cases if not (case.search or case.saturates or case.skip)}
-            missed = sum((key, False, 0) not in self.known for key in ordinary)
+        for probe in self._probes if self._budget.levels else ():
+            cases, seconds, asked, missed = probe.cases(self._device.info, self._budget.at(self._last)), None, set(), 0
+            with suppress(StopIteration):
+                while True:
+                    case = cases.send(seconds)
+                    key = key_of(probe, case)
+                    seconds = self.known.get((key, False, 0))
+                    # what is skipped costs no time; a search goes another way where it was not told everything
+                    if key not in asked and not (case.skip or case.search):
+                        asked.add(key)
+                        missed += (key, False, 0) not in self.known and (key, False, 1) not in self.known
             if missed:
-                found.append(Unreached(self._device.info.id, probe.name, missed, len(ordinary)))
+                found.append(Unreached(self._device.info.id, probe.name, missed, len(asked)))
         return tuple(found)
 
     def _steps(

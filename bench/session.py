@@ -54,16 +54,18 @@ def session(
     announce: Callable[[Task], None] = lambda task: None,
     pinned: Pinned = NOTHING_PINNED,
     seconds: float | None = None,
+    whole: float | None = None,
 ) -> Generator[Measurement, None, tuple[Unreached, ...]]:
     """Measures the probes on one device (every rank runs the same session, rank 0 decides); returns what it had no
     time for.
 
     history replays what an earlier process of the same Run did: its cases are not measured again, their seconds go to
     the generators as if they had been. announce is told of each task before it starts. seconds: until when, from now
-    on; the whole budget if not given.
+    on; the whole budget if not given. whole: of these seconds and those that went before a restart.
     """
     begun = device.now()
     deadline = begun + (budget.seconds if seconds is None else seconds)
+    whole = whole or deadline - begun
     predictor = TimePredictor(budget)
     passes = Passes(device, probes, budget, history or {}, announce, predictor)
     rounds = _Rounds(device, budget, seed, passes, announce, predictor)
@@ -78,22 +80,23 @@ def session(
     # the two roofs of the headline ridge, then all; on a machine too slow for that, sweeps come before more of them
     yield from passes.headlines(lambda: deadline, ("dram", device.info.headline))
     if budget.levels:
-        yield from passes.headlines(lambda: begun + CLAIMS * (deadline - begun))
+        yield from passes.headlines(lambda: deadline - (1 - CLAIMS) * whole)
     settling = device.info.regime != "steady" and budget.sustained_rounds
     visits = _visits(device.info, passes.best if settling else {}, lasting, budget)
-    settled = min(LASTING * (deadline - begun), rounds.lasting_cost(visits))
+    settled = min(LASTING * whole, rounds.lasting_cost(visits))
     repetitions = range(FIRST_ROUND, FIRST_ROUND + budget.rounds - 1)
     most = ROUNDS * (deadline - settled - device.now())
 
     def until() -> float:
         # what a case costs once more is known to a few percent
-        cost = 1.1 * sum(passes.costs.get(key, 0.0) for key in passes.repeated | brief)
+        cost = 1.1 * sum(rounds.cost(*each) for each in (brief | passes.repeated).items())
         return deadline - settled - min(most, cost * len(repetitions))
 
     groups = yield from _refined(passes, budget.groups, until)
     yield from rounds.shuffled(brief | passes.repeated, repetitions, deadline - settled)
-    # what rounds left over, because all were made
-    yield from _refined(passes, groups, lambda: deadline - settled, late=True)
+    # what rounds left over, because all were made; a restart under lasting load goes on there
+    if not any(sustained for _, sustained, _ in passes.known):
+        yield from _refined(passes, groups, lambda: deadline - settled, late=True)
     visits = _visits(device.info, passes.best if settling else {}, lasting, budget)
     made = yield from rounds.sustained(visits, deadline)
     left = len({key_of(*visit[1:]) for visit in visits} - {key_of(*visit[1:]) for visit in visits[:made]})
@@ -148,18 +151,19 @@ class _Rounds:
             order = list(cases.items())
             shuffle.shuffle(order)
             order = [each for each in order if (each[0], False, repetition) not in self._passes.known]
-            left = sum(self._cost(*each) for each in order)
+            left = sum(self.cost(*each) for each in order)
             if repetition > FIRST_ROUND and self._device.agree(self._device.now() + left > until):
                 return
             for key, (probe, case) in order:
-                if self._device.agree(self._device.now() + self._cost(key, (probe, case)) > until):
+                if self._device.agree(self._device.now() + self.cost(key, (probe, case)) > until):
                     continue
                 self._announce(Task(probe, case, repetition, self._predictor.patience(probe, case)))
                 found = measure(self._device, probe.name, probe.version, case, self._budget, repetition)
                 self._passes.costs[key] = self._device.agree(found.elapsed)
                 yield found
 
-    def _cost(self, key: Key, found: tuple[Probe, Case]) -> float:
+    def cost(self, key: Key, found: tuple[Probe, Case]) -> float:
+        """Seconds that a case will take once more."""
         return self._passes.costs.get(key) or self._predictor.cost(*found)
 
     def lasting_cost(self, visits: Sequence[tuple[int, Probe, Case]]) -> float:

@@ -17,9 +17,11 @@ from bench.device import Device, Sample
 
 # Seconds of a window, and of load after which no more is waited for; how much of a visit an estimate should assume.
 WINDOW, LONGEST, USUAL = 2.0, 30.0, 3 * 2.0
-# Two windows in a row are level where their clocks differ by less (a drift of that pace has less than 1 % to go), or by
-# less than chance explains, up to CHANCE; and their power by less than the energy counter's step can tell.
-CLOCK, CHANCE, POWER = 0.0015, 0.005, 0.01
+# Two stretches in a row are level where their clocks differ by less, per window of their length, chance included: what
+# scatters is no proof of rest. Longer stretches are tried, up to STRETCH windows each, because short ones scatter more.
+CLOCK, STRETCH = 0.002, 4
+# Their powers may differ by this share, or by what the energy counter's step leaves open.
+POWER = 0.01
 # Windows in which a swing must show.
 SWINGING = 4
 # The longest step of NVML's energy counter (arXiv 2312.02741).
@@ -58,7 +60,7 @@ def load(device: Device, timed: Callable[[], Sample], launches: int, until: floa
     begun, windows = device.now(), []
     while True:
         windows.append(_window(device, timed, launches))
-        if len(windows) > 1 and level(*windows[-2:], device.telemetry()):
+        if level(windows, device.telemetry()):
             return _counted(windows[-2:], launches)
         last = windows[-SWINGING:]
         if len(last) == SWINGING and (period := cycle([one for window in last for one in window.levels])):
@@ -69,16 +71,22 @@ def load(device: Device, timed: Callable[[], Sample], launches: int, until: floa
             return _counted(windows[-2:], launches, doubt=doubt)
 
 
-def level(one: Window, other: Window, after: Mapping[str, Any]) -> bool:
-    """Whether clock and power are the same in two windows in a row; after: the counters at the end of the second."""
-    first, second = fmean(one.levels), fmean(other.levels)
-    chance = min(2 * math.hypot(_error(one.levels), _error(other.levels)), CHANCE)
-    if abs(second / first - 1) > max(CLOCK, chance):
-        return False
-    powers = [_power(*pair) for pair in pairwise((one.before, other.before, after))]
-    if None in powers:
-        return True
-    return abs(powers[1] / powers[0] - 1) <= max(POWER, ENERGY_STEP / WINDOW)
+def level(windows: Sequence[Window], after: Mapping[str, Any]) -> bool:
+    """Whether clock and power have come to rest: the last windows beside as many before them, at some length.
+
+    after: the counters at the end of the last one.
+    """
+    for length in range(1, min(len(windows) // 2, STRETCH) + 1):
+        before, last = windows[-2 * length : -length], windows[-length:]
+        one, other = ([level for window in stretch for level in window.levels] for stretch in (before, last))
+        chance = 2 * math.hypot(_error(one), _error(other))
+        if abs(fmean(other) / fmean(one) - 1) + chance > length * CLOCK:
+            continue
+        powers = [_power(*pair) for pair in pairwise((before[0].before, last[0].before, after))]
+        allowed = max(POWER, ENERGY_STEP / (length * WINDOW))
+        if None in powers or abs(powers[1] / powers[0] - 1) <= allowed:
+            return True
+    return False
 
 
 def cycle(levels: Sequence[float]) -> float:

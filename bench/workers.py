@@ -23,7 +23,7 @@ from bench import units
 from bench.budget import BUDGETS, Budget
 from bench.child import BROKEN, FAILED, Compiled, Kind, Place, Request, Started, live
 from bench.device import DeviceError, cpu
-from bench.portions import portions
+from bench.portions import LEAST, portions
 from bench.probes import Probe, describe
 from bench.schema import FAIL, Check, DeviceInfo, Key, Measurement, Unreached
 from bench.session import NOTHING_PINNED, Pinned, Told, session
@@ -33,8 +33,10 @@ _OPENING = 300.0
 _MAX_CRASHES = 8
 # Trying the instrument takes three seconds; what hangs in it must not take a minute.
 _TRYING = 60.0
-# Seconds below which ranks that have met would measure nothing.
-_RANKS_LEAST = 0.5
+# What connecting its ranks takes NCCL beside opening the devices.
+_NCCL = 3.0
+# Seconds after its time was over that a group is waited for: beyond, a budget would be no promise.
+_OVERTIME = 8.0
 # Messages with which a child ends: (when, why).
 _ENDS = ("failed", "broken", "uncapturable")
 # Seconds for the child that went first to be seen to have gone: its peers may tell of their own failure before.
@@ -110,6 +112,7 @@ def run(
         turns = [*_turns(groups), *([host] if host else [])] if any(p.alone for p in chosen) else []
         shared = len(groups) > 1 and bool(turns)
         start = max((group.opening for group in groups + host if group.info), default=0.0)
+        start += _NCCL * (len(groups) > 1)
         begun, seconds = time.monotonic(), left()
         parts = portions(seconds, len(turns), shared, len(gangs), start)
         # a collective on a device without peers is one skip, which the device says itself
@@ -119,21 +122,21 @@ def run(
             yield from _watch(members, lambda info: _names(chosen, info, alone=False), until)
         for members in turns:
             yield from _watch(members, lambda info: _names(chosen, info, alone=True), time.monotonic() + parts.turn)
-        if shared and sum(bool(group.info) for group in groups) > 1:
+        if shared and all(group.info for group in groups):
             for group in groups:
                 group.company = "all"
-            until = time.monotonic() + parts.company
-            yield from _watch(groups, lambda info: _names(chosen, info, alone=True), until)
+            # a few cases, and no clock decides over them: a device that stopped alone would leave the others waiting
+            yield from _watch(groups, lambda info: _names(chosen, info, alone=True))
     for at, group in enumerate(gangs, 1):
         group.pinned = pinned
-        until = begun + seconds - (len(gangs) - at) * parts.group
-        if until - time.monotonic() < start + _RANKS_LEAST:
+        until = begun + seconds - max(parts.groups - at, 0) * parts.group
+        if at > parts.groups or until - time.monotonic() < start + LEAST:
             info = next(info for info in ready if info.id == group.device)
             yield from _unbegun(group, info, together, budget)
             continue
         with _ended([group]):
             # the parent knows these devices already; a second Opened would only repeat it
-            yield from (e for e in _opened([group]) if isinstance(e, Failed))
+            yield from (e for e in _opened([group], until + _OVERTIME) if isinstance(e, Failed))
             yield from _watch([group], lambda info: [p.name for p in together], until)
 
 
@@ -249,6 +252,7 @@ class _Group:
     company: str = ""
     folder: str = ""
     opening: float = 0.0
+    since: float = 0.0
     until: float = math.inf
     trying: bool = False
 
@@ -291,7 +295,16 @@ class _Group:
         with suppress(OSError):  # a child that died is found by the watch
             seconds = self.until - time.monotonic()
             self.pipe.send(
-                Request(probes, dict(self.history), pinned, frozenset(self.queued), self.company, seconds, self.trying)
+                Request(
+                    probes,
+                    dict(self.history),
+                    pinned,
+                    frozenset(self.queued),
+                    self.company,
+                    seconds,
+                    self.until - self.since,
+                    self.trying,
+                )
             )
         self.heard = time.monotonic()
 
@@ -400,13 +413,13 @@ def _pinning(name: str) -> dict[str, str]:
     return {} if name != "cpu" else cpu.pinned_environment()
 
 
-def _opened(groups: Sequence[_Group]) -> Iterator[Event]:
-    """Starts the groups and waits for each to answer."""
+def _opened(groups: Sequence[_Group], until: float = math.inf) -> Iterator[Event]:
+    """Starts the groups and waits for each to answer, until then at most."""
     begun = time.monotonic()
     for group in groups:
         group.start()
     for group in groups:
-        kind, value = _answer(group)
+        kind, value = _answer(group, until)
         if kind == "opened":
             group.info, costs = value
             group.opening = time.monotonic() - begun
@@ -417,9 +430,9 @@ def _opened(groups: Sequence[_Group]) -> Iterator[Event]:
             yield Failed(group.device, value)
 
 
-def _answer(group: _Group) -> tuple[str, Any]:
+def _answer(group: _Group, until: float) -> tuple[str, Any]:
     """("opened", (info, costs)), or ("failed", why) as soon as any child of the group cannot go on."""
-    until = time.monotonic() + _OPENING
+    until = min(until, time.monotonic() + _OPENING)
     while (left := until - time.monotonic()) > 0:
         wait([group.pipe, *group.signs()], timeout=left)
         with suppress(EOFError, OSError):
@@ -441,8 +454,10 @@ def _watch(
     until: when each is to be done, on time.monotonic's clock.
     """
     active = [group for group in groups if group.info and choose(group.info)]
+    for group in [group for group in active if not group.pipes]:  # ended in the part before, when its time was over
+        yield from _reopened(group, active)
     for group in active:
-        group.until = until
+        group.since, group.until = time.monotonic(), until
         group.begin(choose(group.info))
     while active:
         speaking = {group.pipe: group for group in active}
@@ -474,8 +489,9 @@ def _watch(
                 active.remove(group)
                 yield from value
         for group in list(active):
-            if time.monotonic() - group.heard > group.patience():
-                waited = f"no sign of life for {units.seconds(group.patience())}: taken for hung and ended"
+            silent = time.monotonic() - group.heard
+            if silent > group.patience() or time.monotonic() > group.until + _OVERTIME:
+                waited = f"no sign of life for {units.seconds(silent, 2)}: taken for hung and ended"
                 yield from _crashed(group, "broken", waited, choose, active)
             elif group.broken() and not group.pipe.poll(_FIRST):
                 # rank 0 may have been about to say which case it is that its peer left
@@ -505,13 +521,21 @@ def _crashed(group: _Group, kind: str, cause: str, choose: Callable, active: lis
             many = f"; given up after {group.crashes} crashes" if group.crashes >= _MAX_CRASHES else ""
             yield Failed(group.device, cause + many)
             return
+    if group.until - time.monotonic() < group.opening:
+        active.remove(group)  # open again its time would be over; whoever needs it next opens it
+        return
+    yield from _reopened(group, active)
+    if group in active:
+        group.begin(choose(group.info))
+
+
+def _reopened(group: _Group, active: list[_Group]) -> Iterator[Event]:
+    """Opens a group that was ended."""
     for event in _opened([group]):
         if isinstance(event, Failed):
             active.remove(group)
             group.fail()
             yield event
-            return
-    group.begin(choose(group.info))
 
 
 def _untried(device: str, cause: str) -> Check:

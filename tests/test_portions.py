@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench import workers
 from bench.budget import BUDGETS
-from bench.portions import MAIN, portions
+from bench.portions import LEAST, MAIN, portions
 from bench.probes import select
 from bench.schema import Unreached
 from bench.workers import Measured
@@ -17,14 +17,16 @@ from bench.workers import Measured
 @given(st.floats(0.1, 1e4), st.integers(0, 8), st.booleans(), st.integers(0, 2), st.floats(0, 60))
 def test_portions_add_up_and_the_main_one_is_half_at_least(seconds, turns, company, groups, start):
     found = portions(seconds, turns, company, groups, start)
-    total = found.main + turns * found.turn + found.company + groups * found.group
+    assert found.groups <= groups
+    assert not found.groups or found.group >= start + LEAST, "or they would not even start"
+    total = found.main + turns * found.turn + found.company + found.groups * found.group
     assert total == pytest.approx(seconds)
     assert found.main >= MAIN * seconds * (1 - 1e-9)
     assert min(found.turn, found.company, found.group) >= 0
 
 
 def test_time_without_end_has_portions_without_end():
-    assert set(vars(portions(math.inf, 1, True, 2, 4.0)).values()) == {math.inf}
+    assert set(vars(portions(math.inf, 1, True, 2, 4.0)).values()) == {math.inf, 2}
 
 
 NODE = "sim:h200-sxm,gpus=8,noise=0.002:0.007,cost=20ms:2ms:400ms:3s"

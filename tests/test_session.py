@@ -256,7 +256,7 @@ def test_a_steady_device_has_no_sustained_regime():
     assert not [m for m in found if m.regime == "sustained"]
 
 
-@pytest.mark.parametrize("seconds", [30, 60, 100])
+@pytest.mark.parametrize("seconds", [50, 70, 100])
 def test_what_is_left_over_after_the_rounds_adds_no_claim_that_they_lack(seconds):
     """A search that went on after the rounds once left its roof, and the ladder its knee, without a repetition."""
     from bench.analysis.fit import _fit
@@ -269,3 +269,39 @@ def test_what_is_left_over_after_the_rounds_adds_no_claim_that_they_lack(seconds
     assert fitted.knee
     late = max(i for i, m in enumerate(found) if m.repetition > 1 and m.regime != "sustained")
     assert not [m for m in found[late:] if m.saturates and m.repetition < 2]
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.8])
+def test_a_restart_still_has_its_rounds(share):
+    """What is replayed once cost nothing, so that nothing was set aside for the rounds."""
+    spec, chosen, budget = f"sim:h200-sxm,{COST}", select(["bandwidth", "peak", "gemm", "attention"]), timed("t", 60.0)
+    device = open_simulated(spec)[0]
+    begun, history = device.now(), {}
+    for m in session(device, chosen, budget):
+        if device.now() - begun > share * budget.seconds:
+            break
+        history[m.turn] = m.median if m.seconds else None
+    again = open_simulated(spec)[0]
+    left = (1 - share) * budget.seconds
+    found, _ = told(again, chosen, budget, history=history, seconds=left, whole=budget.seconds)
+    reached = {m.repetition for m in found if m.saturates == "dram"} | {turn[2] for turn in history}
+    assert {2, 3, 4} <= reached
+
+
+def test_a_restart_under_lasting_load_goes_on_there():
+    spec, chosen, budget = f"sim:h200-sxm,{COST}", select(["bandwidth", "peak", "attention"]), BUDGETS["standard"]
+    history = {}
+    for m in session(open_simulated(spec)[0], chosen, budget):
+        history[m.turn] = m.median if m.seconds else None
+        if m.regime == "sustained":
+            break
+    found, _ = told(open_simulated(spec)[0], chosen, budget, history=history, seconds=30.0, whole=budget.seconds)
+    assert [m.regime for m in found if m.seconds] == ["sustained"] * len([m for m in found if m.seconds])
+    assert len(found) >= 3
+
+
+def test_a_plateau_that_was_reached_leaves_nothing_to_reach():
+    """The rungs beyond it were once counted as missed, because other probes had some left."""
+    device = open_simulated("sim:h200-sxm")[0]
+    _, unreached = told(device, select(["intensity", "gemm"]), QUICK, seconds=2.0)
+    assert {each.probe for each in unreached} == {"gemm"}

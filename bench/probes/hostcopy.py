@@ -54,7 +54,6 @@ def _case(path: str, memory: str, size: int, claims: bool = False, company: str 
         work=Work(bytes=float(size * (2 if path == "duplex" else 1)), channel=path),
         prepare=partial(_prepare, path, memory, size),
         saturates=path if claims else "",
-        repeat=bool(company),
         cache="hot",
         timing="" if memory == "pinned" else "back to back",
         family=f"{path} {memory}",

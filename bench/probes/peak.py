@@ -41,6 +41,8 @@ SHAPES = {
 # A tensor core is over with these before it has begun.
 SMALL = ("cube-256", "cube-512", "projection-64", "cube-1024", "projection-512")
 QUOTED = ("cube-4096", "cube-8192", "cube-16384")
+# What there is time for where nothing but the headline roofs is measured.
+BRIEF = ("cube-1024", "cube-4096", "mamf-h100", "cube-8192")
 # What a coarse pass searches for a tensor core.
 FEW = ("cube-2048", "mamf-h100", "mamf-gh200", "cube-4096", "mamf-gh200-fp8", "cube-8192", "cube-16384")
 
@@ -127,6 +129,8 @@ def _search(info: DeviceInfo, budget, dtype: str, unit: str, variant: str) -> Ca
     tried = []
     for name in SHAPES:
         if name in SMALL if unit == "tensor" else name.startswith("mamf"):
+            continue
+        if budget.level == 0 and name not in BRIEF:
             continue
         # the largest cube takes a vector unit as long as ten other cases
         if not budget.whole and (name not in FEW if unit == "tensor" else name == QUOTED[-1]):

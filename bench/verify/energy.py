@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from bench import units
@@ -83,7 +82,6 @@ def implausible(
         watts = grown["energy_j"] / elapsed
         if not WATTS[0] <= watts <= WATTS[1]:
             found.append(f"energy_j grew by {watts:.4g} J a second")
-    up = _uptime()
     for name, grew in grown.items():
         if not (name.startswith("throttled_") or name in ("own_s", "busy_s", "steal_s")):
             continue
@@ -93,8 +91,6 @@ def implausible(
             found.append(f"{name} fell by {-grew:.4g} s")
         elif grew > 1.1 * most + 0.1:
             found.append(f"{name} grew by {grew:.4g} s in {elapsed:.4g} s")
-        elif up and name.startswith("throttled_") and after[name] > 1.1 * up:
-            found.append(f"{name} stands at {after[name]:.4g} s, {up:.4g} s after the machine was started")
     if {"own_s", "busy_s"} <= grown.keys() and grown["own_s"] > 1.1 * grown["busy_s"] + 0.1:
         found.append(f"own_s grew by {grown['own_s']:.4g} s, all processes together by {grown['busy_s']:.4g} s")
     capped = "software power cap" in during.get("events", ()) and grown.get("throttled_power_cap_s", 0.0)
@@ -111,13 +107,6 @@ def _cores() -> int:
     from bench.device.cpu import CORES
 
     return len(CORES)
-
-
-def _uptime() -> float:
-    try:
-        return float(Path("/proc/uptime").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return 0.0
 
 
 def _loaded(device: Any, seconds: float) -> tuple[Mapping, Mapping, Mapping, float]:

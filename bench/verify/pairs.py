@@ -61,7 +61,8 @@ def stream(device: Any, mix: str, footprint: int, cache: str, ring: int = 0, sto
     """A mix of stream.c or stream.cu over `footprint` bytes a launch, on as many sets of buffers as the device asks."""
     words, _ = bandwidth.work.MIXES[mix]
     n = max(1024, footprint // (4 * words) // 1024 * 1024)
-    run = device.load(bandwidth.kernel(mix, store or device.info.stores[0]))
+    # read as its probe loads it: with a tile per block its additions to one address would show (stream.cu)
+    run = device.load(bandwidth.kernel(mix, store or device.info.stores[0], tiles=4 if mix == "read" else 1))
     launches = []
     for _ in range(ring or device.rotation(4 * words * n, cache)):
         arrays = [device.random(n, dtype="float32") for _ in range(words if mix == "read" else words - 1)]

@@ -55,7 +55,10 @@ def traffic(device: Any, rounds: int) -> Outcome:
         *("--metrics", f"{READ},{WRITTEN},{FFMA}"),
         *(sys.executable, "-m", "bench.verify", device.info.id, "--counted"),
     ]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    except subprocess.TimeoutExpired:
+        return absent("ncu was not done after 240 s")
     if "ERR_NVGPUCTRPERM" in done.stdout + done.stderr:
         return absent("no permission for the GPU's counters (ERR_NVGPUCTRPERM): NVreg_RestrictProfilingToAdminUsers=0")
     if done.returncode:
