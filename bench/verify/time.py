@@ -115,7 +115,7 @@ def empty(device: Any, rounds: int) -> Outcome:
     if device.info.sms:
         from bench.probes.launch import kernel
 
-        launch, most, said = partial(device.load(kernel()), 1), NODE, f"{NODE * 1e6:g} µs a node allowed"
+        launch, least, most, said = partial(device.load(kernel()), 1), NODE, NODE, f"{NODE * 1e6:g} µs a node allowed"
     else:
         launch = partial(_nothing)
         least = min(_plain(launch, 2000) for _ in range(rounds))
@@ -127,7 +127,7 @@ def empty(device: Any, rounds: int) -> Outcome:
     return judged(
         found,
         most=most,
-        reason=f"each launch takes {(found.low - most) * 1e6:.2f} µs more than launching it may cost",
+        reason=f"each launch takes {(found.low - least) * 1e6:.2f} µs more than launching it costs",
         text=lambda found: f"{found.value * 1e6:.2f} µs, {said}",
         widest=float("inf"),
     )
