@@ -97,7 +97,7 @@ def test_list_names_everything(capsys):
         (["all", "--budget", "3x"], "no budget '3x'"),
         (["doctor", "--budget", "1e99s"], "out of range"),
         (["gate", "--budget", "90s"], "unknown budget '90s'"),
-        (["all", "--budget", "6s", "--device", "sim:h200-sxm"], "the report needs 6.0 s; 8s would do"),
+        (["all", "--budget", "6s", "--device", "sim:h200-sxm"], "the report needs 6.0 s; about 10s would do"),
         (["all", "--device", "sim:h20-sxm"], "h200-sxm"),
         (["all", "--device", "sim:h200-sxm,gpus=none"], "gpus=none"),
         (["all", "--device", "cuda:99"], "no device 'cuda:99' on this machine"),

@@ -141,7 +141,9 @@ def written(run: Any, path: Path, people: Any, gate: Any = None) -> Path | None:
     try:
         return report.write(run, path, gate=gate)
     except RunError as error:
-        people.print(f"warning: {error}", style="yellow", markup=False)
+        reason = str(error).replace("--out", "--reports")
+        again = f"`bench report {run.source}` writes it again"
+        people.print(f"warning: {reason} {again}", style="yellow", markup=False)
     except Exception as error:
         people.print(
             f"warning: the report failed ({type(error).__name__}: {error}); please tell us", style="red", markup=False
@@ -166,6 +168,8 @@ def _say(people: Any, run: Any, fits: Sequence[Any], path: Path, report: Path | 
     people.print(f"Run     {path}", markup=False, soft_wrap=True)
     if report:
         people.print(f"report  {report}", markup=False, soft_wrap=True)
+    elif run.environment.budget == "sniff":
+        people.print("no report after a sniff, unless --reports names a folder", markup=False)
 
 
 def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget: Any, people: Any) -> int:

@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
             default="quick" if verb in (gate, calibrate) else "standard",
             **({"choices": ("quick", "standard", "soak")} if verb in (gate, calibrate) else {"type": _budget}),
             metavar="BUDGET",
-            help="wall time of the whole command, report included: sniff (10 s), quick, standard, soak, or 90s, 5m, 1h",
+            help="wall time of the whole command, report included: sniff (9 s), quick, standard, soak, or 90s, 5m, 1h",
         )
         verb.add_argument("--seed", type=_seed, default=0, help="seed of the random inputs and of the order of rounds")
         verb.add_argument(

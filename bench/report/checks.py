@@ -96,7 +96,11 @@ def verdict(checks: Sequence[Check]) -> Text:
         return Text("nothing could be tried here", "yellow")
     if failures:
         return Text(f"{counts(checks)}, in {elapsed}: do not trust what the failures name (exit code 1)", "bold red")
-    return Text(f"{counts(checks)}, in {elapsed}: the instrument reads true here, as far as it was tried", "green")
+    noisy = sum(check.state == NOT_AVAILABLE and check.reason.startswith("too noisy") for check in checks)
+    said = f"{counts(checks)}, in {elapsed}: the instrument reads true here, as far as it was tried"
+    if noisy:
+        return Text(f"{said}; {noisy} could not be decided: try again when the machine is quiet", "yellow")
+    return Text(said, "green")
 
 
 def _where(check: Check, checks: Sequence[Check]) -> str:

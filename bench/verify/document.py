@@ -11,7 +11,7 @@ _HEAD = """\
 
 Every assumption of the instrument, tried on the machine it stands on. Each check says what it saw, what was expected,
 and pass, fail, or why it was not available here. Exit code 1 where one fails, else 0; 2 for a wrong word, 3 where the
-machine is in use, 5 where no device could be opened.
+machine is in use or nothing could be tried, 5 where no device could be opened, 130 where you end it.
 
     python -m bench verify                     this machine, about a minute
     python -m bench verify --device cuda:0     one GPU
@@ -21,8 +21,8 @@ machine is in use, 5 where no device could be opened.
 What is timed is timed in pairs whose halves take turns, and decided by an interval (order statistics of the pairs'
 ratios, at least 99 %), never by a single number: a check fails where the whole interval lies beyond what is allowed,
 and does so again with three times the pairs. Where the pairs do not agree well enough, or where others worked on the
-machine meanwhile, the answer is "not available: too noisy". Checks marked *short* also run inside every `all`, within
-three seconds, and stand on its page under "How far to trust these numbers".
+machine meanwhile, the answer is "not available: too noisy". Checks marked *short* also run inside every `all` but a
+sniff, within three seconds, and stand on its page under "How far to trust these numbers".
 """
 _TITLES = {
     "kernels": "Kernels",

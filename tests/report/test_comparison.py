@@ -11,6 +11,7 @@ import pytest
 from bench import store, work
 from bench.analysis.difference import EQUIVALENT, differences
 from bench.budget import BUDGETS
+from bench.probes import probes
 from bench.report import comparison
 from bench.report.comparison import figures, tables, words
 from bench.report.comparison.conditions import conditions, stated
@@ -45,7 +46,15 @@ def real():
     claims = (("bandwidth", "dram", work.Work(bytes=1e9)), ("peak", "vector.float32.loop", vector))
     scatter = (1.0, 1.01, 0.99, 1.005, 0.995)
     return by_hand(
-        measured(probe, {"way": "only"}, asked, (0.02 * f,) * 3, saturates=roof, repetition=r, version=2)
+        measured(
+            probe,
+            {"way": "only"},
+            asked,
+            (0.02 * f,) * 3,
+            saturates=roof,
+            repetition=r,
+            version=probes()[probe].version,
+        )
         for probe, roof, asked in claims
         for r, f in enumerate(scatter, 2)
     )
