@@ -99,8 +99,9 @@ def session(
         yield from _refined(passes, groups, lambda: deadline - settled, late=True)
     visits = _visits(device.info, passes.best if settling else {}, lasting, budget)
     made = yield from rounds.sustained(visits, deadline)
-    left = len({key_of(*visit[1:]) for visit in visits} - {key_of(*visit[1:]) for visit in visits[:made]})
-    lacking = (Unreached(device.info.id, "sustained", left, left + made),) if left else ()
+    roofs = {key_of(probe, case) for _, probe, case in visits}
+    left = len(roofs - {key_of(probe, case) for _, probe, case in visits[:made]})
+    lacking = (Unreached(device.info.id, "sustained", left, len(roofs)),) if left else ()
     return (*passes.unreached(), *lacking)
 
 
