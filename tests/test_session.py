@@ -173,6 +173,8 @@ def test_nothing_of_a_node_is_left_out_of_a_standard_run():
     found, unreached = told(device, [p for p in select([]) if not p.together], BUDGETS["standard"], seconds=154.0)
     assert {each.probe for each in unreached} <= {"sustained"}
     assert device.now() <= 154.0 + 4.0 + 1.0
+    stated = {m.key for m in found if m.regime == "sustained"}
+    assert all(each.of - each.cases == len(stated) for each in unreached), "roofs, not visits"
     counted = Counter(m.saturates for m in found if m.regime == "sustained")
     assert counted["tensor.bfloat16.library"] == counted["dram"] == 3
     rounds = Counter(m.key for m in found if m.saturates == "dram" and m.regime == "burst" and m.repetition > 1)
