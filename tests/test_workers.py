@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import workers
+from bench import processes, workers
 from bench.budget import BUDGETS
 from bench.child import meeting
 from bench.device import Unsupported
@@ -298,7 +298,7 @@ def test_gpus_on_different_roots_use_their_host_links_at_once():
     roots = {"a": "pci0000:15", "b": "pci0000:15", "c": "pci0000:37", "d": "", "e": "pci0000:37", "f": "pci0000:5a"}
     groups = [SimpleNamespace(device=name, info=SimpleNamespace(root=root)) for name, root in roots.items()]
     groups.append(SimpleNamespace(device="gone", info=None))
-    turns = ["".join(group.device for group in turn) for turn in workers._turns(groups)]
+    turns = ["".join(group.device for group in turn) for turn in processes.link_turns(groups)]
     assert turns == ["acf", "be", "d"]
 
 

@@ -3,12 +3,13 @@
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
 from bench.device import DeviceError, cpu, open_device
+from bench.device.inherited import inherited
 from bench.schema import FAIL, Check
 from bench.verify import assumptions, tried
 
@@ -72,7 +73,7 @@ def _child(name: str, deep: bool, without: set[str]) -> Iterator[tuple[Any, Conn
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
     process = context.Process(target=_live, args=(theirs, name, deep, frozenset(without)), daemon=True)
-    with _environment((cpu.pinned_environment() if name == "cpu" else {}) | QUIET):
+    with inherited((cpu.pinned_environment() if name == "cpu" else {}) | QUIET):
         process.start()
     theirs.close()
     try:
@@ -83,21 +84,6 @@ def _child(name: str, deep: bool, without: set[str]) -> Iterator[tuple[Any, Conn
         if process.is_alive():
             process.kill()
             process.join(10)
-
-
-@contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """A child inherits the environment of the moment it is started."""
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _live(pipe: Connection, name: str, deep: bool, without: frozenset[str]) -> None:
