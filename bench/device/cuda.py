@@ -3,8 +3,10 @@
 torch and CuPy are imported inside functions: whoever only asks which GPUs there are, or needs none, does not wait.
 """
 
+import ctypes
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,11 +55,23 @@ class Gpu:
 
 def visible() -> list[Gpu]:
     """Every CUDA GPU of this process; none where there is no torch, no driver or no GPU. Never raises for that."""
-    if missing():
+    # loading torch takes seconds of every budget, only to say that there is no driver
+    if not driven() or missing():
         return []
     import torch
 
     return [_gpu(index, torch.cuda.get_device_properties(index)) for index in range(torch.cuda.device_count())]
+
+
+def driven() -> bool:
+    """Whether the driver's library can be loaded, without which no torch has a GPU; True where we know no name of it."""
+    if sys.platform != "linux":
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def missing() -> str:

@@ -35,6 +35,16 @@ def test_opening_one_without_a_gpu_says_why():
     assert "torch" in str(caught.value)
 
 
+@no_gpu
+@pytest.mark.parametrize("words", ["auto", "cpu"])
+def test_asking_for_gpus_does_not_wait_for_torch_without_a_driver(words):
+    """It loads for seconds, in the parent, which needs it for nothing else: a sniff has nine."""
+    code = (
+        "import sys; from bench.device import cuda, resolve; assert cuda.driven() or (resolve(sys.argv[1]) == ['cpu']"
+    )
+    subprocess.run([sys.executable, "-c", code + " and 'torch' not in sys.modules)", words], check=True)
+
+
 def test_a_torch_without_cuda_names_the_remedy(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
     assert "pytorch.org" in cuda.missing()
@@ -46,6 +56,7 @@ def test_a_driver_that_refuses_is_quoted(monkeypatch):
 
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "init", refuse)
+    monkeypatch.setattr(cuda, "driven", lambda: True)
     assert cuda.missing().endswith("driver on your system is too old (found version 11040).")
     assert cuda.visible() == []
 
