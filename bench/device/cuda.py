@@ -64,7 +64,7 @@ def visible() -> list[Gpu]:
 
 
 def driven() -> bool:
-    """Whether the driver's library can be loaded, without which no torch has a GPU; True where we know no name of it."""
+    """Whether the driver's library can be loaded, without which no torch has a GPU; True where its name is unknown."""
     if sys.platform != "linux":
         return True
     try:
