@@ -3,10 +3,8 @@
 torch and CuPy are imported inside functions: whoever only asks which GPUs there are, or needs none, does not wait.
 """
 
-import ctypes
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import theory
-from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, chips, group, nvml, nvrtc, stack
+from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, chips, driver, group, nvml, nvrtc, stack
 from bench.device.dtypes import torch_dtype
 from bench.device.sources import kernel_source
 from bench.device.stopwatch import NODES, Stopwatch
@@ -55,23 +53,14 @@ class Gpu:
 
 def visible() -> list[Gpu]:
     """Every CUDA GPU of this process; none where there is no torch, no driver or no GPU. Never raises for that."""
-    # loading torch takes seconds of every budget, only to say that there is no driver
-    if not driven() or missing():
+    listed = driver.gpus()
+    if listed is not None:
+        return [Gpu(index, *each) for index, each in enumerate(listed)]
+    if missing():
         return []
     import torch
 
     return [_gpu(index, torch.cuda.get_device_properties(index)) for index in range(torch.cuda.device_count())]
-
-
-def driven() -> bool:
-    """Whether the driver's library can be loaded, without which no torch has a GPU; True where its name is unknown."""
-    if sys.platform != "linux":
-        return True
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def missing() -> str:

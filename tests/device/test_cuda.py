@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.budget import BUDGETS
-from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, chips, cuda, nvml, nvrtc
+from bench.device import DeviceError, Kernel, OutOfMemory, Sample, Unsupported, chips, cuda, driver, nvml, nvrtc
 from bench.measure import measure
 from bench.schema import Case, Setup
 from bench.work import Work
@@ -35,7 +35,7 @@ def test_opening_one_without_a_gpu_says_why():
     assert "torch" in str(caught.value)
 
 
-@pytest.mark.skipif(cuda.driven(), reason="this machine has a CUDA driver")
+@no_gpu
 @pytest.mark.parametrize("words", ["auto", "cpu"])
 def test_asking_for_gpus_does_not_wait_for_torch_without_a_driver(words):
     """It loads for seconds, in the parent, which needs it for nothing else: a sniff has nine."""
@@ -54,7 +54,7 @@ def test_a_driver_that_refuses_is_quoted(monkeypatch):
 
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "init", refuse)
-    monkeypatch.setattr(cuda, "driven", lambda: True)
+    monkeypatch.setattr(driver, "gpus", lambda: None)
     assert cuda.missing().endswith("driver on your system is too old (found version 11040).")
     assert cuda.visible() == []
 
