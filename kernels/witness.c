@@ -6,15 +6,19 @@
      witness_triad   y = x + a * z                                       12                  2
      witness_read    out[0] += sum(x)                                     4                  1
      witness_fma     y = `steps` times r = r * a + b, from r = x    8, once for all      2 * steps
+     witness_adds    `rounds` times 16 additions to pair[0], pair[1]      0                  0
 
    Plain stores also read the line that they overwrite, which is not counted above: triad's equal is triad_plain of
    stream.c. Copy is the C library's memcpy, which stores past the caches where an array is large. n may be any number.
+
+   witness_adds is a clock: each of its integer additions waits for the one before, and takes one cycle on any core that
+   is in use. It runs on the calling thread; n is 1.
 
    What keeps the work from being deleted: the results leave in arrays of the caller's.
 
    What would make it wrong: arrays that overlap; arrays that a cache holds, where starting the threads shows, as there
    are no passes; a compiler that leaves witness_fma's 96 chains in memory, which makes it slow and never fast (they fit 16 registers of
-   256 bits beside both factors). */
+   256 bits beside both factors); additions that it sums in another order, which the empty asm statements forbid. */
 
 #include <omp.h>
 #include <string.h>
@@ -52,4 +56,19 @@ void witness_fma(const float *x, float *y, long long n, long long steps, double 
             for (int k = 0; k < 96; k++) r[k] = r[k] * factor + offset;
         memcpy(y + i, r, bytes);
     }
+}
+
+#define ADD(to, from)                                                                                                  \
+    to += from;                                                                                                        \
+    __asm__("" : "+r"(to))
+#define ADDS ADD(a, b); ADD(b, a); ADD(a, b); ADD(b, a)
+
+void witness_adds(unsigned long long *pair, long long n, long long rounds) {
+    (void)n;
+    unsigned long long a = pair[0], b = pair[1];
+    for (; rounds > 0; rounds--) {
+        ADDS; ADDS; ADDS; ADDS;
+    }
+    pair[0] = a;
+    pair[1] = b;
 }

@@ -243,6 +243,14 @@ def test_a_chase_makes_every_hop(target):
     assert seconds[1 << 21] > (1 << 21) * 0.5e-9
 
 
+@pytest.mark.parametrize("rounds", [0, 1, 7, 1000])
+def test_the_witness_makes_every_addition(target, rounds):
+    pair, expected = torch.tensor([0, 1]), torch.tensor([0, 1])
+    host("witness", "witness_adds")(pair, 1, rounds)
+    twins.witness_adds(expected, 1, rounds)
+    assert pair.tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize("name", ["stream", "fma", "ladder", "chase", "witness"])
 def test_kernels_compile_without_a_warning(target, name, monkeypatch):
     monkeypatch.setattr(cc, "FLAGS", (*cc.FLAGS, "-Wall", "-Wextra", "-Werror"))

@@ -17,3 +17,11 @@ def witness_fma(x, y, n, steps, a, b):
     y[:n] = x[:n]
     for _ in range(steps):
         y[:n].mul_(a).add_(b)
+
+
+def witness_adds(pair, n, rounds):
+    a, b = pair.tolist()
+    for _ in range(8 * rounds):
+        a += b
+        b += a
+    pair.copy_(pair.new_tensor([(value + 2**63) % 2**64 - 2**63 for value in (a, b)]))

@@ -1,5 +1,6 @@
 """Planted faults: each is found by the check that is there for it, run for real."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -266,3 +267,18 @@ def test_a_witness_that_is_faster(host):
     long = steps(host, 2e-3)
     found = witness._race(host, 12, chains(host, 3 * long), chains(host, long))
     assert found.state == FAIL or found.reason.startswith("too noisy")
+
+
+@needs_compiler
+@pytest.mark.parametrize("off", [-1, 0, 1])
+def test_a_latency_that_is_not_this_cpus(host, monkeypatch, off):
+    """And with it the clock that theory is stated at. A busy machine may show too little, never the contrary."""
+    from bench.theory import cpu as families
+
+    known = families.find(cpu.cpuinfo())
+    if known is None or "clock_hz" not in host.info.facts:
+        pytest.skip("no table knows this CPU's family")
+    wrong = replace(known, fma_latency_cycles=known.fma_latency_cycles + off)
+    monkeypatch.setattr(families, "find", lambda cpuinfo: wrong)
+    found = outcome(host, "clock.chain", rounds=32)
+    assert found.state != (PASS if off else FAIL), found
