@@ -28,8 +28,19 @@ def pytest_xdist_auto_num_workers(config) -> int | None:
     return 0 if named or config.getoption("benchmark_enable", False) else None
 
 
+# Files that take minutes: they come first, so that no worker is still at one when the others are done.
+LONG = ("tests/test_workers.py", "tests/test_house.py", "tests/test_gate", "tests/test_cli.py", "tests/report/")
+LONG += ("tests/examples/", "tests/analysis/test_difference.py", "tests/hardware/", "tests/probes/test_on_cpu.py")
+
+
+def pytest_collection_modifyitems(items) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 def pytest_configure(config) -> None:
     """Examples have no time limit: it is the machine's load that makes them slow."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False  # by numbers of tests, which say nothing of what they take
     if config.pluginmanager.hasplugin("hypothesispytest"):
         from hypothesis import settings
 
