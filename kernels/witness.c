@@ -12,7 +12,7 @@
    stream.c. Copy is the C library's memcpy, which stores past the caches where an array is large. n may be any number.
 
    witness_adds is a clock: each of its integer additions waits for the one before, and takes one cycle on any core that
-   is in use. It runs on the calling thread; n is 1.
+   is in use. Every thread makes all of them, as every thread runs a chain of fma.c's clock; n is 1.
 
    What keeps the work from being deleted: the results leave in arrays of the caller's.
 
@@ -65,10 +65,17 @@ void witness_fma(const float *x, float *y, long long n, long long steps, double 
 
 void witness_adds(unsigned long long *pair, long long n, long long rounds) {
     (void)n;
-    unsigned long long a = pair[0], b = pair[1];
-    for (; rounds > 0; rounds--) {
-        ADDS; ADDS; ADDS; ADDS;
+    const unsigned long long first = pair[0], second = pair[1];
+#pragma omp parallel
+    {
+        unsigned long long a = first, b = second;
+        for (long long round = 0; round < rounds; round++) {
+            ADDS; ADDS; ADDS; ADDS;
+        }
+#pragma omp master
+        {
+            pair[0] = a;
+            pair[1] = b;
+        }
     }
-    pair[0] = a;
-    pair[1] = b;
 }

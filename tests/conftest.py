@@ -34,7 +34,10 @@ LONG += ("tests/examples/", "tests/analysis/test_difference.py", "tests/hardware
 
 
 def pytest_collection_modifyitems(items) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    def place(item) -> int:
+        return next((at for at, start in enumerate(LONG) if item.nodeid.startswith(start)), len(LONG))
+
+    items.sort(key=place)
 
 
 def pytest_configure(config) -> None:

@@ -90,7 +90,7 @@ class CpuDevice:
 
     def _clock(self, family: Any) -> float:
         """Hz while every core runs a dependent chain of vector FMAs: the chain's length times the latency over time."""
-        n, steps = cc.integer("fma", "fma_vector_float32") * len(CORES), 1 << 21
+        n, steps = cc.integer("fma", "fma_vector_float32") * cc.integer("fma", "threads"), 1 << 21
         chain = cc.function(Kernel("fma", "fma_float32", None, elements=2))
         x, y = self.random(n, dtype="float32"), self.empty(n, dtype="float32")
         best = math.inf

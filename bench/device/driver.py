@@ -13,6 +13,8 @@ from pathlib import Path
 from uuid import UUID
 
 LIBRARY = "libcuda.so.1"
+# Where a kernel shows that it has a driver: Linux, and Linux under Windows.
+_SIGNS = ("/proc/driver/nvidia/version", "/dev/dxg")
 
 
 def gpus(library: str = LIBRARY) -> list[tuple[str, str]] | None:
@@ -24,17 +26,21 @@ def gpus(library: str = LIBRARY) -> list[tuple[str, str]] | None:
         return None
     try:
         driver = ctypes.CDLL(library)
-        _asked(driver.cuInit, 0)
+    except OSError:  # torch may know another place where the library of a driver that is here lies
+        return None if any(Path(sign).exists() for sign in _SIGNS) else []
+    try:
         version, count = ctypes.c_int(), ctypes.c_int()
+        _asked(driver.cuInit, 0)
         _asked(driver.cuDriverGetVersion, ctypes.byref(version))
         _asked(driver.cuDeviceGetCount, ctypes.byref(count))
-        built = built_for()
-        if built is None or built > version.value // 1000:
-            return None
-        found = [_gpu(driver, index) for index in range(count.value)]
     except OSError:
         return []
-    except AttributeError:  # a driver before CUDA 11.4 has no such name for its UUIDs
+    built = built_for()
+    if built is None or built > version.value // 1000:
+        return None
+    try:
+        found = [_gpu(driver, index) for index in range(count.value)]
+    except (OSError, AttributeError):  # one that does not answer; a driver before CUDA 11.4 has no such name for UUIDs
         return None
     return None if any(" MIG " in name for _, name in found) else found
 

@@ -182,7 +182,7 @@ def profiler(device: Any, rounds: int) -> Outcome:
 
     gpu = bool(device.info.sms)
     # on a host what watching an operator costs is between the two clocks: 0.1 ms and more, which 4 ms would show
-    one, _ = _long(device) if gpu else _product(device, 8192, 512, "float32")
+    one, _ = _long(device) if gpu else _product(device, _rows(device), 512, "float32")
     count = one.count(device, 0.02)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
     found = []
@@ -195,6 +195,15 @@ def profiler(device: Any, rounds: int) -> Outcome:
             return absent("torch's profiler saw no kernel (is another profiler at work?)")
         found.append(theirs / calls / inside)
     return judged(interval(found[1:]), 1 - CLOCKS, 1 + CLOCKS, "torch's profiler and the device's clock disagree")
+
+
+def _rows(device: Any) -> int:
+    """Rows of a host's product that takes some 30 ms, as memory permits."""
+    few = 2048
+    one, _ = _product(device, few, 512, "float32")
+    one.seconds(device, 1)
+    most = device.info.memory_bytes // (64 * 2 * 4 * 512)
+    return max(few, min(round(few * 0.03 / one.seconds(device, 2)), most))
 
 
 def _profiled(watched: Any, gpu: bool) -> tuple[float, int]:

@@ -35,7 +35,7 @@ def test_opening_one_without_a_gpu_says_why():
     assert "torch" in str(caught.value)
 
 
-@no_gpu
+@pytest.mark.skipif(driver.gpus() != [], reason="torch is asked where there is a driver, or may be one")
 @pytest.mark.parametrize("words", ["auto", "cpu"])
 def test_asking_for_gpus_does_not_wait_for_torch_without_a_driver(words):
     """It loads for seconds, in the parent, which needs it for nothing else: a sniff has nine."""
