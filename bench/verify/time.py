@@ -92,10 +92,17 @@ def linear_fma(device: Any, rounds: int) -> Outcome:
 @assumption(**_SLOPE)
 def linear_gemm(device: Any, rounds: int) -> Outcome:
     """Twice the rows of a matrix product take twice the time."""
-    rows, width, dtype = (16384, 4096, "bfloat16") if device.info.sms else (512, 512, "float32")
-    return _linear(
-        _slope(device, rounds, *(_product(device, rows * times, width, dtype)[0] for times in (1, 2, 4))), "GEMMs"
-    )
+    rows, width, dtype = (65536, 4096, "bfloat16") if device.info.sms else (2048, 512, "float32")
+    a, b, c = matmul.operands(device, rows, width, width, dtype)
+
+    def parts(count: int) -> Timed:
+        # as the copies: every size walks over the same operands, or the largest would meet another cache
+        size = rows // count
+        spans = [slice(i * size, (i + 1) * size) for i in range(count)]
+        demand = matmul.work_of(size, width, width, dtype, device.info.units.get(dtype, "vector"))
+        return timed([matmul.launch(device, a[span], b, c[span], dtype) for span in spans], demand)
+
+    return _linear(_slope(device, rounds, parts(4), parts(2), parts(1)), "GEMMs")
 
 
 def _product(device: Any, rows: int, width: int, dtype: str) -> tuple[Timed, tuple]:
