@@ -209,7 +209,7 @@ def _rows(device: Any) -> int:
     few = 2048
     one, _ = _product(device, few, 512, "float32")
     one.seconds(device, 1)
-    most = device.info.memory_bytes // (64 * 2 * 4 * 512)
+    most = int(few * device.info.memory_bytes / 64 / one.case.work.bytes)
     return max(few, min(round(few * 0.03 / one.seconds(device, 2)), most))
 
 
