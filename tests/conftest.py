@@ -62,6 +62,16 @@ def simulated_run(spec: str, probes: Sequence[str] = (), budget: Budget = BUDGET
     return Run(about, tuple(measured), End("complete", 0, "2026-01-01T00:00:00Z"))
 
 
+@pytest.fixture
+def unpaged(monkeypatch) -> None:
+    """Reports that are files and hold nothing: a page takes longer to make than what these tests are about, and is
+    tested in tests/report.
+    """
+    from bench import report
+
+    monkeypatch.setattr(report, "html", lambda *run, **more: "<!doctype html>")
+
+
 @pytest.fixture(scope="session")
 def run_of() -> RunOf:
     return simulated_run

@@ -17,6 +17,9 @@ SIM = "sim:h200-sxm,noise=0.002:0.007"
 HOME = "results/sim-h200-sxm"
 
 
+pytestmark = pytest.mark.usefixtures("unpaged")
+
+
 @pytest.fixture(autouse=True)
 def house(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -13,6 +13,8 @@ from bench.store import read
 
 NODE, ONE = "sim:h200-sxm,noise=0.002:0.007", "results/sim-h200-sxm"
 
+pytestmark = pytest.mark.usefixtures("unpaged")
+
 
 @pytest.fixture(autouse=True)
 def house(tmp_path, monkeypatch):

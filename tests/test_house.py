@@ -88,10 +88,13 @@ def test_ci_runs_readmes_test_command():
 
 
 def test_readmes_first_command_resolves_on_a_gpu_node():
-    """An install without a GPU never meets the CUDA torch wheel; this resolves for a node that does."""
+    """An install without a GPU never meets the CUDA torch wheel; this resolves for a node that does: what a GPU needs,
+    for the rest is what these tests were installed with.
+    """
     extras = re.search(r"'\.\[([\w,]+)\]'", commands()[0])[1].split(",")
     project = PROJECT["project"]
     wanted = project["dependencies"] + [need for extra in extras for need in project["optional-dependencies"][extra]]
+    wanted = [need for need in wanted if re.match(r"torch|cupy|nvidia|cuda", need)]
     # glibc 2.39 is Ubuntu 24.04's; pip matches each older tag only if it is named
     platforms = [word for minor in range(5, 40) for word in ("--platform", f"manylinux_2_{minor}_x86_64")]
     platforms += ["--platform", "manylinux2014_x86_64", "--platform", "manylinux1_x86_64"]
@@ -120,7 +123,7 @@ def test_readmes_example_probe_changes_no_other_file(tmp_path):
     (tmp_path / "bench" / "probes" / "fill.py").write_text(example)
     assert "How fast torch fills a tensor" in run(sys.executable, "-m", "bench", "list", cwd=tmp_path).stdout
     done = run(
-        sys.executable, "-m", "bench", "run", "--probes", "fill", "--device", "cpu", "--budget", "quick", cwd=tmp_path
+        sys.executable, "-m", "bench", "run", "--probes", "fill", "--device", "cpu", "--budget", "25s", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     measured = [m for m in read(next(tmp_path.glob("results/*/*.jsonl"))).measurements if m.seconds]

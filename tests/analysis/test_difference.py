@@ -23,7 +23,7 @@ from tests.report.runs import by_hand, cpu, measured
 BRIEF = replace(BUDGETS["standard"], levels=(1,), seconds=1e6, min_samples=3, max_samples=5)
 BURST = replace(BRIEF, sustained_rounds=0)
 NOISE = "noise=0.002:0.007"
-PAIRS = 120
+PAIRS = 80
 
 
 def run(options: str = "", seed: int = 0, sku: str = "h200-sxm", probes=("bandwidth", "peak"), budget=BRIEF) -> Run:
@@ -60,7 +60,9 @@ def equal_pairs():
 
 
 def test_equal_machines_mostly_show_no_difference(equal_pairs):
-    """Headline roofs, each at 95 %: 5 % of 120 is 6, and 1 to 14 holds 99.7 % of binomial draws."""
+    """Headline roofs, each at 95 %: 5 % of 80 is 4, and 1 to 10 holds 98 % of binomial draws; these seeds always draw
+    the same.
+    """
     alarms, judged = Counter(), Counter()
     for against in equal_pairs:
         for d in against.of("roof", "ridge"):
@@ -71,14 +73,14 @@ def test_equal_machines_mostly_show_no_difference(equal_pairs):
         ("dram", "vector.float32.loop", "tensor.bfloat16.library", "tensor.bfloat16.library/dram"), PAIRS
     )
     # one that never errs would be too timid to find anything
-    assert all(1 <= alarms[key] <= 14 for key in judged), alarms
+    assert all(1 <= alarms[key] <= 10 for key in judged), alarms
 
 
 def test_a_family_rarely_raises_any_alarm_where_nothing_differs(equal_pairs):
-    """Benjamini and Hochberg keep the chance of any alarm at 5 % per family: 15 of 120 would be 0.1 % luck."""
+    """Benjamini and Hochberg keep the chance of any alarm at 5 % per family: 11 of 80 would be 0.2 % luck."""
     for kinds in (("case",), ("roof", "ridge", "knee")):
         alarmed = sum(any(d.differs for d in against.of(*kinds) if not d.headline) for against in equal_pairs)
-        assert alarmed <= 14, kinds
+        assert alarmed <= 10, kinds
 
 
 def test_what_could_have_been_seen_is_about_what_the_noise_allows(equal_pairs):
@@ -92,7 +94,7 @@ def test_what_could_have_been_seen_is_about_what_the_noise_allows(equal_pairs):
 def test_a_planted_difference_is_found_and_covered():
     held = 0
     for seed in range(40):
-        d = one([run(NOISE, seed), run(f"{NOISE},dram=0.9", seed + 1000)])
+        d = one([run(NOISE, seed, budget=BURST), run(f"{NOISE},dram=0.9", seed + 1000, budget=BURST)])
         assert d.verdict == "slower"
         held += d.interval[0] <= 0.9 <= d.interval[1]
     # 95 % of 40 is 38; 32 to 40 holds 99.9 %

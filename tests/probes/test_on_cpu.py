@@ -20,8 +20,8 @@ from bench.schema import Case, Measurement
 BRIEF = replace(
     BUDGETS["quick"], case=0.004, headline=0.004, launch=math.inf, memory=1 / 256, min_samples=3, max_samples=3
 )
-# FLOP of one launch that any host finishes within a second, alone or not.
-MOST = 1e10
+# FLOP of one launch that any host finishes within a part of a second, alone or not.
+MOST = 2e9
 # What a host has no part of; each of these probes says so in one skip.
 ABSENT = ("onchip", "launch", "hostcopy")
 ALONE = [name for name, probe in probes().items() if not probe.together]
@@ -33,14 +33,17 @@ def device():
 
 
 def kinds(device: Device, probe: Probe) -> Iterator[Case]:
-    """The least work of each kind, if it is small: words among a case's params tell kinds apart, numbers are sizes."""
+    """The least work of each kind, if it is small, or else of all: words among a case's params tell kinds apart, numbers
+    are sizes.
+    """
     found: dict[tuple, Case] = {}
     for case in describe(device.info, probe, BRIEF):
         kind = (case.cache, *(value for value in case.params.values() if isinstance(value, str)))
         found.setdefault(kind, case)
         if (case.work.flops, case.work.bytes) < (found[kind].work.flops, found[kind].work.bytes):
             found[kind] = case
-    yield from (case for case in found.values() if case.work.flops <= MOST)
+    least = sorted(found.values(), key=lambda case: case.work.flops)
+    yield from [case for case in least if case.work.flops <= MOST] or least[:1]
 
 
 def measured(device: Device, name: str) -> list[Measurement]:
@@ -115,7 +118,13 @@ def test_without_a_compiler_the_twins_measure_and_the_roof_says_so(monkeypatch):
     bare = cpu.open_cpu()
     assert bare.info.stores == ("default",)
     assert "under-estimate" in bare.info.facts["caution"]
-    found = [m for name in ("bandwidth", "peak", "intensity") for m in measured(bare, name)]
+    # a twin of a long loop is some hundred passes of torch: what is not float32 adds nothing but time
+    found = [
+        measure(bare, name, 1, case, BRIEF)
+        for name in ("bandwidth", "peak", "intensity")
+        for case in kinds(bare, probes()[name])
+        if case.work.dtype in ("", "float32")
+    ]
     assert {m.probe for m in found if m.seconds} == {"bandwidth", "peak", "intensity"}
     assert not [m.reasons for m in found if m.validity == "invalid"]
 
