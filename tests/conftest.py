@@ -28,6 +28,26 @@ def pytest_xdist_auto_num_workers(config) -> int | None:
     return 0 if named or config.getoption("benchmark_enable", False) else None
 
 
+# Files that use one node's nights, or the same pages: one worker makes them, once.
+SHARED = {
+    "tests/examples/": "nights",
+    "tests/report/test_accessibility.py": "pages",
+    "tests/report/test_browser.py": "pages",
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByWhatIsShared(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            shared = (name for start, name in SHARED.items() if nodeid.startswith(start))
+            return next(shared, super()._split_scope(nodeid))
+
+    return ByWhatIsShared(config, log)
+
+
 # Files that take minutes: they come first, so that no worker is still at one when the others are done.
 LONG = ("tests/test_workers.py", "tests/test_house.py", "tests/test_gate", "tests/test_cli.py", "tests/report/")
 LONG += ("tests/examples/", "tests/analysis/test_difference.py", "tests/hardware/", "tests/probes/test_on_cpu.py")
