@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis.compare import Gap
-from bench.report import names
+from bench.report import frame, names
 from bench.report.figures import style
 
 
@@ -131,7 +131,7 @@ def strip(siblings: pd.DataFrame, few: Sequence[str] = ()) -> go.Figure | None:
                     "color": colour,
                     "line": {"width": 1.5},
                 },
-                customdata=[_sibling(row) for row in part.itertuples()],
+                customdata=[_sibling(row) for row in frame.each(part)],
                 hovertemplate="%{customdata}<extra></extra>",
             )
         )

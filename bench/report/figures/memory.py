@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from bench import units
 from bench.analysis.compare import at_clock
 from bench.analysis.fit import Fit
-from bench.report import names
+from bench.report import frame, names
 from bench.report.figures import style
 from bench.report.figures.sweeps import boundary
 from bench.report.levels import chases, levels, plateaus
@@ -109,7 +109,7 @@ def latency(rows: pd.DataFrame, fit: Fit) -> go.Figure | None:
         )
         below = end
     hover = []
-    for row in seen.itertuples():
+    for row in frame.each(seen):
         cycles = f"<br>{row.load * row.clock_hz:.0f} cycles at {units.hertz(row.clock_hz)}" if row.clock_hz > 0 else ""
         hover.append(f"<b>{units.size(row.size)}</b><br>{units.seconds(row.load)} a load{cycles}<br>{row.validity}")
     symbols = [style.symbol("circle", validity) for validity in seen["validity"]]

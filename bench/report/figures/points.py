@@ -60,7 +60,7 @@ def points(fit: Fit, rows: pd.DataFrame, frame: Window) -> Iterator[Drawn]:
         xs = [frame.right * _EDGE if out else x for x, out in zip(part["intensity"], beyond, strict=True)]
         symbols = ["triangle-right" if out else mark for mark, out in zip(symbols, beyond, strict=True)]
         ys = list(part["flop_rate"])
-        hovers = [point_text(row) for row in part.itertuples()]
+        hovers = [point_text(row) for row in frames.each(part)]
         if asked in _PATHS:
             xs, ys, symbols, hovers = _paths(part, _PATHS[asked], xs, ys, symbols, hovers)
         name = f"{asked}, {names.dtype(dtype)}" if asked in _PATHS else asked
@@ -110,7 +110,7 @@ def _paths(
 
 def _groups(seen: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     """(question, precision, its rows); a probe that is not known by name is a question of its own."""
-    labels = [(question(row.probe, row.params), row.work.dtype) for row in seen.itertuples()]
+    labels = [(question(row.probe, row.params), row.work.dtype) for row in frames.each(seen)]
     return [(*label, seen[[other == label for other in labels]]) for label in dict.fromkeys(labels)]
 
 

@@ -13,7 +13,7 @@ from bench.roofline import Roofline
 
 
 def hovers(rows: pd.DataFrame) -> list[str]:
-    return [point_text(row) for row in rows.itertuples()]
+    return [point_text(row) for row in frame.each(rows)]
 
 
 def level(

@@ -18,10 +18,9 @@ _TITLES = {SECONDS: "Time per launch", TIMES: "Times as fast", PERCENT: "Percent
 
 def numbered(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
     """With a column for each of these params, without the rows where one is no number above 0."""
-    rows = rows.assign(**{name: frame.param(rows, name) for name in names})
-    kept = [all(countable(row[name]) for name in names) for _, row in rows.iterrows()]
+    kept = [all(countable(params.get(name)) for name in names) for params in rows["params"]]
     rows = rows[pd.Series(kept, index=rows.index, dtype=bool)]
-    return rows.astype(dict.fromkeys(names, float))
+    return rows.assign(**{name: frame.param(rows, name) for name in names}).astype(dict.fromkeys(names, float))
 
 
 def countable(value: object) -> bool:
