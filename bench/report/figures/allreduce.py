@@ -55,7 +55,7 @@ def allreduce(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figur
         if fitted := line(list(zip(part["size"], part["seconds"], strict=True))):
             ranks = part["ranks"].iloc[0]
             fig.add_trace(
-                go.Scatter(
+                style.scatter(
                     x=part["size"],
                     y=[bus_bandwidth(size, ranks, fitted.seconds(size)) for size in part["size"]],
                     mode="lines",
@@ -79,7 +79,7 @@ def allreduce(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figur
                 line={"color": style.SERIES[index], "width": 1.6, "dash": style.DASHES[index]},
             )
         )
-    return fig
+    return fig.made()
 
 
 def latency(rows: pd.DataFrame) -> go.Figure | None:
@@ -121,4 +121,4 @@ def latency(rows: pd.DataFrame) -> go.Figure | None:
                     line={"color": style.SERIES[index], "width": 1.4, "dash": style.DASHES[which]},
                 )
             )
-    return fig
+    return fig.made()

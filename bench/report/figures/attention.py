@@ -80,4 +80,4 @@ def _curves(curves: Mapping[str, pd.DataFrame], phase: str) -> go.Figure | None:
                 line={"color": colour, "width": 1.6, "dash": style.DASHES[index % len(style.DASHES)]},
             )
         )
-    return fig
+    return fig.made()

@@ -23,16 +23,17 @@ def onchip(fit: Fit, theory: Roofline | None) -> go.Figure | None:
     rows = [names.channel(roof.key) for roof in roofs][::-1]
     fig = style.figure(120 + 34 * len(rows), margin={"l": 60, "r": 16, "t": 20, "b": 48})
     traces = list(_onchip(roofs, fit, theory))
-    top = max(x for trace in traces for x in trace.x)
+    top = max(x for trace in traces for x in trace["x"])
     fig.update_xaxes(style.axis("Bandwidth over all multiprocessors (B/s)", range=[0, top * 1.08], tickformat="~s"))
     fig.update_yaxes(style.axis("", type="category", categoryorder="array", categoryarray=rows, automargin=True))
-    fig.add_traces(traces)
-    return fig
+    for trace in traces:
+        fig.add_trace(trace)
+    return fig.made()
 
 
-def _onchip(roofs: list[Roof], fit: Fit, theory: Roofline | None) -> Iterator[go.Scatter]:
-    def marks(name: str, found: list[tuple[Roof, str]], look: dict, **more) -> go.Scatter:
-        return go.Scatter(
+def _onchip(roofs: list[Roof], fit: Fit, theory: Roofline | None) -> Iterator[dict]:
+    def marks(name: str, found: list[tuple[Roof, str]], look: dict, **more) -> dict:
+        return style.scatter(
             x=[roof.rate for roof, _ in found],
             y=[names.channel(roof.key) for roof, _ in found],
             mode="markers",
@@ -85,7 +86,7 @@ def latency(rows: pd.DataFrame, fit: Fit) -> go.Figure | None:
         text = f"{names.channel(plateau.level.name)} {units.seconds(plateau.seconds)}"
         text += f", {plateau.cycles:.0f} cycles" if plateau.cycles else ""
         fig.add_trace(
-            go.Scatter(
+            style.scatter(
                 x=[below, end],
                 y=[plateau.seconds] * 2,
                 mode="lines",
@@ -115,4 +116,4 @@ def latency(rows: pd.DataFrame, fit: Fit) -> go.Figure | None:
     symbols = [style.symbol("circle", validity) for validity in seen["validity"]]
     look = {"symbol": symbols, "size": 7, "color": style.SERIES[0]}
     fig.add_trace(style.line("one load", seen["size"], seen["load"], style.SERIES[0], hover, marker=look))
-    return fig
+    return fig.made()
