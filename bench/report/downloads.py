@@ -9,9 +9,6 @@ from pathlib import Path
 import pandas as pd
 
 from bench import store
-from bench.analysis.compare import datasheet
-from bench.analysis.fit import Fit
-from bench.report import frame
 from bench.report.shell import Data, packed
 from bench.schema import Run
 
@@ -19,7 +16,8 @@ from bench.schema import Run
 MOST_RAW = 2_600_000
 
 
-def downloads(run: Run, fits: Sequence[Fit]) -> list[Data]:
+def downloads(run: Run, cases: Sequence[pd.DataFrame]) -> list[Data]:
+    """cases: frame.cases of every device."""
     name = Path(run.source).stem or f"{run.environment.started[:10]}-{run.environment.run_id[:8]}"
     content, note, suffix = packed(_lines(run)), "", ".jsonl"
     if len(content) > MOST_RAW:
@@ -29,11 +27,7 @@ def downloads(run: Run, fits: Sequence[Fit]) -> list[Data]:
             "Too large to embed whole: each repetition is its median here; every sample is in"
             f" {Path(run.source).name or 'the Run file'}."
         )
-    everything = (
-        pd.concat([frame.cases(fit, datasheet(fit.info)) for fit in fits], ignore_index=True)
-        if fits
-        else pd.DataFrame()
-    )
+    everything = pd.concat(cases, ignore_index=True) if cases else pd.DataFrame()
     return [
         Data("raw", name + suffix, "application/jsonl", content, note),
         Data("csv", f"{name}.csv", "text/csv", packed(csv_text(everything))),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import pandas as pd
@@ -26,7 +27,7 @@ def gemm_knees(rows: pd.DataFrame, fit: Fit) -> tuple[GemmKnee, ...]:
     """One per dtype and weight matrix of the gemm probe, the headline dtype and the larger matrix first."""
     seen = frame.sound(rows, "gemm")
     groups: dict[tuple, list] = {}
-    for row in seen.itertuples():
+    for row in frame.each(seen):
         if not row.params.get("strided") and "batch" in row.params:
             groups.setdefault((row.params.get("dtype"), row.params.get("n"), row.params.get("k")), []).append(row)
     lead = fit.info.headline.split(".")[1]
@@ -48,10 +49,15 @@ def _predicted(rows: list, fit: Fit) -> float | None:
 def _measured(rows: list, fit: Fit) -> float | None:
     if len(rows) < 6 or not all(row.seconds > fit.roofline.overhead for row in rows):
         return None
-    points = [(row.work.flops, row.work.bytes, row.seconds - fit.roofline.overhead) for row in rows]
-    compute, memory, _ = smooth_minimum(points)
+    compute, memory, _ = _asymptotes(
+        tuple((row.work.flops, row.work.bytes, row.seconds - fit.roofline.overhead) for row in rows)
+    )
     curve = sorted((row.params["batch"], row.intensity) for row in rows)
     return _crossing(curve, compute / memory)
+
+
+# a page asks twice: for its figure and for its words
+_asymptotes = lru_cache(maxsize=256)(smooth_minimum)
 
 
 def _crossing(points: list[tuple[float, float]], level: float) -> float | None:

@@ -55,7 +55,7 @@ def plateaus(rows: pd.DataFrame, info: DeviceInfo) -> list[Plateau]:
     for level in levels(info):
         inside = seen[(seen["size"] >= 4 * below) & (seen["size"] <= level.bytes / 2)]
         if len(inside):
-            cycles = [row.load * row.clock_hz for row in inside.itertuples() if frame.has(row.clock_hz)]
+            cycles = [row.load * row.clock_hz for row in frame.each(inside) if frame.has(row.clock_hz)]
             seconds = float(median(inside["load"]))
             found.append(Plateau(level, seconds, median(cycles) if cycles else None, len(inside)))
         below = level.bytes

@@ -41,7 +41,8 @@ def page(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None, g
     placed = [place(chosen, kernel) for kernel in points] if chosen else []
     earlier = baselines.before(beside_it, chosen)
     gaps = compare(chosen.roofline, theory) if chosen and theory else ()
-    rows = frame.cases(chosen, theory) if chosen else pd.DataFrame(columns=frame.CASES)
+    every = [frame.cases(each, datasheet(each.info)) for each in fits]
+    rows = every[fits.index(chosen)] if chosen else pd.DataFrame(columns=frame.CASES)
     parts = sections(rows, chosen, theory) if chosen else []
     fared = healths(run, [fit.info for fit in fits])
     well = health(fared, fared[fits.index(chosen)]) if chosen else None
@@ -96,7 +97,7 @@ def page(run: Run, points: Sequence[Kernel] = (), baseline: Run | None = None, g
         formulas=methods.FORMULAS,
         stops=Counter(m.stop_reason for m in run.measurements if m.stop_reason).most_common(6),
         versions=dict.fromkeys((m.probe, m.version) for m in run.measurements),
-        downloads=[*downloads(run, fits), *([serves.data] if serves and serves.data else [])],
+        downloads=[*downloads(run, every), *([serves.data] if serves and serves.data else [])],
         names=names,
         units=units,
     )

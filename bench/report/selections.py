@@ -19,12 +19,12 @@ PHASES: Mapping[str, Mapping[str, Any]] = {
 def cubes(rows: pd.DataFrame) -> list:
     """The quoted cubes of every dtype, as rows of the frame."""
     seen = frame.sound(rows, "peak", kind="gemm")
-    return [row for row in seen.itertuples() if row.params.get("shape") in QUOTED]
+    return [row for row in frame.each(seen) if row.params.get("shape") in QUOTED]
 
 
 def side_loops(rows: pd.DataFrame) -> list:
     """Tensor loops that claim no roof: instructions that are not the full rate path of the chip."""
-    return [row for row in frame.sound(rows, "peak", kind="tensor loop").itertuples() if not row.saturates]
+    return [row for row in frame.each(frame.sound(rows, "peak", kind="tensor loop")) if not row.saturates]
 
 
 def climbed(params: Mapping[str, Any]) -> str:

@@ -88,6 +88,7 @@ def _file(name: str) -> str:
     return files("bench.report").joinpath(name).read_text(encoding="utf-8")
 
 
+@cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         autoescape=True,

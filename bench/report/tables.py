@@ -67,7 +67,7 @@ def cases(rows: pd.DataFrame, name: str, title: str) -> Table:
     columns += [Column("% of measured", True), Column("% of theory", True), Column("limited by")]
     columns += [Column("clock", True, "Hz")] * clock + [Column("validity")]
     body = []
-    for row in rows.itertuples():
+    for row in frame.each(rows):
         cells = [_param(key, row.params.get(key)) for key in params] + [Cell(row.regime)] * (len(regimes) > 1)
         span = Cell(units.between(row.low, row.high, units.seconds), row.kind) if row.n > 1 else _NONE
         cells += [_cell(row.seconds, units.seconds), span, Cell(str(row.n), row.n)]
@@ -212,7 +212,7 @@ def devices(fits: Sequence[Fit]) -> Table:
         Column("verdict"),
     )
     body = []
-    for row in rows.itertuples():
+    for row in frame.each(rows):
 
         def text(value: float, key: str = row.key) -> str:
             return units.rate_text(value, key)

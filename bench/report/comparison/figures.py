@@ -55,12 +55,10 @@ def overlaid(fits: Sequence[Fit | None], named: Sequence[Label]) -> go.Figure | 
             seen.setdefault(roof.key, []).append((named[k].letter, roof, end))
     for label in _labels(seen, frame):
         fig.add_annotation(label)
-    return _marked(fig, [named[k] for k, _, _ in drawn])
+    return _marked(fig.made(), [named[k] for k, _, _ in drawn])
 
 
-def _line(
-    k: int, fit: Fit, slopes: Sequence[Roof], plateaus: Sequence[Roof], frame: Window, label: Label
-) -> go.Scatter:
+def _line(k: int, fit: Fit, slopes: Sequence[Roof], plateaus: Sequence[Roof], frame: Window, label: Label) -> dict:
     xs: list[float | None] = []
     ys: list[float | None] = []
     hover: list[str] = []
@@ -75,7 +73,7 @@ def _line(
         hover += [text] * (len(part) + 1)
     # a marker in every tenth place: dash alone is lost where lines meet
     marks = [7 if i % 10 == (2 + 3 * k) % 10 else 0 for i in range(len(xs))]
-    return go.Scatter(
+    return style.scatter(
         x=xs,
         y=ys,
         name=style.safe(label.full),
@@ -154,12 +152,17 @@ def ratios(found: Sequence[Against], named: Sequence[Label]) -> go.Figure | None
         )
     )
     fig.add_vrect(
-        x0=1 / (1 + EQUIVALENT), x1=1 + EQUIVALENT, fillcolor=style.MUTED, opacity=0.14, line_width=0, layer="below"
+        x0=1 / (1 + EQUIVALENT),
+        x1=1 + EQUIVALENT,
+        fillcolor=style.MUTED,
+        opacity=0.14,
+        line={"width": 0},
+        layer="below",
     )
     fig.add_vline(x=1, line={"color": style.INK, "width": 1.2})
     for k in dict.fromkeys(point[0] for point in points):
         fig.add_trace(_points(k, [point[1:] for point in points if point[0] == k], rows, len(found), named))
-    return _marked(fig, named)
+    return _marked(fig.made(), named)
 
 
 def rows_of(found: Sequence[Difference]) -> list[str]:
@@ -171,7 +174,7 @@ def rows_of(found: Sequence[Difference]) -> list[str]:
     return [row for row in rows if row in keep]
 
 
-def _axis(fig: go.Figure, found: Sequence[Difference]) -> None:
+def _axis(fig: style.Drawing, found: Sequence[Difference]) -> None:
     known = [(each.ratio or 1.0, *each.interval) for each in found if each.interval]
     # an interval that knows nothing may leave the frame, or nothing else could be read
     low = min([1 / (1 + 2 * EQUIVALENT), *(max(low, ratio / 1.5) for ratio, low, _ in known)])
@@ -183,12 +186,12 @@ def _axis(fig: go.Figure, found: Sequence[Difference]) -> None:
         fig.update_xaxes(style.axis(title, range=[low - 0.04 * (high - low), high + 0.04 * (high - low)]))
 
 
-def _points(k: int, found: Sequence[tuple], rows: Sequence[str], series: int, named: Sequence[Label]) -> go.Scatter:
+def _points(k: int, found: Sequence[tuple], rows: Sequence[str], series: int, named: Sequence[Label]) -> dict:
     # several pairs share a row: their intervals would cover one another unless they say something
     shown = [each.interval if pairs == 1 or each.differs else (each.ratio, each.ratio) for _, each, pairs in found]
     values = [each.ratio for _, each, _ in found]
     solid = style.MARKERS[k % len(style.MARKERS)]
-    return go.Scatter(
+    return style.scatter(
         x=values,
         y=[rows.index(words.short(each)) + (k - (series + 1) / 2) * 0.62 / series for _, each, _ in found],
         name=f"{style.safe(named[k].full)}",

@@ -27,7 +27,7 @@ def _by_algorithm(seen: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     ordered = seen.assign(algorithm=[str(name) for name in frame.param(seen, "algorithm")]).sort_values(
         ["algorithm", "size"]
     )
-    for name, members in groupby(ordered.itertuples(), key=lambda row: row.algorithm):
+    for name, members in groupby(frame.each(ordered), key=lambda row: row.algorithm):
         yield name, ordered.loc[[row.Index for row in members]]
 
 
@@ -38,7 +38,7 @@ def allreduce(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figur
     seen = seen[seen["size"].notna() & (seen["ranks"] > 1)] if len(seen) else seen
     if seen.empty:
         return None
-    seen = seen.assign(bus=[bus_bandwidth(row.size, row.ranks, row.seconds) for row in seen.itertuples()])
+    seen = seen.assign(bus=[bus_bandwidth(row.size, row.ranks, row.seconds) for row in frame.each(seen)])
     fig = style.figure(400)
     claim, roof = theory.find("link") if theory else None, fit.roofline.find("link")
     top = max([*seen["bus"], *(r.rate for r in (claim, roof) if r)])
@@ -55,7 +55,7 @@ def allreduce(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figur
         if fitted := line(list(zip(part["size"], part["seconds"], strict=True))):
             ranks = part["ranks"].iloc[0]
             fig.add_trace(
-                go.Scatter(
+                style.scatter(
                     x=part["size"],
                     y=[bus_bandwidth(size, ranks, fitted.seconds(size)) for size in part["size"]],
                     mode="lines",
@@ -79,7 +79,7 @@ def allreduce(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figur
                 line={"color": style.SERIES[index], "width": 1.6, "dash": style.DASHES[index]},
             )
         )
-    return fig
+    return fig.made()
 
 
 def latency(rows: pd.DataFrame) -> go.Figure | None:
@@ -121,4 +121,4 @@ def latency(rows: pd.DataFrame) -> go.Figure | None:
                     line={"color": style.SERIES[index], "width": 1.4, "dash": style.DASHES[which]},
                 )
             )
-    return fig
+    return fig.made()

@@ -17,8 +17,8 @@ def attention(rows: pd.DataFrame, fit: Fit, phase: str) -> go.Figure | None:
     seen = _shares(frame.sound(default(rows), "attention", phase=phase), fit, phase)
     wanted = ("layout", "batch") if phase == "decode" else ("causal",)
     groups: dict[tuple, list] = {}
-    for row in seen.itertuples():
-        groups.setdefault(tuple(row.params.get(name) for name in wanted), []).append(row.Index)
+    for index, params in seen["params"].items():
+        groups.setdefault(tuple(params.get(name) for name in wanted), []).append(index)
     curves = {}
     for label, members in groups.items():
         name = f"{str(label[0]).upper()}, batch {label[1]}" if phase == "decode" else ("causal" if label[0] else "full")
@@ -37,7 +37,7 @@ def backends(rows: pd.DataFrame, fit: Fit, phase: str) -> go.Figure | None:
 def _shares(seen: pd.DataFrame, fit: Fit, phase: str) -> pd.DataFrame:
     """With `part`, the share of the phase's roof, and `length`; only where both are known."""
     memory, rates = phase == "decode", []
-    for row in seen.itertuples():
+    for row in frame.each(seen):
         roof = fit.roofline.find(row.work.channel if memory else row.work.compute)
         rates.append((row.byte_rate if memory else row.flop_rate) / roof.rate if roof else None)
     seen = seen.assign(part=rates, length=frame.param(seen, "keys"))
@@ -80,4 +80,4 @@ def _curves(curves: Mapping[str, pd.DataFrame], phase: str) -> go.Figure | None:
                 line={"color": colour, "width": 1.6, "dash": style.DASHES[index % len(style.DASHES)]},
             )
         )
-    return fig
+    return fig.made()

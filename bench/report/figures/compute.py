@@ -33,7 +33,7 @@ def peak(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figure | N
     if any(claim for _, claim in claims):
         have = {names.quantity(roof.key): claim for roof, claim in claims if claim}
         fig.add_trace(
-            go.Scatter(
+            style.scatter(
                 x=[claim.rate for claim in have.values()],
                 y=list(have),
                 mode="markers",
@@ -62,7 +62,7 @@ def peak(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figure | N
             )
         symbols = [style.symbol(marker, fit.roofs[roof.key].winner.validity) for roof in part]
         fig.add_trace(
-            go.Scatter(
+            style.scatter(
                 x=values,
                 y=[names.quantity(roof.key) for roof in part],
                 mode="markers",
@@ -75,7 +75,7 @@ def peak(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figure | N
         )
     for trace in (*_lasting(fit), *_quoted(rows, quantities), *_side(rows, quantities)):
         fig.add_trace(trace)
-    return fig
+    return fig.made()
 
 
 def _which(fit: Fit, roof: Roof) -> str:
@@ -85,9 +85,9 @@ def _which(fit: Fit, roof: Roof) -> str:
     )
 
 
-def _marks(name: str, symbol: str, colour: str, places: Sequence[tuple[float, str, str]], size: int = 8) -> go.Scatter:
+def _marks(name: str, symbol: str, colour: str, places: Sequence[tuple[float, str, str]], size: int = 8) -> dict:
     """Markers of (rate, row, hover)."""
-    return go.Scatter(
+    return style.scatter(
         x=[rate for rate, _, _ in places],
         y=[row for _, row, _ in places],
         mode="markers",
@@ -98,7 +98,7 @@ def _marks(name: str, symbol: str, colour: str, places: Sequence[tuple[float, st
     )
 
 
-def _lasting(fit: Fit) -> Iterator[go.Scatter]:
+def _lasting(fit: Fit) -> Iterator[dict]:
     roofs = [roof for roof in (fit.sustained.roofline.roofs if fit.sustained else ()) if roof.is_compute]
     places = [
         (
@@ -112,7 +112,7 @@ def _lasting(fit: Fit) -> Iterator[go.Scatter]:
         yield _marks("sustained", "diamond-tall-open", style.INK, places, 10)
 
 
-def _quoted(rows: pd.DataFrame, quantities: Sequence[str]) -> Iterator[go.Scatter]:
+def _quoted(rows: pd.DataFrame, quantities: Sequence[str]) -> Iterator[dict]:
     """The cubes that everyone quotes, where they are not what the library's square stands on."""
     groups: dict[str, list] = {}
     for row in cubes(rows):
@@ -125,7 +125,7 @@ def _quoted(rows: pd.DataFrame, quantities: Sequence[str]) -> Iterator[go.Scatte
         yield _marks(f"GEMM {names.shape(shape)}", _CUBES[shape], style.SERIES[3], places)
 
 
-def _side(rows: pd.DataFrame, quantities: Sequence[str]) -> Iterator[go.Scatter]:
+def _side(rows: pd.DataFrame, quantities: Sequence[str]) -> Iterator[dict]:
     places = []
     for row in side_loops(rows):
         place = names.quantity(row.work.compute)
@@ -174,7 +174,7 @@ def ladder(rows: pd.DataFrame, fit: Fit) -> go.Figure | None:
     ]
     if ridges:
         fig.add_trace(
-            go.Scatter(
+            style.scatter(
                 x=[value.value for value, _ in ridges],
                 y=[roof.rate for _, roof in ridges],
                 mode="markers",
@@ -187,14 +187,14 @@ def ladder(rows: pd.DataFrame, fit: Fit) -> go.Figure | None:
                 hovertemplate="%{customdata}<extra></extra>",
             )
         )
-    return fig
+    return fig.made()
 
 
-def _knee(fig: go.Figure, knee: Knee, low: float, high: float, colour: str, dash: str, name: str) -> None:
+def _knee(fig: style.Drawing, knee: Knee, low: float, high: float, colour: str, dash: str, name: str) -> None:
     """Two asymptotes, the interval of where they cross, and its number."""
     x = knee.intensity.value
     fig.add_trace(
-        go.Scatter(
+        style.scatter(
             x=[low, x, high],
             y=[knee.memory * low, knee.compute, knee.compute],
             mode="lines",
@@ -204,7 +204,7 @@ def _knee(fig: go.Figure, knee: Knee, low: float, high: float, colour: str, dash
             hoverinfo="skip",
         )
     )
-    fig.add_vrect(x0=knee.intensity.low, x1=knee.intensity.high, fillcolor=colour, opacity=0.15, line_width=0)
+    fig.add_vrect(x0=knee.intensity.low, x1=knee.intensity.high, fillcolor=colour, opacity=0.15, line={"width": 0})
     text = f"<b>{name} knee {units.intensity(x)}</b><br>{spread(knee.intensity, units.digits)}"
     fig.add_annotation(
         style.note(
@@ -276,4 +276,4 @@ def gemm(rows: pd.DataFrame, knees: Sequence[GemmKnee]) -> go.Figure | None:
         fig.add_annotation(
             style.note(text, style.log(lead.predicted), 0.02, yref="paper", xanchor="left", xshift=6, name="knee")
         )
-    return fig
+    return fig.made()

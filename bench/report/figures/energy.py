@@ -54,7 +54,7 @@ def energy(costs: Sequence[Cost]) -> go.Figure | None:
             f"<b>{name}: balance {units.intensity(cost.balance)}</b><br>{units.joules(2 * cost.flop.joules.value, per)}"
         )
         fig.add_trace(
-            go.Scatter(
+            style.scatter(
                 x=[cost.balance],
                 y=[2 * cost.flop.joules.value],
                 mode="markers",
@@ -65,4 +65,4 @@ def energy(costs: Sequence[Cost]) -> go.Figure | None:
                 meta="balance",
             )
         )
-    return fig
+    return fig.made()

@@ -33,7 +33,7 @@ def health(each: Health) -> go.Figure | None:
         points = [point for point in each.points if key in point.polled]
         most = max([point.polled[key][2] for point in points] + ([limit] if limit else [])) / scale
         fig.update_layout(
-            {f"yaxis{axis[1:]}": style.axis(label, domain=places[index], range=[0, most * 1.12], anchor="x")}
+            **{f"yaxis{axis[1:]}": style.axis(label, domain=places[index], range=[0, most * 1.12], anchor="x")}
         )
         if limit:
             fig.add_shape(
@@ -67,12 +67,12 @@ def health(each: Health) -> go.Figure | None:
                 fig.add_trace(_trace(part, key, scale, axis, validity, validity not in shown))
                 shown.add(validity)
     fig.update_xaxes(style.axis(title, anchor="y2" if len(panels) > 1 else "y"))
-    return fig
+    return fig.made()
 
 
-def _ranges(points: list[Point], key: str, scale: float, axis: str, validity: str) -> go.Scatter:
+def _ranges(points: list[Point], key: str, scale: float, axis: str, validity: str) -> dict:
     """Least to most of every measurement, pale: hundreds stand side by side."""
-    return go.Scatter(
+    return style.scatter(
         x=[x for point in points for x in (point.at, point.at, None)],
         y=[y for point in points for y in (point.polled[key][0] / scale, point.polled[key][2] / scale, None)],
         yaxis=axis,
@@ -85,9 +85,9 @@ def _ranges(points: list[Point], key: str, scale: float, axis: str, validity: st
     )
 
 
-def _trace(points: list[Point], key: str, scale: float, axis: str, validity: str, first: bool) -> go.Scatter:
+def _trace(points: list[Point], key: str, scale: float, axis: str, validity: str, first: bool) -> dict:
     symbol, colour, size = _LOOKS[validity]
-    return go.Scatter(
+    return style.scatter(
         x=[point.at for point in points],
         y=[point.polled[key][1] / scale for point in points],
         yaxis=axis,

@@ -25,7 +25,7 @@ def launch(rows: pd.DataFrame) -> go.Figure | None:
     fig.update_xaxes(style.axis("Time per launch of an empty kernel (µs)", range=[0, micro["high"].max() * 1.25]))
     fig.update_yaxes(style.axis("", type="category", categoryorder="array", categoryarray=ways[::-1], automargin=True))
     fig.add_trace(
-        go.Bar(
+        style.bar(
             x=micro["seconds"],
             y=ways,
             orientation="h",
@@ -44,7 +44,7 @@ def launch(rows: pd.DataFrame) -> go.Figure | None:
     for way, seconds, end in zip(ways, seen["seconds"], micro["high"], strict=True):
         # behind the whisker, which would strike it through
         fig.add_annotation(style.note(units.seconds(seconds), end, way, yanchor="middle", xshift=6, name="bar label"))
-    return fig
+    return fig.made()
 
 
 def hostcopy(rows: pd.DataFrame, theory: Roofline | None) -> go.Figure | None:
@@ -80,4 +80,4 @@ def hostcopy(rows: pd.DataFrame, theory: Roofline | None) -> go.Figure | None:
                 line={"color": colour, "width": 1.6, "dash": "solid" if memory == _MEMORIES[0] else "dot"},
             )
         )
-    return fig
+    return fig.made()

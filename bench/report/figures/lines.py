@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-import plotly.graph_objects as go
-
 from bench import units
 from bench.analysis.fit import Fit
 from bench.report import names
@@ -47,7 +45,7 @@ def measured(fit: Fit, theory: Roofline | None, frame: Window, first: set[str]) 
         sides = facets(roof.key, kind(fit, roof.key), fit.info.regime)
         if roof.key in leading(fit) and roof.high > roof.low * 1.01:
             band = [*curve(roof, xs, roof.low), *curve(roof, xs, roof.high)[::-1]]
-            trace = go.Scatter(
+            trace = style.scatter(
                 x=[*xs, *xs[::-1]],
                 y=band,
                 mode="lines",
@@ -104,7 +102,7 @@ def sustained(fit: Fit, frame: Window, first: set[str]) -> Iterator[Drawn]:
         name = f"{names.roof(roof.key)}, sustained"
         xs = grid(*extent(roof, memory, _of(compute, first), frame))
         trace = _line(f"sustained {roof.key}", name, roof, xs, look, hover)
-        yield Drawn(trace.update(opacity=1 if leads else 0.6), facets(roof.key, "sustained roof", SUSTAINED))
+        yield Drawn(trace | {"opacity": 1 if leads else 0.6}, facets(roof.key, "sustained roof", SUSTAINED))
 
 
 def _of(compute: Sequence[Roof], dtypes: set[str]) -> Sequence[Roof]:
@@ -112,8 +110,8 @@ def _of(compute: Sequence[Roof], dtypes: set[str]) -> Sequence[Roof]:
     return [roof for roof in compute if roof.key.split(".")[1] in dtypes] or compute
 
 
-def _line(meta: str, name: str, roof: Roof, xs: list[float], look: dict, hover: Sequence[str]) -> go.Scatter:
-    return go.Scatter(
+def _line(meta: str, name: str, roof: Roof, xs: list[float], look: dict, hover: Sequence[str]) -> dict:
+    return style.scatter(
         x=xs,
         y=curve(roof, xs),
         mode="lines",
@@ -135,10 +133,10 @@ def _over_burst(fit: Fit, lasting: Roof) -> list[str]:
     return [f"{units.percent(lasting.rate / burst.rate)} of burst"] if burst else []
 
 
-def _whisker(roof: Roof, x: float, colour: str) -> go.Scatter:
+def _whisker(roof: Roof, x: float, colour: str) -> dict:
     """The interval of a lesser roof, at its free end: bands of all of them would drown the figure."""
     value, low, high = (curve(roof, [x], rate)[0] for rate in (roof.rate, roof.low, roof.high))
-    return go.Scatter(
+    return style.scatter(
         x=[x],
         y=[value],
         mode="markers",
@@ -166,7 +164,7 @@ def claimed(fit: Fit, theory: Roofline | None, frame: Window, first: set[str]) -
         xs = grid(*extent(roof, slopes, _of(compute, first), frame))
         trace = _line(f"theory {roof.key}", names.quantity(roof.key), roof, xs, look, hover)
         bold = roof.quantity in lead or not roof.is_compute
-        yield Drawn(trace.update(opacity=1 if bold else 0.45), facets(roof.key, names.claim(roof.evidence)))
+        yield Drawn(trace | {"opacity": 1 if bold else 0.45}, facets(roof.key, names.claim(roof.evidence)))
 
 
 def ghost(fit: Fit, frame: Window, probe: str, name: str, first: bool) -> Drawn:
@@ -176,7 +174,7 @@ def ghost(fit: Fit, frame: Window, probe: str, name: str, first: bool) -> Drawn:
     for roof in (*memory, *compute):
         ends = extent(roof, memory, compute, frame)
         xs, ys = [*xs, *ends, None], [*ys, *curve(roof, ends), None]
-    trace = go.Scatter(
+    trace = style.scatter(
         x=xs,
         y=ys,
         mode="lines",

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis.compare import Gap
-from bench.report import names
+from bench.report import frame, names
 from bench.report.figures import style
 
 
@@ -35,9 +35,9 @@ def against(
     if ticks and clocked:
         shares = [100 * clocked[gap.ours.key] / gap.theirs.rate for gap in ticks]
         low, high = min(low, 0.98 * min(shares)), max(high, 1.02 * max(shares))
-        fig.update_xaxes(range=[max(0, low), high])
+        fig.update_xaxes({"range": [max(0, low), high]})
         fig.add_trace(
-            go.Scatter(
+            style.scatter(
                 x=shares,
                 y=[names.short(gap.ours.key) for gap in ticks],
                 mode="markers",
@@ -55,7 +55,7 @@ def against(
         colour = style.MEMORY if memory else style.COMPUTE
         marker = "diamond" if memory else "circle"
         fig.add_trace(
-            go.Scatter(
+            style.scatter(
                 x=[100 * gap.ratio for gap in part],
                 y=[names.short(gap.ours.key) for gap in part],
                 mode="markers",
@@ -71,7 +71,7 @@ def against(
                 hovertemplate="%{customdata}<extra></extra>",
             )
         )
-    return fig if values else None
+    return fig.made() if values else None
 
 
 def _gap(gap: Gap) -> str:
@@ -103,7 +103,7 @@ def strip(siblings: pd.DataFrame, few: Sequence[str] = ()) -> go.Figure | None:
         )
     )
     width = 100 * 1.4826 * float((rows["ratio"] - 1).abs().median()) * 2
-    fig.add_vrect(x0=100 - width, x1=100 + width, fillcolor=style.MUTED, opacity=0.12, line_width=0, layer="below")
+    fig.add_vrect(x0=100 - width, x1=100 + width, fillcolor=style.MUTED, opacity=0.12, line={"width": 0}, layer="below")
     fig.add_vline(x=100, line={"color": style.MUTED, "width": 1.2})
     for apart in (False, True):
         part = rows[rows["apart"] == apart]
@@ -111,7 +111,7 @@ def strip(siblings: pd.DataFrame, few: Sequence[str] = ()) -> go.Figure | None:
             continue
         colour = style.ALARM if apart else style.SERIES[0]
         fig.add_trace(
-            go.Scatter(
+            style.scatter(
                 x=100 * part["ratio"],
                 y=[names.short(key) for key in part["key"]],
                 name="stands apart" if apart else "one dot per GPU",
@@ -131,11 +131,11 @@ def strip(siblings: pd.DataFrame, few: Sequence[str] = ()) -> go.Figure | None:
                     "color": colour,
                     "line": {"width": 1.5},
                 },
-                customdata=[_sibling(row) for row in part.itertuples()],
+                customdata=[_sibling(row) for row in frame.each(part)],
                 hovertemplate="%{customdata}<extra></extra>",
             )
         )
-    return fig
+    return fig.made()
 
 
 def _sibling(row) -> str:

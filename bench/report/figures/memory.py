@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from bench import units
 from bench.analysis.compare import at_clock
 from bench.analysis.fit import Fit
-from bench.report import names
+from bench.report import frame, names
 from bench.report.figures import style
 from bench.report.figures.sweeps import boundary
 from bench.report.levels import chases, levels, plateaus
@@ -23,16 +23,17 @@ def onchip(fit: Fit, theory: Roofline | None) -> go.Figure | None:
     rows = [names.channel(roof.key) for roof in roofs][::-1]
     fig = style.figure(120 + 34 * len(rows), margin={"l": 60, "r": 16, "t": 20, "b": 48})
     traces = list(_onchip(roofs, fit, theory))
-    top = max(x for trace in traces for x in trace.x)
+    top = max(x for trace in traces for x in trace["x"])
     fig.update_xaxes(style.axis("Bandwidth over all multiprocessors (B/s)", range=[0, top * 1.08], tickformat="~s"))
     fig.update_yaxes(style.axis("", type="category", categoryorder="array", categoryarray=rows, automargin=True))
-    fig.add_traces(traces)
-    return fig
+    for trace in traces:
+        fig.add_trace(trace)
+    return fig.made()
 
 
-def _onchip(roofs: list[Roof], fit: Fit, theory: Roofline | None) -> Iterator[go.Scatter]:
-    def marks(name: str, found: list[tuple[Roof, str]], look: dict, **more) -> go.Scatter:
-        return go.Scatter(
+def _onchip(roofs: list[Roof], fit: Fit, theory: Roofline | None) -> Iterator[dict]:
+    def marks(name: str, found: list[tuple[Roof, str]], look: dict, **more) -> dict:
+        return style.scatter(
             x=[roof.rate for roof, _ in found],
             y=[names.channel(roof.key) for roof, _ in found],
             mode="markers",
@@ -85,7 +86,7 @@ def latency(rows: pd.DataFrame, fit: Fit) -> go.Figure | None:
         text = f"{names.channel(plateau.level.name)} {units.seconds(plateau.seconds)}"
         text += f", {plateau.cycles:.0f} cycles" if plateau.cycles else ""
         fig.add_trace(
-            go.Scatter(
+            style.scatter(
                 x=[below, end],
                 y=[plateau.seconds] * 2,
                 mode="lines",
@@ -109,10 +110,10 @@ def latency(rows: pd.DataFrame, fit: Fit) -> go.Figure | None:
         )
         below = end
     hover = []
-    for row in seen.itertuples():
+    for row in frame.each(seen):
         cycles = f"<br>{row.load * row.clock_hz:.0f} cycles at {units.hertz(row.clock_hz)}" if row.clock_hz > 0 else ""
         hover.append(f"<b>{units.size(row.size)}</b><br>{units.seconds(row.load)} a load{cycles}<br>{row.validity}")
     symbols = [style.symbol("circle", validity) for validity in seen["validity"]]
     look = {"symbol": symbols, "size": 7, "color": style.SERIES[0]}
     fig.add_trace(style.line("one load", seen["size"], seen["load"], style.SERIES[0], hover, marker=look))
-    return fig
+    return fig.made()

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis.fit import Fit
@@ -44,7 +43,7 @@ _EDGE = 0.93
 class Drawn:
     """A trace with its sides, by which it is selected."""
 
-    trace: go.Scatter
+    trace: dict
     facets: Facets
 
 
@@ -60,7 +59,7 @@ def points(fit: Fit, rows: pd.DataFrame, frame: Window) -> Iterator[Drawn]:
         xs = [frame.right * _EDGE if out else x for x, out in zip(part["intensity"], beyond, strict=True)]
         symbols = ["triangle-right" if out else mark for mark, out in zip(symbols, beyond, strict=True)]
         ys = list(part["flop_rate"])
-        hovers = [point_text(row) for row in part.itertuples()]
+        hovers = [point_text(row) for row in frames.each(part)]
         if asked in _PATHS:
             xs, ys, symbols, hovers = _paths(part, _PATHS[asked], xs, ys, symbols, hovers)
         name = f"{asked}, {names.dtype(dtype)}" if asked in _PATHS else asked
@@ -110,7 +109,7 @@ def _paths(
 
 def _groups(seen: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     """(question, precision, its rows); a probe that is not known by name is a question of its own."""
-    labels = [(question(row.probe, row.params), row.work.dtype) for row in seen.itertuples()]
+    labels = [(question(row.probe, row.params), row.work.dtype) for row in frames.each(seen)]
     return [(*label, seen[[other == label for other in labels]]) for label in dict.fromkeys(labels)]
 
 
@@ -147,8 +146,8 @@ def point_text(row) -> str:
     return "<br>".join(lines)
 
 
-def _flags(above: pd.DataFrame, frame: Window, name: str) -> go.Scatter:
-    return go.Scatter(
+def _flags(above: pd.DataFrame, frame: Window, name: str) -> dict:
+    return style.scatter(
         x=above["intensity"].clip(upper=frame.right * _EDGE),
         y=above["flop_rate"],
         mode="markers",
@@ -168,7 +167,7 @@ def placed(kernels: Sequence[Placed], frame: Window) -> Iterator[Drawn]:
     xs = [min(each.kernel.work.intensity, frame.right * _EDGE) for each in drawn]
     ys = [each.kernel.work.flops / each.kernel.seconds for each in drawn]
     facets = Facets(YOURS, YOURS, probe=YOURS)
-    trace = go.Scatter(
+    trace = style.scatter(
         x=xs,
         y=ys,
         mode="markers+text",
@@ -192,7 +191,7 @@ def placed(kernels: Sequence[Placed], frame: Window) -> Iterator[Drawn]:
     above = [k for k, each in enumerate(drawn) if each.above]
     if above:
         flag = {"symbol": "circle-open", "size": 20, "color": style.ALARM, "line": {"width": 1.5}}
-        flags = go.Scatter(
+        flags = style.scatter(
             x=[xs[k] for k in above],
             y=[ys[k] for k in above],
             mode="markers",
@@ -224,9 +223,9 @@ def placed_text(each: Placed) -> str:
     return "<br>".join(lines)
 
 
-def outside(drawn: Sequence[go.Scatter], frame: Window) -> Iterator[dict]:
+def outside(drawn: Sequence[dict], frame: Window) -> Iterator[dict]:
     """How many of the points that are shown lie below the frame."""
-    out = sum(y is not None and y < frame.bottom for trace in drawn for y in trace.y)
+    out = sum(y is not None and y < frame.bottom for trace in drawn for y in trace["y"])
     text = f"{out} point{'s' if out > 1 else ''} below the frame: “Fit to data” shows them" if out else ""
     yield style.note(
         text,

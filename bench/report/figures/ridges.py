@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import plotly.graph_objects as go
-
 from bench import units
 from bench.analysis.fit import Fit, RoofFit, Sustained
 from bench.report import names
@@ -67,7 +65,7 @@ def _ridge(fit: Fit, flat: Roof, slope: Roof, value: Estimate, regime: str) -> t
     )
     shape = {"symbol": "diamond-tall-open", "size": 14 if big else 8, "line": {"width": 1.8}}
     name = f"ridge, {'sustained' if lasting else 'measured'}"
-    trace = go.Scatter(
+    trace = style.scatter(
         x=[value.value],
         y=[flat.rate],
         mode="markers",
@@ -82,14 +80,14 @@ def _ridge(fit: Fit, flat: Roof, slope: Roof, value: Estimate, regime: str) -> t
     text = f"<b>ridge{after} {units.intensity(value.value)}</b><br>{spread(value, units.digits)}"
     return (
         Drawn(trace, replace(sides, level=level(slope.key))),
-        Ridge(trace.meta, value.value, flat.rate, text, slope.key),
+        Ridge(trace["meta"], value.value, flat.rate, text, slope.key),
     )
 
 
 def _claimed_ridge(fit: Fit, flat: Roof, slope: Roof) -> tuple[Drawn, Ridge]:
     big = fit.info.headline.startswith(flat.quantity) and slope.key == "dram"
     x = flat.rate / slope.rate
-    trace = go.Scatter(
+    trace = style.scatter(
         x=[x],
         y=[flat.rate],
         mode="markers",
@@ -109,10 +107,10 @@ def _claimed_ridge(fit: Fit, flat: Roof, slope: Roof) -> tuple[Drawn, Ridge]:
     )
     sides = replace(facets(flat.key, "ridge, datasheet"), level=level(slope.key))
     text = f"<b>ridge {units.intensity(x)}</b><br>by the datasheet"
-    return Drawn(trace, sides), Ridge(trace.meta, x, flat.rate, text, slope.key)
+    return Drawn(trace, sides), Ridge(trace["meta"], x, flat.rate, text, slope.key)
 
 
-def zones(fig: go.Figure, ridge: Ridge | None, frame: Window) -> None:
+def zones(fig: style.Drawing, ridge: Ridge | None, frame: Window) -> None:
     """Left of the ridge a kernel waits for memory, right of it for arithmetic."""
     middle = ridge.x if ridge else math.sqrt(frame.left * frame.right)
     for x0, x1, colour, text in (
@@ -126,7 +124,7 @@ def zones(fig: go.Figure, ridge: Ridge | None, frame: Window) -> None:
             y0=0,
             y1=1,
             yref="paper",
-            line_width=0,
+            line={"width": 0},
             fillcolor=colour,
             opacity=0.055,
             layer="below",

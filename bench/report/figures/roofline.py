@@ -66,7 +66,7 @@ def roofline(
     chosen = {each["side"]: [c["value"] for c in each["choices"] if c["on"]] for each in selectors}
     if "regime" in chosen:
         chosen["regime"] = [word for value in chosen["regime"] for word in value.split(" & ")]
-    shown = {each.trace.meta for each in drawn if each.facets.within(chosen)}
+    shown = {each.trace["meta"] for each in drawn if each.facets.within(chosen)}
     shown = _anchored(shown, [ridge for _, ridge in ridges])
     fig = style.figure(620, margin={"l": 56, "r": 208, "t": 20, "b": 48})
     fig.update_xaxes(style.log_axis("Arithmetic intensity (FLOP/B)", frame.left, frame.right, style.plain))
@@ -75,7 +75,7 @@ def roofline(
         fig.add_trace(key.trace)
     legends: set[str] = set()
     for each in drawn:
-        kind, seen = each.facets.kind, each.trace.meta in shown
+        kind, seen = each.facets.kind, each.trace["meta"] in shown
         # what is not drawn needs no entry, and of its kind the first speaks for all
         each.trace.update(visible=seen, showlegend=seen and kind not in legends and kind in _entries(each))
         legends |= {kind} if seen else set()
@@ -85,12 +85,12 @@ def roofline(
     zones(fig, ridge, frame)
     for note in (
         *notes(found, shown.__contains__, frame),
-        *outside([each.trace for each in drawn if each.facets.probe and each.trace.meta in shown], frame),
+        *outside([each.trace for each in drawn if each.facets.probe and each.trace["meta"] in shown], frame),
     ):
         fig.add_annotation(note)
     fig.update_layout(
         meta={
-            "traces": {each.trace.meta: asdict(each.facets) for each in (*drawn, *_keys(fit, theory))},
+            "traces": {each.trace["meta"]: asdict(each.facets) for each in (*drawn, *_keys(fit, theory))},
             "selectors": selectors,
             "isolates": _isolates(drawn),
             "labels": [asdict(label) for label in found],
@@ -98,7 +98,7 @@ def roofline(
             "frame": asdict(frame),
         }
     )
-    return fig
+    return fig.made()
 
 
 def _selectors(
@@ -158,7 +158,7 @@ def _isolates(drawn: Sequence[Drawn]) -> list[str]:
 
 def _entries(each: Drawn) -> set[str]:
     """Kinds with a legend entry made by their own traces; kinds of roof have a key."""
-    return {each.facets.kind} if each.facets.probe or each.trace.meta.startswith("ridge") else set()
+    return {each.facets.kind} if each.facets.probe or each.trace["meta"].startswith("ridge") else set()
 
 
 def _anchored(shown: set[str], ridges: Sequence[Ridge]) -> set[str]:
@@ -182,5 +182,5 @@ def _keys(fit: Fit, theory: Roofline | None) -> Iterator[Drawn]:
 
 
 def _key(name: str, look: dict, regime: str = "", method: str = "") -> Drawn:
-    trace = go.Scatter(x=[None], y=[None], mode="lines", name=name, line=look, meta=f"key {name}", legendgroup=name)
+    trace = style.scatter(x=[None], y=[None], mode="lines", name=name, line=look, meta=f"key {name}", legendgroup=name)
     return Drawn(trace, Facets(name, name, regime=regime, method=method))

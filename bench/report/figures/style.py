@@ -28,7 +28,53 @@ def safe(text: Any) -> str:
     return escape(str(text), quote=False)
 
 
-def figure(height: int = 380, **layout: Any) -> go.Figure:
+class Drawing:
+    """A figure while it is drawn, in plain values: plotly, which checks each value, is given all of them once."""
+
+    def __init__(self, base: dict[str, Any]):
+        self.traces: list[dict[str, Any]] = []
+        self.layout: dict[str, Any] = {}
+        self._base = base
+
+    def add_trace(self, trace: dict[str, Any]) -> None:
+        self.traces.append(trace)
+
+    def add_annotation(self, note: dict[str, Any]) -> None:
+        self.layout.setdefault("annotations", []).append(note)
+
+    def add_shape(self, **shape: Any) -> None:
+        self.layout.setdefault("shapes", []).append(shape)
+
+    def add_vline(self, x: float, **look: Any) -> None:
+        self.add_vrect(x, x, type="line", **look)
+
+    def add_vrect(self, x0: float, x1: float, **look: Any) -> None:
+        """From the bottom to the top, whatever the axis shows."""
+        self.add_shape(**{"type": "rect", "x0": x0, "x1": x1, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain"} | look)
+
+    def add_hline(self, y: float, **look: Any) -> None:
+        self.add_shape(type="line", x0=0, x1=1, xref="x domain", y0=y, y1=y, yref="y", **look)
+
+    def update_xaxes(self, axis: dict[str, Any]) -> None:
+        self.update_layout(xaxis=axis)
+
+    def update_yaxes(self, axis: dict[str, Any]) -> None:
+        self.update_layout(yaxis=axis)
+
+    def update_layout(self, **parts: dict[str, Any]) -> None:
+        self.layout |= {name: self.layout.get(name, {}) | part for name, part in parts.items()}
+
+    def made(self) -> go.Figure:
+        made = go.Figure(self.traces, self._base)
+        for name, part in self.layout.items():
+            if name in ("shapes", "annotations"):
+                made.layout[name] = part
+            else:
+                made.update_layout({name: part})
+        return made
+
+
+def figure(height: int = 380, **layout: Any) -> Drawing:
     """An empty figure in the house's style."""
     base = {
         "template": go.layout.Template(),
@@ -49,7 +95,7 @@ def figure(height: int = 380, **layout: Any) -> go.Figure:
         "hovermode": "closest",
         "dragmode": "pan",
     }
-    return go.Figure(layout=base | layout)
+    return Drawing(base | layout)
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
@@ -111,7 +157,7 @@ def error(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]
 
 def line(
     name: str, x: Sequence, y: Sequence, colour: str, hover: Sequence[str] | None = None, **more: Any
-) -> go.Scatter:
+) -> dict[str, Any]:
     """Joined points with their markers, thinned to what a reader can see."""
     step = max(1, math.ceil(len(x) / MOST_POINTS))
     hovers = (
@@ -124,7 +170,15 @@ def line(
         "line": {"color": colour, "width": 1.6},
         "marker": {"color": colour, "size": 7},
     } | more
-    return go.Scatter(name=name, x=list(x)[::step], y=list(y)[::step], **look, **hovers)
+    return scatter(name=name, x=list(x)[::step], y=list(y)[::step], **look, **hovers)
+
+
+def scatter(**look: Any) -> dict[str, Any]:
+    return {"type": "scatter"} | look
+
+
+def bar(**look: Any) -> dict[str, Any]:
+    return {"type": "bar"} | look
 
 
 def note(text: str, x: float, y: float, **more: Any) -> dict:
@@ -147,19 +201,8 @@ def log(value: float) -> float:
 def mark(fig: go.Figure, simulated: bool) -> go.Figure:
     """Writes SIMULATED across a figure, so that a picture cut out of the page still says so."""
     if simulated:
-        fig.add_annotation(
-            text="SIMULATED",
-            name="simulated",
-            xref="paper",
-            yref="paper",
-            x=0.5,
-            y=0.5,
-            showarrow=False,
-            textangle=-18,
-            font={"size": 52, "color": ALARM},
-            opacity=0.13,
-        )
-        flag(fig, "simulated, not a measurement")
+        across = _flag("SIMULATED", 0.5, 0.5, 52) | {"textangle": -18, "opacity": 0.13}
+        fig.layout.annotations += (across, _corner("simulated, not a measurement"))
     return fig
 
 
@@ -170,15 +213,14 @@ def symbol(marker: str, validity: str) -> str:
 
 def flag(fig: go.Figure, text: str) -> go.Figure:
     """The same figure with a word in the colour of alarm at its upper right."""
-    return fig.add_annotation(
-        text=text,
-        name="simulated",
-        xref="paper",
-        yref="paper",
-        x=1,
-        y=1,
-        xanchor="right",
-        yanchor="bottom",
-        showarrow=False,
-        font={"size": 12, "color": ALARM},
-    )
+    fig.layout.annotations += (_corner(text),)
+    return fig
+
+
+def _corner(text: str) -> dict[str, Any]:
+    return _flag(text, 1, 1, 12) | {"xanchor": "right", "yanchor": "bottom"}
+
+
+def _flag(text: str, x: float, y: float, size: int) -> dict[str, Any]:
+    look = {"text": text, "name": "simulated", "xref": "paper", "yref": "paper", "x": x, "y": y}
+    return look | {"showarrow": False, "font": {"size": size, "color": ALARM}}

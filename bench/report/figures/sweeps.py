@@ -13,15 +13,15 @@ from bench.roofline import Roofline
 
 
 def hovers(rows: pd.DataFrame) -> list[str]:
-    return [point_text(row) for row in rows.itertuples()]
+    return [point_text(row) for row in frame.each(rows)]
 
 
 def level(
-    fig: go.Figure, y: float, text: str, colour: str, dash: str = "solid", side: str = "right", claim: float = 0.0
+    fig: style.Drawing, y: float, text: str, colour: str, dash: str = "solid", side: str = "right", claim: float = 0.0
 ) -> None:
     """A horizontal line with its name on it, or above the claim that runs just above it."""
     fig.add_hline(y=y, line={"color": colour, "width": 1.6, "dash": dash}, layer="below")
-    logarithmic = fig.layout.yaxis.type == "log"
+    logarithmic = fig.layout["yaxis"].get("type") == "log"
     x, anchor = (1, "right") if side == "right" else (0.01, "left")
     y = max(y, claim) if claim < 1.5 * y else y
     place = style.log(y) if logarithmic else y
@@ -30,7 +30,7 @@ def level(
     )
 
 
-def boundary(fig: go.Figure, size: float, text: str) -> None:
+def boundary(fig: style.Drawing, size: float, text: str) -> None:
     """Where a cache ends, on an axis of sizes."""
     fig.add_vline(x=size, line={"color": style.GRID, "width": 1.5, "dash": "dot"})
     fig.add_annotation(
@@ -98,7 +98,7 @@ def bandwidth(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> go.Figur
                 line={"color": colour, "width": 1.6, "dash": "dot" if name.startswith("hot") else "solid"},
             )
         )
-    return fig
+    return fig.made()
 
 
 def generic(rows: pd.DataFrame, probe: str) -> go.Figure | None:
@@ -140,7 +140,7 @@ def generic(rows: pd.DataFrame, probe: str) -> go.Figure | None:
             marker={"symbol": symbols, "size": 8, "color": style.SERIES[0]},
         )
     )
-    return fig
+    return fig.made()
 
 
 def _number(value: object) -> bool:

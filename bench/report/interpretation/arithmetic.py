@@ -80,7 +80,7 @@ def _loops(rows: pd.DataFrame, fit: Fit) -> Iterator[str]:
     if parts:
         yield f"Instructions that are not this chip's full-rate path, and claim no roof: {'; '.join(parts)}."
     reasons: dict[str, list[str]] = {}
-    for row in rows[rows["probe"] == "peak"].itertuples():
+    for row in frame.each(rows[rows["probe"] == "peak"]):
         if row.skip and row.params.get("kind") == "tensor loop":
             reasons.setdefault(row.skip, []).append(names.dtype(str(row.params.get("dtype"))))
     for reason, dtypes in reasons.items():

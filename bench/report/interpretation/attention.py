@@ -92,7 +92,7 @@ def _fastest(rows: pd.DataFrame, phase: str) -> Iterator[str]:
 def _refused(rows: pd.DataFrame) -> Iterator[str]:
     part = rows[rows["probe"] == "attention"]
     refused: dict[tuple[str, str], int] = {}
-    for row in part.itertuples():
+    for row in frame.each(part):
         if row.skip and "refuses" in row.skip:
             key = row.params.get("phase", ""), row.skip
             refused[key] = refused.get(key, 0) + 1
@@ -103,7 +103,7 @@ def _refused(rows: pd.DataFrame) -> Iterator[str]:
 def _fusion(rows: pd.DataFrame) -> Iterator[str]:
     """What it buys that scores never go through memory: the unfused case beside torch's choice at its shape."""
     seen = frame.sound(rows, "attention")
-    for bare in seen.itertuples():
+    for bare in frame.each(seen):
         if backend(bare.params) != "unfused":
             continue
         shape = {name: value for name, value in bare.params.items() if name != "backend"}
@@ -125,9 +125,7 @@ def _from_on(decode: pd.DataFrame, roof: float) -> Iterator[str]:
     for layout in dict.fromkeys(frame.param(decode, "layout")):
         part = frame.sound(decode, layout=layout)
         batch = min(frame.param(part, "batch"))
-        curve = sorted(
-            (row.params["keys"], row.byte_rate / roof) for row in frame.sound(part, batch=batch).itertuples()
-        )
+        curve = sorted((row.params["keys"], row.byte_rate / roof) for row in frame.each(frame.sound(part, batch=batch)))
         who = f"{str(layout).upper()} at batch {batch}"
         start = next((keys for i, (keys, _) in enumerate(curve) if all(share >= 0.8 for _, share in curve[i:])), None)
         if start is None:

@@ -16,7 +16,7 @@ from bench.roofline import Roofline
 
 
 def allreduce(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str]:
-    seen = [row for row in frame.sound(rows, "allreduce").itertuples() if row.params.get("ranks", 1) > 1]
+    seen = [row for row in frame.each(frame.sound(rows, "allreduce")) if row.params.get("ranks", 1) > 1]
     if not seen:
         return
     rates = {row.Index: bus_bandwidth(row.params["bytes"], row.params["ranks"], row.seconds) for row in seen}
@@ -81,7 +81,7 @@ _WAYS = {
 
 def launch(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str]:
     """What an empty kernel costs, and whom each way of launching it times."""
-    seen = {row.params.get("way"): row for row in frame.sound(rows, "launch").itertuples()}
+    seen = {row.params.get("way"): row for row in frame.each(frame.sound(rows, "launch"))}
     parts = [_WAYS[way].format(units.seconds(row.seconds)) for way, row in seen.items() if way in _WAYS]
     if parts:
         yield f"An empty kernel costs: {'; '.join(parts)}."
@@ -107,7 +107,7 @@ def hostcopy(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[
     both = fit.roofline.find("duplex")
     if both and len(one) == 2:
         yield f"Both ways at once move {units.digits(both.rate / sum(one) * 2)} times what one way moves on average."
-    shared = [row for row in frame.sound(rows, "hostcopy").itertuples() if row.params.get("company")]
+    shared = [row for row in frame.each(frame.sound(rows, "hostcopy")) if row.params.get("company")]
     parts = [
         f"{names.channel(roof.key)} {units.bandwidth(row.byte_rate)} ({units.percent(row.byte_rate / roof.rate, 2)})"
         for row in shared
@@ -125,7 +125,7 @@ def hostcopy(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[
     if len(pinned) and pinned["byte_rate"].max() > 2 * pinned["byte_rate"].min():
         half = pinned[pinned["byte_rate"] >= pinned["byte_rate"].max() / 2]["size"].min()
         yield f"Half the bandwidth to the device needs copies of {units.size(half)}."
-    small = list(frame.sound(rows, "hostcopy", waited=True).itertuples())
+    small = list(frame.each(frame.sound(rows, "hostcopy", waited=True)))
     if small:
         parts = [
             f"{units.seconds(row.seconds)} {names.channel(row.params['path'])} ({row.params['memory']})"

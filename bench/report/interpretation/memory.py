@@ -65,7 +65,7 @@ def _enough(rows: pd.DataFrame, fit: Fit) -> Iterator[str]:
     cold = cold[(cold["cache"] == "cold") & (cold["mix"] == "copy") & ~cold["plain"].astype(bool)]
     if roof is None or len(cold) < 4:
         return
-    ordered = sorted((row.params["bytes"], row.byte_rate) for row in cold.itertuples())
+    ordered = sorted((row.params["bytes"], row.byte_rate) for row in frame.each(cold))
     fastest = max(rate for _, rate in ordered)
     if fastest > 1.1 * roof.rate:
         yield (

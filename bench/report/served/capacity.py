@@ -19,7 +19,7 @@ _NOTED = ("predicted", "confirmed", "free_bytes", "total_bytes", "sizes_bytes", 
 
 def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[tuple[str, str, go.Figure | None]]:
     seen = held(rows)
-    places = [f"{row.model}, {row.context:,.0f} tokens" for row in seen.itertuples()]
+    places = [f"{row.model}, {row.context:,.0f} tokens" for row in frame.each(seen)]
     traces = {}
     for name, column in (("predicted", "predicted"), ("really allocated", "confirmed")):
         if seen[column].notna().any():
@@ -33,10 +33,10 @@ def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[t
     )  # fmt: skip
     full = seen[seen["confirmed"].notna()]
     full = full.assign(all=full["seconds"] * full["confirmed"])
-    places = [f"{row.model}, {row.context:,.0f} tokens" for row in full.itertuples()]
+    places = [f"{row.model}, {row.context:,.0f} tokens" for row in frame.each(full)]
     hover = [
         f"<b>{place}</b><br>{units.seconds(row.all)} for {row.confirmed:.0f} sequences"
-        for place, row in zip(places, full.itertuples(), strict=True)
+        for place, row in zip(places, frame.each(full), strict=True)
     ]
     traces = {"read": (full["all"].tolist(), hover)}
     yield "Reading all of it", "What a full memory adds to each step.", (
@@ -55,7 +55,7 @@ def held(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str]:
-    for row in held(rows).itertuples():
+    for row in frame.each(held(rows)):
         where = f"of {row.context:,.0f} tokens of {row.model}"
         if not frame.has(row.confirmed):
             if frame.has(row.predicted):
@@ -76,7 +76,7 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
             more = units.digits(row.counted_bytes / row.sizes_bytes)
             yield f"Counted from outside they take {more} times their size."
     seen = held(rows)
-    for row in seen[seen["largest"].notna()].itertuples():
+    for row in frame.each(seen[seen["largest"].notna()]):
         yield (
             f"In the share of all memory that engines take, {row.largest:.0f} of {row.context:,.0f} tokens are"
             " predicted to fit, which nothing here confirms."

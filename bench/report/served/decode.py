@@ -109,7 +109,7 @@ def ragged(rows: pd.DataFrame) -> pd.DataFrame:
 def _ragged(rows: pd.DataFrame) -> go.Figure | None:
     seen = ragged(rows)
     seen = seen[seen["longer"].notna()]
-    hover = [f"<b>{row.spread}</b><br>{units.seconds(row.seconds)}" for row in seen.itertuples()]
+    hover = [f"<b>{row.spread}</b><br>{units.seconds(row.seconds)}" for row in frame.each(seen)]
     traces = {"ragged": (seen["longer"].tolist(), hover)}
     return drawn.bars(seen["spread"].tolist(), traces, "Times as long as equal lengths", stacked=False)
 
@@ -120,7 +120,7 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
     uneven = ragged(rows)
     uneven = uneven[(uneven["spread"] != "equal") & uneven["longer"].notna()]
     if len(uneven):
-        said = [f"{units.digits(row.longer)} times as long ({row.spread})" for row in uneven.itertuples()]
+        said = [f"{units.digits(row.longer)} times as long ({row.spread})" for row in frame.each(uneven)]
         yield f"Against even sequences of as many keys in all, uneven ones take {listed(said)}."
     prefix = prefixed(rows)
     bare, most = prefix[prefix["prefix"] == 0], prefix[prefix["prefix"] > 0]
@@ -176,6 +176,6 @@ def _tail(seen: pd.DataFrame) -> Iterator[str]:
     most = seen["rows"].max()
     said = [
         f"{row.name_} {units.seconds(row.seconds)}"
-        for row in seen[seen["rows"] == most].rename(columns={"name": "name_"}).itertuples()
+        for row in frame.each(seen[seen["rows"] == most].rename(columns={"name": "name_"}))
     ]
     yield f"For {most:.0f} rows: {listed(said)}."

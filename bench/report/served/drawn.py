@@ -18,10 +18,9 @@ _TITLES = {SECONDS: "Time per launch", TIMES: "Times as fast", PERCENT: "Percent
 
 def numbered(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
     """With a column for each of these params, without the rows where one is no number above 0."""
-    rows = rows.assign(**{name: frame.param(rows, name) for name in names})
-    kept = [all(countable(row[name]) for name in names) for _, row in rows.iterrows()]
+    kept = [all(countable(params.get(name)) for name in names) for params in rows["params"]]
     rows = rows[pd.Series(kept, index=rows.index, dtype=bool)]
-    return rows.astype(dict.fromkeys(names, float))
+    return rows.assign(**{name: frame.param(rows, name) for name in names}).astype(dict.fromkeys(names, float))
 
 
 def countable(value: object) -> bool:
@@ -70,7 +69,8 @@ def sweep(
     low, high = seen[over].min(), seen[over].max()
     fig.update_xaxes(style.log_axis(title or over, low / 1.3, high * 1.3, style.plain, 2 if high < 2e4 * low else 10))
     # ticks such as "500 µs" are wide, and a title over them would not be read
-    fig.update_yaxes(_y_axis(seen[drawn], kind, y_title or _TITLES.get(kind, ""), bool(even)), automargin=True)
+    y_axis = _y_axis(seen[drawn], kind, y_title or _TITLES.get(kind, ""), bool(even))
+    fig.update_yaxes(y_axis | {"automargin": True})
     if even:
         level(fig, 100 if kind == PERCENT else 1, even, style.MUTED, "dash")
     colour = -1
@@ -91,7 +91,7 @@ def sweep(
                 line={"color": look, "width": 1.6, "dash": "dot" if paired else "solid"},
             )
         )  # fmt: skip
-    return fig
+    return fig.made()
 
 
 def _y_axis(values: pd.Series, kind: str, title: str, even: bool) -> dict:
@@ -128,8 +128,6 @@ def bars(
         return None
     rows = len(places) * (1 if stacked else len(traces))
     fig = style.figure(130 + (26 if stacked else 22) * rows, barmode="stack" if stacked else "group")
-    # categories run from the bottom, and so do the bars of a group
-    fig.update_layout(legend_traceorder="normal" if stacked else "reversed")
     shown = list(traces.items())
     fig.update_xaxes(_bar_axis(title, [value for values, _ in traces.values() for value in values], stacked, kind))
     # two bars at one place would be stacked
@@ -142,13 +140,14 @@ def bars(
     )
     for number, (name, (values, hover)) in enumerate(shown) if stacked else reversed(list(enumerate(shown))):
         fig.add_trace(
-            go.Bar(
+            style.bar(
                 name=style.safe(name), x=list(values), y=places, orientation="h",
                 marker={"color": style.SERIES[number % len(style.SERIES)]},
                 customdata=list(hover), hovertemplate="%{customdata}<extra></extra>",
             )
         )  # fmt: skip
-    return fig
+    # categories run from the bottom, and so do the bars of a group
+    return fig.made().update_layout(legend_traceorder="normal" if stacked else "reversed")
 
 
 def _bar_axis(title: str, values: Sequence[float], stacked: bool, kind: str) -> dict:

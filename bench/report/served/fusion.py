@@ -55,7 +55,7 @@ def padding(rows: pd.DataFrame) -> pd.DataFrame:
     )
     found = drawn.ratio(packed, padded, ("sequences",))
     filled = dict(zip(padded["sequences"], padded["rows"], strict=True))
-    return found.assign(waste=[filled[row.sequences] / row.rows for row in found.itertuples()])
+    return found.assign(waste=[filled[row.sequences] / row.rows for row in frame.each(found)])
 
 
 def peaks(rows: pd.DataFrame) -> pd.DataFrame:

@@ -32,7 +32,7 @@ def figures(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[t
 
 def _beside(seen: pd.DataFrame, over: str, title: str) -> go.Figure | None:
     groups, sums = {}, []
-    labels = [_label(row, over) for row in seen.itertuples()]
+    labels = [_label(row, over) for row in frame.each(seen)]
     for name in dict.fromkeys(labels):
         part = seen[[label == name for label in labels]]
         groups[name] = part
@@ -46,7 +46,7 @@ def _composition(seen: pd.DataFrame) -> go.Figure | None:
     known = seen[seen["parts"].notna()]
     known = known.assign(factor=known["seconds"] / known["parts"])
     labels = [
-        f"{_label(row, 'batch' if row.phase == 'decode' else 'tokens')}, {row.phase}" for row in known.itertuples()
+        f"{_label(row, 'batch' if row.phase == 'decode' else 'tokens')}, {row.phase}" for row in frame.each(known)
     ]
     groups = {name: known[[label == name for label in labels]] for name in dict.fromkeys(labels)}
     title = "Tokens in the step"
@@ -64,9 +64,9 @@ def _shares(rows: pd.DataFrame, seen: pd.DataFrame) -> go.Figure | None:
     known = seen[seen["parts"].notna()]
     step = max(1, -(-len(known) // _MOST))
     known = known.iloc[::step]
-    found = _told_apart([parts(rows, row.params) for row in known.itertuples()])
+    found = _told_apart([parts(rows, row.params) for row in frame.each(known)])
     named = list(dict.fromkeys(_plain(name) for each in found for name in each))
-    places = [_point(row) for row in known.itertuples()]
+    places = [_point(row) for row in frame.each(known)]
     traces = {}
     for name in named:
         values = [sum(s for part, s in each.items() if _plain(part) == name) for each in found]
@@ -118,18 +118,18 @@ def wholes(rows: pd.DataFrame) -> pd.DataFrame:
 def parts(rows: pd.DataFrame, whole: dict) -> dict[str, float]:
     """Seconds of each part of a whole, all its launches; empty where one of them has no sound time."""
     same = {name: whole.get(name) for name in _SAME}
-    alone = rows[(rows["probe"] == "layer")]
+    alone = rows[rows["probe"] == "layer"]
     found: dict[str, float] = {}
-    for row in alone.itertuples():
-        part = str(row.params.get("part"))
-        if part == "layer" or any(row.params.get(name) != value for name, value in same.items()):
+    for params, seconds in zip(alone["params"], alone["seconds"], strict=True):
+        part = str(params.get("part"))
+        if part == "layer" or any(params.get(name) != value for name, value in same.items()):
             continue
-        if part.endswith("attention") and any(row.params.get(name) != whole.get(name) for name in ("batch", "context")):
+        if part.endswith("attention") and any(params.get(name) != whole.get(name) for name in ("batch", "context")):
             continue
-        count = row.params.get("count", 1)
-        if not frame.has(row.seconds) or not drawn.countable(count):
+        count = params.get("count", 1)
+        if not frame.has(seconds) or not drawn.countable(count):
             return {}
-        found[part] = row.seconds * count
+        found[part] = seconds * count
     return found if any(name.endswith("attention") for name in found) and len(found) > 1 else {}
 
 

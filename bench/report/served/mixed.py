@@ -73,7 +73,7 @@ def words(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[str
         yield f"{text}."
     # the smallest of differences that are mostly noise would be no cost at all: the largest chunk says it best
     large = seen[seen["chunk"] == seen["chunk"].max()]
-    said = [f"{units.seconds(row.token)} beside {row.batch:.0f}" for row in large.itertuples() if row.token > 0]
+    said = [f"{units.seconds(row.token)} beside {row.batch:.0f}" for row in frame.each(large) if row.token > 0]
     if said:
         chunk = large["chunk"].iloc[0]
         yield f"In a chunk of {chunk:.0f} each token of the prompt adds {listed(said)} to a layer's step."

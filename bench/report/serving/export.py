@@ -6,6 +6,7 @@ stand in for one. Python and evaluate.js read the same numbers; evaluate.js know
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from bench.analysis.serving import closed
@@ -100,7 +101,6 @@ def _line(curve: Any) -> dict[str, Any]:
 
 def _model(model: Model, tables: _Tables) -> dict[str, Any]:
     ranks, why = {}, {}
-    phases = (Phase("decode", model), Phase("prefill", model))
     for count in DEVICES:
         layout = Ranks(tensor=count)
         try:
@@ -108,7 +108,7 @@ def _model(model: Model, tables: _Tables) -> dict[str, Any]:
         except ValueError as error:
             why[count] = str(error)
             continue
-        ranks[count] = {phase.name: list(_rows(model, layout, phase, tables)) for phase in phases}
+        ranks[count] = {phase: list(_rows(model, layout, phase, tables)) for phase in ("decode", "prefill")}
         ranks[count] |= _resident(model, layout, tables.machine)
     return {
         "name": model.name,
@@ -143,13 +143,26 @@ def _resident(model: Model, ranks: Ranks, machine: Machine) -> dict[str, Any]:
     return {"weights": [bare, full - bare], "kept": kept}
 
 
-def _rows(model: Model, ranks: Ranks, phase: Phase, tables: _Tables) -> Iterator[dict[str, Any]]:
-    # which roof and which curve an operator is under depends on the formats, and not on how much is asked
-    served = [operations(model, precision(name, KV[0]), phase.any, ranks) for name in WEIGHTS]
-    stored = [operations(model, precision(WEIGHTS[0], name), phase.any, ranks) for name in KV]
-    for number, each in enumerate(coefficients(model, ranks, phase.name)):
-        by_weights = [_look(tables, step[number], ranks) for step in served]
-        by_kv = [_look(tables, step[number], ranks) for step in stored]
+@cache
+def _forms(model: Model, ranks: Ranks, phase: str) -> tuple[tuple[dict[Hashable, Operation], tuple], ...]:
+    """Of every operator: those of its forms that may have looks of their own, and which of them it has with each
+    format of weights, then of the KV cache.
+    """
+    step = Phase(phase, model).any
+    served = [operations(model, precision(name, KV[0]), step, ranks) for name in WEIGHTS]
+    stored = [operations(model, precision(WEIGHTS[0], name), step, ranks) for name in KV]
+    found = []
+    for each in zip(*served, *stored, strict=True):
+        # which roof and which curve it is under depends on the formats, and not on how much is asked
+        keys = tuple((op.work.dtype, *map(op.params.get, ("dtype", "weights", "kv"))) for op in each)
+        found.append((dict(zip(keys, each, strict=True)), keys))
+    return tuple(found)
+
+
+def _rows(model: Model, ranks: Ranks, phase: str, tables: _Tables) -> Iterator[dict[str, Any]]:
+    for each, (forms, keys) in zip(coefficients(model, ranks, phase), _forms(model, ranks, phase), strict=True):
+        looks = {key: _look(tables, operation, ranks) for key, operation in forms.items()}
+        by_weights, by_kv = ([looks[key] for key in part] for part in (keys[: len(WEIGHTS)], keys[len(WEIGHTS) :]))
         row = {"name": each.name, "count": each.count, "flops": each.flops, "bytes": each.bytes, "look": by_weights[0]}
         if len(set(by_kv)) > 1:
             row |= {"look": by_kv, "over": "kv"}

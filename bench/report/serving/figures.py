@@ -65,7 +65,8 @@ def pareto(chosen: Chosen) -> go.Figure | None:
         where = {"x": style.log(_FAST), "y": 0.02, "yref": "paper", "xshift": 4}
         fig.add_annotation(style.note(f"{_FAST} tokens/s", **where, font={"size": 12, "color": style.MUTED}))
     own = style.line(OWN, [], [], style.INK, line={"color": style.INK, "width": 2.5}, meta="own", showlegend=False)
-    return fig.add_trace(own)
+    fig.add_trace(own)
+    return fig.made()
 
 
 def curve(chosen: Chosen) -> list[tuple[int, StepTime]]:
@@ -100,11 +101,11 @@ def operators(chosen: Chosen) -> go.Figure:
     ends = [max(left, bottom / machine.bandwidth), tallest / machine.bandwidth]
     look = {"mode": "lines", "showlegend": False, "hoverinfo": "skip"}
     fig.add_trace(
-        go.Scatter(x=ends, y=[x * machine.bandwidth for x in ends], line={"color": style.MEMORY, "width": 3}, **look)
+        style.scatter(x=ends, y=[x * machine.bandwidth for x in ends], line={"color": style.MEMORY, "width": 3}, **look)
     )
     for roof in roofs.values():
         line = {"color": style.COMPUTE, "width": 3 if roof.rate == tallest else 1.6}
-        fig.add_trace(go.Scatter(x=[roof.rate / machine.bandwidth, right], y=[roof.rate] * 2, line=line, **look))
+        fig.add_trace(style.scatter(x=[roof.rate / machine.bandwidth, right], y=[roof.rate] * 2, line=line, **look))
         text = f"{names.quantity(roof.key)}<br>{units.rate_text(roof.rate, roof.key)}"
         place = {"x": style.log(right), "y": style.log(roof.rate), "yanchor": "middle", "xshift": 8}
         fig.add_annotation(
@@ -114,7 +115,7 @@ def operators(chosen: Chosen) -> go.Figure:
         counted = _counted(step)
         colour, shape = style.SERIES[number], style.MARKERS[number]
         fig.add_trace(
-            go.Scatter(
+            style.scatter(
                 name=phase,
                 x=[_place(row)[0] for row in counted],
                 y=[_place(row)[1] for row in counted],
@@ -135,7 +136,7 @@ def operators(chosen: Chosen) -> go.Figure:
         side = {"xanchor": "left", "xshift": 10} if x * x < left * right else {"xanchor": "right", "xshift": -10}
         where = {"x": style.log(x), "y": style.log(y), "yanchor": "top"} | side
         fig.add_annotation(style.note(heaviest.operation.name, **where, font={"size": 12, "color": colour}))
-    return fig
+    return fig.made()
 
 
 def _counted(step: StepTime) -> list[Row]:
@@ -195,7 +196,7 @@ def capacity(chosen: Chosen) -> go.Figure | None:
         where = {"x": 1, "xref": "paper", "xanchor": "right", "y": style.log(knee)}
         text = f"critical batch {knee:,.0f}: above it compute binds"
         fig.add_annotation(style.note(text, **where, font={"size": 12, "color": style.COMPUTE}))
-    return fig
+    return fig.made()
 
 
 def _apart(lines: list[tuple[Chosen, list[int]]]) -> list[tuple[Chosen, list[int]]]:
@@ -253,7 +254,7 @@ def crossovers(chosen: Chosen) -> go.Figure:
         if met := meeting(chosen, batch):
             at, seconds = met, cache(met)
             fig.add_trace(
-                go.Scatter(
+                style.scatter(
                     x=[at], y=[seconds], mode="markers", showlegend=False,
                     marker={"symbol": "diamond-open", "size": 14, "color": style.INK, "line": {"width": 2}},
                     customdata=[f"batch {batch}: KV takes as long as the weights at {at} tokens"],
@@ -264,7 +265,7 @@ def crossovers(chosen: Chosen) -> go.Figure:
             fig.add_annotation(style.note(f"{units.number(at)} tokens", **where))
     fig.update_xaxes(style.log_axis("Context of every sequence (tokens)", xs[0] / 1.2, xs[-1] * 1.2, _tokens, base=2))
     fig.update_yaxes(style.log_axis("Time per step", min(every) / 1.5, max(every) * 1.5, _time))
-    return fig
+    return fig.made()
 
 
 def _over(chosen: Chosen, batch: int, kinds: Sequence[str]) -> Callable[[int], float]:

@@ -79,7 +79,7 @@ def over_time(lines: Sequence[Series], points: Sequence[ChangePoint] = ()) -> go
     _invalid(fig, lines, low, high)
     _changes(fig, lines, devices, (low + high) / 2)
     _marks(fig, lines, points)
-    return fig
+    return fig.made()
 
 
 def thinned(lines: Sequence[Series]) -> int:
@@ -142,7 +142,7 @@ def _stretches(each: Series, step: int) -> Iterator[list[Group]]:
 
 
 def _line(
-    fig: go.Figure, each: Series, name: str, colour: str, marker: str, most: int, legend: bool, bands: bool
+    fig: style.Drawing, each: Series, name: str, colour: str, marker: str, most: int, legend: bool, bands: bool
 ) -> None:
     step = math.ceil(len(each.points) / most)
     stretches = list(_stretches(each, step))
@@ -152,7 +152,7 @@ def _line(
             back = [(_iso(group.at), _short(group.high)) for group in reversed(stretch)]
             x, y = zip(*there, *back, strict=True)
             fig.add_trace(
-                go.Scatter(
+                style.scatter(
                     x=x, y=y, mode="lines", fill="toself", fillcolor=colour, opacity=0.16, line={"width": 0},
                     hoverinfo="skip", showlegend=False,
                 )
@@ -164,7 +164,7 @@ def _line(
     if not groups:
         return
     fig.add_trace(
-        go.Scatter(
+        style.scatter(
             name=name,
             x=[_iso(group.at) if group else None for group in groups],
             y=[_short(group.value) if group else None for group in groups],
@@ -197,7 +197,7 @@ def _lines(text: str) -> str:
     return "<br>".join(style.safe(line) for line in text.split("\n"))
 
 
-def _bands(fig: go.Figure, each: Series, colour: str) -> None:
+def _bands(fig: style.Drawing, each: Series, colour: str) -> None:
     """Each segment's median as a dashed line, twice the typical deviation around it as a band."""
     found = [segment for segment in each.segments if segment.deviation is not None] if each.known else []
     for segment in found[-_SHAPES:]:
@@ -213,7 +213,7 @@ def _bands(fig: go.Figure, each: Series, colour: str) -> None:
         )  # fmt: skip
 
 
-def _invalid(fig: go.Figure, lines: Sequence[Series], low: float, high: float) -> None:
+def _invalid(fig: style.Drawing, lines: Sequence[Series], low: float, high: float) -> None:
     """Crosses that nothing joins; one beyond the axis stands at its edge and says its value."""
     points = [(point, each) for each in lines for point in each.points if point.value.validity == "invalid"]
     points = sorted(points, key=lambda each: each[0].at)[-_INVALID:]
@@ -221,7 +221,7 @@ def _invalid(fig: go.Figure, lines: Sequence[Series], low: float, high: float) -
         return
     inset = 0.02 * (high - low)
     fig.add_trace(
-        go.Scatter(
+        style.scatter(
             name="invalid: counts nowhere",
             x=[_iso(point.at) for point, _ in points],
             y=[min(max(point.value.value, low + inset), high - inset) for point, _ in points],
@@ -242,7 +242,7 @@ def _cross(value: float, low: float, high: float) -> str:
     return "triangle-down-open" if value < low else "triangle-up-open" if value > high else "x-thin-open"
 
 
-def _changes(fig: go.Figure, lines: Sequence[Series], devices: Sequence[str], middle: float) -> None:
+def _changes(fig: style.Drawing, lines: Sequence[Series], devices: Sequence[str], middle: float) -> None:
     """A vertical line for each change of the environment, labelled; the oldest of many go without a label."""
     places: dict[tuple[float, tuple[Change, ...]], list[Segment]] = defaultdict(list)
     who: dict[tuple[float, tuple[Change, ...]], set[str]] = defaultdict(set)
@@ -267,14 +267,13 @@ def _changes(fig: go.Figure, lines: Sequence[Series], devices: Sequence[str], mi
                 text = f"{first}{f' and {len(rest)} more' if rest else ''}: {text}"
             # where the values after it are not
             below = median(segment.points[0].value.value for segment in places[place]) > middle
-            fig.add_annotation(
-                text=style.safe(text if len(text) < 42 else f"{text[:41]}…"), x=_iso(at), xref="x", yref="paper",
-                y=0 if below else 1, yanchor="bottom" if below else "top", xanchor="left", textangle=-90,
-                showarrow=False, name="change", font={"size": 11, "color": style.MUTED},
-            )  # fmt: skip
+            text = style.safe(text if len(text) < 42 else f"{text[:41]}…")
+            place = {"xref": "x", "yref": "paper", "yanchor": "bottom" if below else "top", "textangle": -90}
+            look = {"name": "change", "font": {"size": 11, "color": style.MUTED}}
+            fig.add_annotation(style.note(text, _iso(at), 0 if below else 1, **place, **look))
 
 
-def _marks(fig: go.Figure, lines: Sequence[Series], points: Sequence[ChangePoint]) -> None:
+def _marks(fig: style.Drawing, lines: Sequence[Series], points: Sequence[ChangePoint]) -> None:
     """A dash-dotted line and a diamond in its line's colour for each change point; the newest say by how much."""
     newest = sorted(points, key=lambda point: point.at)[-_SHAPES:]
     if not newest:
@@ -291,7 +290,7 @@ def _marks(fig: go.Figure, lines: Sequence[Series], points: Sequence[ChangePoint
     # left of its line, for the right is what changed in the environment; but not beyond the axis
     sides = ["middle right" if each.at < first + 0.15 * (last - first) else "middle left" for each in newest]
     fig.add_trace(
-        go.Scatter(
+        style.scatter(
             name=f"step by E-divisive: {marks.STANDING}",
             x=[_iso(each.at) for each in newest],
             y=[_short((_value(each.series, each.since) + _value(each.series, each.at)) / 2) for each in newest],
