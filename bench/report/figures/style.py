@@ -67,10 +67,7 @@ class Drawing:
     def made(self) -> go.Figure:
         made = go.Figure(self.traces, self._base)
         for name, part in self.layout.items():
-            if name in ("shapes", "annotations"):
-                made.layout[name] = part
-            else:
-                made.update_layout({name: part})
+            made.layout[name] = part
         return made
 
 
