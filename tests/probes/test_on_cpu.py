@@ -33,8 +33,8 @@ def device():
 
 
 def kinds(device: Device, probe: Probe) -> Iterator[Case]:
-    """The least work of each kind, if it is small, or else of all: words among a case's params tell kinds apart, numbers
-    are sizes.
+    """The least work of each kind, if it is small, or else the least of all: words among a case's params tell kinds
+    apart, numbers are sizes.
     """
     found: dict[tuple, Case] = {}
     for case in describe(device.info, probe, BRIEF):
