@@ -203,14 +203,15 @@ def _until_known(
     least, most = max(case.samples, budget.min_samples), max(case.samples, budget.max_samples)
     # ranks agree on each decision, which costs more than a small collective: they decide once in a block
     block = max(1, least // 10) if device.world > 1 else 1
-    begun, samples = device.now(), []
+    begun, samples, seconds = device.now(), [], []
 
     def stop() -> str:
-        seconds = [sample.seconds for sample in samples]
         return _stop(seconds, least, most, device.now() - begun, share, bool(case.samples))
 
     while not (reason := device.agree(stop())):
-        samples += [timed() for _ in range(block)]
+        more = [timed() for _ in range(block)]
+        samples += more
+        seconds += [sample.seconds for sample in more]
     return samples, reason
 
 

@@ -77,7 +77,7 @@ TROUBLE = """
 @pytest.fixture
 def house(tmp_path):
     """A copy of the suite, to which a probe can be added without touching this one."""
-    shutil.copytree(REPOSITORY / "bench", tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "bench", tmp_path / "bench")
     shutil.copytree(REPOSITORY / "kernels", tmp_path / "kernels")
     # what is supervised here is no measurement, so that it need not wait for one
     lock = tmp_path / "bench" / "lock.py"

@@ -70,7 +70,8 @@ def _queries(shape: Shape, span: Span, dtype: str, device: Device) -> Any:
 
 def part_setup(shape: Shape, span: Span, part: str, size: float, dtype: str, device: Device) -> Setup:
     """One part alone, made ready; size: bytes of a launch."""
-    table = table_of([span], shape.head_dim, device.empty(0, dtype=dtype))
+    rotates = part.startswith("rotary")
+    table = table_of([span], shape.head_dim, device.empty(0, dtype=dtype)) if rotates else None
     launches = [_part(shape, span, part, table, dtype, device) for _ in range(device.rotation(size, "cold"))]
     notes = {"backend": ran(launches[0])} if part.endswith("attention") and not device.info.simulated else {}
     return Setup(launches, partial(check_piece, launches[-1]), notes=notes)
