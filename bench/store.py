@@ -294,4 +294,17 @@ def raw_lines(run: Run) -> Iterable[str]:
 
 
 def _line(kind: str, value: Any, **more: Any) -> str:
-    return msgspec.json.encode({"type": kind, **more, **msgspec.to_builtins(value)}).decode()
+    record = {"type": kind, **more, **msgspec.to_builtins(value)}
+    try:
+        return msgspec.json.encode(record).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_legible(record)).decode()
+
+
+def _legible(value: Any) -> Any:
+    """With backslashes for bytes that are no text, as a path or an argument may have on Linux."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_legible(key): _legible(each) for key, each in value.items()}
+    return [_legible(each) for each in value] if isinstance(value, (list, tuple)) else value

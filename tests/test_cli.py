@@ -1,5 +1,6 @@
 """The verbs as a person types them: clear lines, documented exit codes, no traceback, nothing lost."""
 
+import io
 import json
 import os
 import resource
@@ -184,6 +185,30 @@ def test_a_reader_that_leaves_stops_nothing(house):
 def test_no_valid_roof_is_inconclusive(house, capsys):
     assert cli.main(["all", "--device", "sim:h200-sxm,throttle=thermal", "--budget", "quick"]) == 3
     assert "thermal slowdown" in said(capsys)[0]
+
+
+def test_bytes_that_are_no_text_end_no_run(house, capsys, monkeypatch):
+    """Linux allows them in a path and in an argument, JSON and HTML do not."""
+    results, reports = (os.fsdecode(name) for name in (b"results\xff", b"reports\xfe"))
+    words = ["run", "--probes", "bandwidth", *SIM, "--out", results, "--reports", reports]
+    monkeypatch.setattr(sys, "argv", ["bench", *words])
+    assert cli.main(words) == 0
+    out, err = said(capsys)
+    assert r"results\udcff" in out
+    assert "warning" not in out + err
+    (path,) = Path(results).glob("*/*.jsonl")
+    run = read(path)
+    assert run.complete
+    assert r"results\udcff" in run.environment.command
+    assert len(list(Path(reports).glob("*.html"))) == 1
+    assert cli.main(["report", str(path), "--out", "again.html"]) == 0
+
+
+def test_a_terminal_that_knows_few_letters_ends_no_run(house, monkeypatch, unpaged):
+    kept = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(kept, encoding="latin-1"))
+    assert cli.main(["run", "--probes", "bandwidth", *SIM]) == 0
+    assert rb"\u2265" in kept.getvalue(), "greater or equal, in the words below the table"
 
 
 def test_redaction_reaches_the_file(house, capsys):

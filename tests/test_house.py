@@ -123,7 +123,7 @@ def test_readmes_example_probe_changes_no_other_file(tmp_path):
     (tmp_path / "bench" / "probes" / "fill.py").write_text(example)
     assert "How fast torch fills a tensor" in run(sys.executable, "-m", "bench", "list", cwd=tmp_path).stdout
     done = run(
-        sys.executable, "-m", "bench", "run", "--probes", "fill", "--device", "cpu", "--budget", "25s", cwd=tmp_path
+        sys.executable, "-m", "bench", "run", "--probes", "fill", "--device", "cpu", "--budget", "90s", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     measured = [m for m in read(next(tmp_path.glob("results/*/*.jsonl"))).measurements if m.seconds]

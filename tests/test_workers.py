@@ -20,6 +20,7 @@ import pytest
 from bench import processes, workers
 from bench.budget import BUDGETS
 from bench.child import meeting
+from bench.cli.codes import INCONCLUSIVE, OK
 from bench.device import Unsupported
 from bench.device.sim import open_simulated
 from bench.probes import describe, probes
@@ -242,7 +243,7 @@ def test_a_probe_that_must_run_alone_runs(house):
 def test_a_kernel_that_does_not_compile_costs_its_cases(house):
     broken = house / "kernels" / "ladder.c"
     broken.write_text(broken.read_text() + "\nint broken(void) { return nonsense; }\n")
-    code, told, _ = run(house, "--probes", "intensity", "--budget", "25s")
+    code, told, _ = run(house, "--probes", "intensity", "--budget", "60s")
     assert code == 0
     found = [m for m in read(house / told["run"]).measurements if m.validity == "invalid"]
     assert found
@@ -282,8 +283,8 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(house):
 
 def test_ranks_of_the_host_reduce_together(tmp_path):
     words = ("--probes", "allreduce", "--out", str(tmp_path / "results"), "--reports", str(tmp_path / "reports"))
-    code, told, _ = run(REPOSITORY, *words, "--budget", "40s")
-    assert code == 0
+    code, told, _ = run(REPOSITORY, *words, "--budget", "60s")
+    assert code in (OK, INCONCLUSIVE), "a busy machine may not reach every size"
     found = [m for m in read(told["run"]).measurements if m.seconds]
     assert found
     assert not [m.reasons for m in found if m.validity == "invalid"]

@@ -38,4 +38,4 @@ def write(
     gate: Gate | None = None,
 ) -> Path:
     """Writes the page and returns its path; no reader ever sees half of it. Raises RunError where it cannot."""
-    return whole_file(html(run, points, baseline, gate).encode(), path)
+    return whole_file(html(run, points, baseline, gate).encode("utf-8", "replace"), path)
