@@ -130,10 +130,16 @@ class Browser:
         """Scrolls through the page as a reader does, until every figure is drawn; returns how many there are."""
         count = self.evaluate("document.querySelectorAll('[data-figure]').length")
         for index in range(count):
-            canvas = f"document.querySelectorAll('[data-figure]')[{index}]"
-            self.evaluate(f"{canvas}.scrollIntoView({{ block: 'center', behavior: 'instant' }})")
-            self.until(f"{canvas}.querySelector('.main-svg .trace') !== null")
+            self._drawn(f"document.querySelectorAll('[data-figure]')[{index}]")
         return count
+
+    def figure(self, name: str) -> None:
+        """Scrolls to one figure and waits until it is drawn."""
+        self._drawn(f"document.querySelector('[data-figure={name}]')")
+
+    def _drawn(self, canvas: str) -> None:
+        self.evaluate(f"{canvas}.scrollIntoView({{ block: 'center', behavior: 'instant' }})")
+        self.until(f"{canvas}.querySelector('.main-svg .trace') !== null")
 
     def complaints(self) -> list[str]:
         """Errors and warnings on the console since the last call."""

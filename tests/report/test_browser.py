@@ -65,7 +65,7 @@ def test_is_interactive_within_three_seconds(browser, written):
 
 def test_follows_the_system_and_the_button(browser, written):
     browser.open(written("kept")[1], "dark")
-    browser.figures()
+    browser.figure("fig-theory")
     seen = f"[{PAPER}, {INK}, {DRAWN}]"
     dark = browser.evaluate(seen)
     browser.prefer("light")
@@ -159,7 +159,7 @@ def test_downloads_the_run(browser, written, tmp_path):
 
 def test_buttons_of_a_figure(browser, written):
     browser.open(written("kept")[1])
-    browser.figures()
+    browser.figure("fig-roofline")
     span = "document.querySelector('#fig-roofline .canvas')._fullLayout.yaxis.range.join()"
     fixed = browser.evaluate(span)
     browser.press("#fig-roofline [data-act=fit]")
