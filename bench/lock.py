@@ -47,7 +47,8 @@ def alone(wait: float, tell: Callable[[str], None] = lambda holder: None, path: 
             time.sleep(min(_EVERY, max(0.01, until - time.monotonic())))
         with suppress(OSError):
             os.ftruncate(handle, 0)
-            os.pwrite(handle, f"pid {os.getpid()}, since {time.strftime('%H:%M:%S')}: {_command()}".encode(), 0)
+            holder = f"pid {os.getpid()}, since {time.strftime('%H:%M:%S')}: {_command()}"
+            os.pwrite(handle, holder.encode("utf-8", "backslashreplace"), 0)
         yield
     finally:
         os.close(handle)

@@ -38,6 +38,8 @@ SHARED = {
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
+    if config.getvalue("dist") != "loadfile":
+        return None
     from xdist.scheduler import LoadFileScheduling
 
     class ByWhatIsShared(LoadFileScheduling):
@@ -89,7 +91,10 @@ def unpaged(monkeypatch) -> None:
     """
     from bench import report
 
-    monkeypatch.setattr(report, "html", lambda *run, **more: "<!doctype html>")
+    def html(run, points=(), baseline=None, gate=None) -> str:
+        return "<!doctype html>"
+
+    monkeypatch.setattr(report, "html", html)
 
 
 @pytest.fixture(scope="session")

@@ -202,6 +202,7 @@ def test_bytes_that_are_no_text_end_no_run(house, capsys, monkeypatch):
     assert r"results\udcff" in run.environment.command
     assert len(list(Path(reports).glob("*.html"))) == 1
     assert cli.main(["report", str(path), "--out", "again.html"]) == 0
+    assert cli.main(["compare", str(path), str(path)]) == 0
 
 
 def test_a_terminal_that_knows_few_letters_ends_no_run(house, monkeypatch, unpaged):

@@ -78,6 +78,13 @@ def free(path: Path) -> bool:
         return False
 
 
+def test_a_command_of_bytes_that_are_no_text_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bench", "all", "--out", os.fsdecode(b"results\xff")])
+    path = tmp_path / "lock"
+    with alone(0, path=path):
+        assert r"--out results\udcff" in path.read_text(encoding="utf-8")
+
+
 def test_alone_is_at_once_and_leaves_the_machine(path, clock):
     with alone(60, path=path):
         assert clock.seconds == 0

@@ -31,7 +31,7 @@ from bench.work import Work
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# A probe of three cases, the middle one troubled.
+# A probe some of whose cases are troubled.
 TROUBLE = """
     import os, signal, time
     from functools import partial
@@ -78,7 +78,8 @@ TROUBLE = """
 @pytest.fixture
 def house(tmp_path):
     """A copy of the suite, to which a probe can be added without touching this one."""
-    shutil.copytree(REPOSITORY / "bench", tmp_path / "bench")
+    # what another process just compiles is first a file of another name, which may be gone before it is copied
+    shutil.copytree(REPOSITORY / "bench", tmp_path / "bench", ignore=shutil.ignore_patterns("*.pyc.*"))
     shutil.copytree(REPOSITORY / "kernels", tmp_path / "kernels")
     # what is supervised here is no measurement, so that it need not wait for one
     lock = tmp_path / "bench" / "lock.py"
@@ -284,8 +285,9 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(house):
 def test_ranks_of_the_host_reduce_together(tmp_path):
     words = ("--probes", "allreduce", "--out", str(tmp_path / "results"), "--reports", str(tmp_path / "reports"))
     code, told, _ = run(REPOSITORY, *words, "--budget", "60s")
-    assert code in (OK, INCONCLUSIVE), "a busy machine may not reach every size"
-    found = [m for m in read(told["run"]).measurements if m.seconds]
+    measured = read(told["run"])
+    assert code == (INCONCLUSIVE if measured.end.unreached else OK), "a busy machine may not reach every size"
+    found = [m for m in measured.measurements if m.seconds]
     assert found
     assert not [m.reasons for m in found if m.validity == "invalid"]
     assert all(len(m.seconds) >= 1000 for m in found if m.params["bytes"] <= 512 * 1024)

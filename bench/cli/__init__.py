@@ -16,7 +16,7 @@ from bench.cli.parser import parser as _parser
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code; complaints become one line on stderr, never a traceback."""
     # a terminal that knows no µ, or a path whose bytes are no text, must not end a Run with a traceback
-    if hasattr(sys.stdout, "reconfigure"):
+    if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     parser = _parser()
     options = parser.parse_args(arguments)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -59,7 +60,7 @@ def compare(options: argparse.Namespace) -> int:
     runs = [read(path) for path in options.runs]
     _warn(runs)
     # the files decide the name, so that another comparison is another page
-    which = sha256("\0".join(str(path.resolve()) for path in options.runs).encode()).hexdigest()[:8]
+    which = sha256(b"\0".join(os.fsencode(path.resolve()) for path in options.runs)).hexdigest()[:8]
     name = f"compare-{options.runs[0].stem}-and-{len(runs) - 1}-more-{which}.html"
     path = comparison.write(runs, options.out or Path("reports") / name)
     print(json.dumps({"report": str(path)} | comparison.facts(runs), indent=2) if options.json else path)

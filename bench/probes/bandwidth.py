@@ -271,8 +271,8 @@ def _prepare(body: Kernel, mix: str, elements: int, passes: int, cache: str, dev
     for _ in range(device.rotation(4 * words * elements, cache)):
         arrays = [device.random(elements, dtype="float32") for _ in range(_INPUTS[mix])]
         if mix == "read":
-            # to one sign: in a sum of both signs a hundredth of the array could be lost unseen. Not by abs_(): where
-            # tensors have no memory torch loads its compiler for that, which takes two seconds of each simulated Run
+            # to one sign: in a sum of both signs a hundredth of the array could be lost unseen. Not by abs_(), which
+            # loads torch's compiler where tensors have no memory
             arrays[0].add_(1.0)
         out = device.empty(1, dtype="float64") if mix == "read" else device.empty(elements, dtype="float32")
         launches.append(partial(run, *arrays, out, elements, passes, *_SCALARS.get(mix, ())))

@@ -283,7 +283,7 @@ def _sampling(rows: int, sampler: str, size: float, dtype: str, device: Device) 
         if sampler == "argmax":
             launches.append(Kept(variants.greedy, logits))
         else:
-            uniform = device.random(rows, 1, dtype="float32").abs_().clamp_(max=0.999)
+            uniform = device.random(rows, 1, dtype="float32").add_(1.0).mul_(0.4995)
             launches.append(Kept(variants.top_p, logits, uniform))
     return Setup(launches, partial(_check_sampling, launches[-1]))
 

@@ -67,7 +67,7 @@ def _prepare(path: str, memory: str, size: int, device: Device) -> Setup:
         host, own = device.host(count, dtype="float32", memory=memory), device.random(count, dtype="float32")
         # other data on each side, so that a copy that did nothing shows; drawing it on the host would take a second
         host.copy_(own)
-        own.mul_(-1.0)  # as neg_(), for which torch would load its compiler where tensors have no memory
+        own.mul_(-1.0)  # not neg_(), which loads torch's compiler where tensors have no memory
         pairs.append((own, host) if direction == "h2d" else (host, own))
     copies = [partial(_copy, target, source) for target, source in pairs]
     launch = copies[0] if len(copies) == 1 else device.duplex(*copies)

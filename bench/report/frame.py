@@ -58,7 +58,7 @@ def cases(fit: Fit, theory: Roofline | None) -> pd.DataFrame:
     lasting = replace(fit, roofline=fit.sustained.roofline) if fit.sustained else fit
     found = [_case(lasting if case.regime == SUSTAINED else fit, theory, case) for case in fit.cases]
     types = dict.fromkeys(_NUMBERS, float) | {"n": int, "above": bool}
-    # picking rows is quick from few blocks: strings as objects and not Arrow's, and a copy, which joins like columns
+    # picking rows is quick from few blocks: strings are objects and not Arrow's, and copy() merges columns of one type
     return pd.DataFrame(found, columns=CASES, dtype=object).astype(types).copy()
 
 

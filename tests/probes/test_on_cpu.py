@@ -33,8 +33,8 @@ def device():
 
 
 def kinds(device: Device, probe: Probe) -> Iterator[Case]:
-    """The least work of each kind, if it is small, or else the least of all: words among a case's params tell kinds
-    apart, numbers are sizes.
+    """The least work of each kind, if it is small or claims a roof of the probe's own loops, or else the least of all:
+    words among a case's params tell kinds apart, numbers are sizes.
     """
     found: dict[tuple, Case] = {}
     for case in describe(device.info, probe, BRIEF):
@@ -43,7 +43,7 @@ def kinds(device: Device, probe: Probe) -> Iterator[Case]:
         if (case.work.flops, case.work.bytes) < (found[kind].work.flops, found[kind].work.bytes):
             found[kind] = case
     least = sorted(found.values(), key=lambda case: case.work.flops)
-    yield from [case for case in least if case.work.flops <= MOST] or least[:1]
+    yield from [case for case in least if case.work.flops <= MOST or case.saturates.endswith(".loop")] or least[:1]
 
 
 def measured(device: Device, name: str) -> list[Measurement]:
@@ -126,6 +126,7 @@ def test_without_a_compiler_the_twins_measure_and_the_roof_says_so(monkeypatch):
         if case.work.dtype in ("", "float32")
     ]
     assert {m.probe for m in found if m.seconds} == {"bandwidth", "peak", "intensity"}
+    assert any(m.params.get("kind") == "loop" for m in found if m.seconds)
     assert not [m.reasons for m in found if m.validity == "invalid"]
 
 

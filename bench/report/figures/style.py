@@ -62,6 +62,7 @@ class Drawing:
         self.update_layout(yaxis=axis)
 
     def update_layout(self, **parts: dict[str, Any]) -> None:
+        """Parts of what was drawn are added to; of the house's style a part is replaced whole."""
         self.layout |= {name: self.layout.get(name, {}) | part for name, part in parts.items()}
 
     def made(self) -> go.Figure:

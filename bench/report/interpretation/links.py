@@ -125,7 +125,7 @@ def hostcopy(rows: pd.DataFrame, fit: Fit, theory: Roofline | None) -> Iterator[
     if len(pinned) and pinned["byte_rate"].max() > 2 * pinned["byte_rate"].min():
         half = pinned[pinned["byte_rate"] >= pinned["byte_rate"].max() / 2]["size"].min()
         yield f"Half the bandwidth to the device needs copies of {units.size(half)}."
-    small = list(frame.each(frame.sound(rows, "hostcopy", waited=True)))
+    small = frame.each(frame.sound(rows, "hostcopy", waited=True))
     if small:
         parts = [
             f"{units.seconds(row.seconds)} {names.channel(row.params['path'])} ({row.params['memory']})"

@@ -6,7 +6,7 @@ stand in for one. Python and evaluate.js read the same numbers; evaluate.js know
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from bench.analysis.serving import closed
@@ -143,11 +143,9 @@ def _resident(model: Model, ranks: Ranks, machine: Machine) -> dict[str, Any]:
     return {"weights": [bare, full - bare], "kept": kept}
 
 
-@cache
+@lru_cache(maxsize=256)
 def _forms(model: Model, ranks: Ranks, phase: str) -> tuple[tuple[dict[Hashable, Operation], tuple], ...]:
-    """Of every operator: those of its forms that may have looks of their own, and which of them it has with each
-    format of weights, then of the KV cache.
-    """
+    """For each operator: one Operation per key, and its key with each format of weights, then of the KV cache."""
     step = Phase(phase, model).any
     served = [operations(model, precision(name, KV[0]), step, ranks) for name in WEIGHTS]
     stored = [operations(model, precision(WEIGHTS[0], name), step, ranks) for name in KV]

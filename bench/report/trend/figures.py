@@ -268,9 +268,9 @@ def _changes(fig: style.Drawing, lines: Sequence[Series], devices: Sequence[str]
             # where the values after it are not
             below = median(segment.points[0].value.value for segment in places[place]) > middle
             text = style.safe(text if len(text) < 42 else f"{text[:41]}…")
-            place = {"xref": "x", "yref": "paper", "yanchor": "bottom" if below else "top", "textangle": -90}
+            where = {"xref": "x", "yref": "paper", "yanchor": "bottom" if below else "top", "textangle": -90}
             look = {"name": "change", "font": {"size": 11, "color": style.MUTED}}
-            fig.add_annotation(style.note(text, _iso(at), 0 if below else 1, **place, **look))
+            fig.add_annotation(style.note(text, _iso(at), 0 if below else 1, **where, **look))
 
 
 def _marks(fig: style.Drawing, lines: Sequence[Series], points: Sequence[ChangePoint]) -> None:

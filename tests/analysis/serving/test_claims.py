@@ -210,7 +210,7 @@ def rows_of(run: Run, *, as_real: bool = False) -> dict[str, Checked]:
 
 @pytest.fixture(scope="module")
 def node(run_of) -> Run:
-    return run_of("sim:h200-sxm,gpus=2", list(probes()))
+    return run_of("sim:h200-sxm,gpus=8", list(probes()))
 
 
 @pytest.fixture(scope="module")
