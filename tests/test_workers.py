@@ -245,8 +245,9 @@ def test_a_kernel_that_does_not_compile_costs_its_cases(house):
     broken = house / "kernels" / "ladder.c"
     broken.write_text(broken.read_text() + "\nint broken(void) { return nonsense; }\n")
     code, told, _ = run(house, "--probes", "intensity", "--budget", "60s")
-    assert code == 0
-    found = [m for m in read(house / told["run"]).measurements if m.validity == "invalid"]
+    measured = read(house / told["run"])
+    assert code == (INCONCLUSIVE if measured.end.unreached else OK), "a busy machine may not reach every case"
+    found = [m for m in measured.measurements if m.validity == "invalid"]
     assert found
     assert all(f"ladder.c:{len(broken.read_text().splitlines())}:" in m.reasons[0] for m in found)
     assert all("nonsense" in m.reasons[0] for m in found)
@@ -290,7 +291,9 @@ def test_ranks_of_the_host_reduce_together(tmp_path):
     found = [m for m in measured.measurements if m.seconds]
     assert found
     assert not [m.reasons for m in found if m.validity == "invalid"]
-    assert all(len(m.seconds) >= 1000 for m in found if m.params["bytes"] <= 512 * 1024)
+    small = [m for m in found if m.params["bytes"] <= 512 * 1024]
+    # a thousand, but where others take the cores for too long
+    assert all(len(m.seconds) >= 1000 or m.stop_reason.startswith("the case's share") for m in small)
     assert all(m.devices == ("cpu",) * m.params["ranks"] for m in found)
     assert not any(m.saturates for m in found), "only a ring over links claims a roof"
 
