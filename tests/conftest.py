@@ -28,8 +28,11 @@ def pytest_xdist_auto_num_workers(config) -> int | None:
     return 0 if named or config.getoption("benchmark_enable", False) else None
 
 
-# Files that use one node's nights, or the same pages: one worker makes them, once.
+# Files that use one node's nights, the same machine code or the same pages: one worker makes them, once.
 SHARED = {
+    "tests/device/test_tensor.py": "machine code",
+    "tests/kernels/test_sass.py": "machine code",
+    "tests/kernels/test_tensor.py": "machine code",
     "tests/examples/": "nights",
     "tests/report/test_accessibility.py": "pages",
     "tests/report/test_browser.py": "pages",

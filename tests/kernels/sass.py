@@ -1,11 +1,13 @@
-"""Machine code of the CUDA kernels as data: compiled by NVRTC, read with cuobjdump; no GPU takes part."""
+"""Machine code of the CUDA kernels as data: compiled by NVRTC, read with nvdisasm; no GPU takes part."""
 
 import re
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -51,12 +53,12 @@ REGISTERS, THREADS, UNROLL, SMS = 65536, 256, 4, 132
 FMA = ("FFMA", "DFMA", "HFMA2", "HFMA2.MMA", "HFMA2.BF16_V2", "HFMA2.MMA.BF16_V2")
 
 
-def cuobjdump() -> Path | None:
+def _tool(name: str) -> Path | None:
     try:
         import nvidia
     except ImportError:
         return None
-    return next((path for root in nvidia.__path__ if (path := Path(root) / "cu13/bin/cuobjdump").is_file()), None)
+    return next((path for root in nvidia.__path__ if (path := Path(root) / "cu13/bin" / name).is_file()), None)
 
 
 def arches() -> list[str]:
@@ -67,8 +69,8 @@ def arches() -> list[str]:
     return [arch for arch in nvrtc.ARCHES.values() if int(re.sub(r"\D", "", arch)) in supported]
 
 
-WHEELS = bool(arches()) and cuobjdump() is not None
-needs_wheels = pytest.mark.skipif(not WHEELS, reason="needs the CuPy, NVRTC and cuobjdump wheels")
+WHEELS = bool(arches()) and all(map(_tool, ("cuobjdump", "nvdisasm")))
+needs_wheels = pytest.mark.skipif(not WHEELS, reason="needs the CuPy, NVRTC, cuobjdump and nvdisasm wheels")
 
 
 @dataclass(frozen=True)
@@ -104,31 +106,70 @@ class Body:
                 yield tuple(i for i in self.code if first <= i.address <= last)
 
 
-@cache
+# The disassembler takes half a second to start, for one function as for a hundred: what will be asked for is read with
+# the first that is asked for. Architecture -> sources with their defines, then with their functions.
+_EXPECTED: dict[str, set[tuple[Path, tuple]]] = {}
+_READ: dict[str, dict[tuple[Path, tuple], dict[str, Body]]] = {}
+
+
+def expect(arch: str, source: Path, *variants: tuple) -> None:
+    """What bodies() will be asked for: a source with each of its `variants`, which are defines."""
+    _EXPECTED.setdefault(arch, set()).update((source, defines) for defines in variants)
+
+
 def bodies(source: Path, arch: str, defines: tuple = ()) -> dict[str, Body]:
-    """Every function of a source as the CUDA device compiles it; THREADS may be among the defines."""
+    """Every function of a source as the CUDA device compiles it; THREADS may be among the defines.
+
+    Raises DeviceError where it does not compile.
+    """
+    wanted, read = (source, defines), _READ.setdefault(arch, {})
+    if wanted not in read:
+        cubins = {wanted: _compiled(arch, *wanted)}
+        for other in _EXPECTED.pop(arch, set()) - set(read):
+            with suppress(DeviceError):  # whoever asks for it is told
+                cubins[other] = _compiled(arch, *other)
+        read.update(zip(cubins, _disassembled(arch, list(cubins.values())), strict=True))
+    return read[wanted]
+
+
+def _compiled(arch: str, source: Path, defines: tuple) -> bytes:
     settings = {"THREADS": THREADS} | dict(defines)
     settings = {"BLOCKS": THREADS_PER_SM[arch] // settings["THREADS"], "SMS": SMS} | settings
-    code = nvrtc.cubin(source, arch, tuple(settings.items()))
+    return nvrtc.cubin(source, arch, tuple(settings.items())).code
+
+
+def _disassembled(arch: str, cubins: list[bytes]) -> list[dict[str, Body]]:
+    """Every function of each cubin; addresses, those of branches too, count from the first function of the first."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "cubin"
-        path.write_bytes(code.code)
-        resources, sass = dump("-res-usage", path), dump("-sass", path)
-    usage = {
-        name: (int(registers), int(stack))
-        for name, registers, stack in re.findall(r"Function (\w+):\s+REG:(\d+) STACK:(\d+)", resources)
-    }
-    found = {}
-    for part in sass.split("Function : ")[1:]:
-        name = part.split()[0]
-        lines = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)([^;]*);", part)
-        code = tuple(Instruction(int(address, 16), mnemonic, rest) for address, mnemonic, rest in lines)
-        found[name] = Body(code, *usage[name])
-    return found
+        path = Path(folder) / "code"
+        path.write_bytes(b"".join(code for cubin in cubins for _, code in _functions(cubin)))
+        text = _said("nvdisasm", "-b", arch.replace("sm_", "SM"), path) if path.stat().st_size else ""
+        usages = []
+        for cubin in cubins:
+            path.write_bytes(cubin)
+            found = re.findall(r"Function (\w+):\s+REG:(\d+) STACK:(\d+)", _said("cuobjdump", "-res-usage", path))
+            usages.append({name: (int(registers), int(stack)) for name, registers, stack in found})
+    lines = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)([^;]*);", text)
+    rest = iter([Instruction(int(address, 16), mnemonic, words) for address, mnemonic, words in lines])
+    return [
+        {name: Body(tuple(islice(rest, len(code) // 16)), *usage[name]) for name, code in _functions(cubin)}
+        for cubin, usage in zip(cubins, usages, strict=True)
+    ]
 
 
-def dump(option: str, path: Path) -> str:
-    return subprocess.run([cuobjdump(), option, path], check=True, capture_output=True, text=True).stdout
+def _functions(cubin: bytes) -> Iterator[tuple[str, bytes]]:
+    """Name and machine code of each function: the sections of an ELF file (64 bits) that are called .text.NAME."""
+    (table,) = struct.unpack_from("<Q", cubin, 40)
+    size, count, names = struct.unpack_from("<HHH", cubin, 58)
+    sections = [struct.unpack_from("<I20xQQ", cubin, table + size * n) for n in range(count)]
+    for name, start, length in sections:
+        called = cubin[sections[names][1] + name :].split(b"\0", 1)[0].decode()
+        if called.startswith(".text."):
+            yield called.removeprefix(".text."), cubin[start : start + length]
+
+
+def _said(tool: str, *arguments) -> str:
+    return subprocess.run([_tool(tool), *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def of(code, *prefixes: str) -> list[Instruction]:

@@ -5,6 +5,7 @@ This says what runs and never how fast. What a header states in numbers is read 
 
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.kernels.sass import (
     bodies,
     check_frame,
     claim,
+    expect,
     needs_wheels,
     of,
 )
@@ -31,9 +33,35 @@ WIDE = [arch for arch in arches() if int(re.sub(r"\D", "", arch)) >= 100]
 # for the variants
 FEW = [arch for arch in arches() if arch in ("sm_80", "sm_90a", "sm_100a", "sm_120a")]
 PAIR = [arch for arch in FEW if arch in ("sm_90a", "sm_100a")]
-STREAM, FMA, LADDER, CHASE, ONCHIP, CLOCK, WITNESS = (
-    kernel_source(name, ".cu") for name in ("stream", "fma", "ladder", "chase", "onchip", "clock", "witness")
+PAIRS = [arch for arch in WIDE if arch in ("sm_100a", "sm_103a", "sm_120a")]
+STREAM, FMA, LADDER, CHASE, ONCHIP, CLOCK, WITNESS, EMPTY = (
+    kernel_source(name, ".cu") for name in ("stream", "fma", "ladder", "chase", "onchip", "clock", "witness", "empty")
 )
+
+# Defines of the variants.
+UNROLLED = [(1, 512), (2, 256), (8, 256), (8, 512)]
+WIDER = [(1, 256), (2, 512), (4, 256), (8, 256)]
+HINTED = [(".cs", ".cs"), ("", ""), (".L1::no_allocate", "")]
+LARGE, PAIRED, HOPS_IN_L2 = (("THREADS", 1024),), (("PAIRS", 1),), (("LOAD", ".cg"),)
+
+
+def stream(width: int, unroll: int, threads: int, **hints: str) -> tuple:
+    defines = (("WIDTH", width), ("UNROLL", unroll), ("THREADS", threads))
+    return defines + tuple((name.upper(), operator) for name, operator in hints.items())
+
+
+for _arch in arches():
+    for _source in (STREAM, FMA, LADDER, CHASE, CLOCK, WITNESS, EMPTY):
+        expect(_arch, _source, ())
+    expect(_arch, ONCHIP, LARGE)
+for _arch in FEW:
+    expect(_arch, CHASE, HOPS_IN_L2)
+    expect(_arch, STREAM, *(stream(16, *shape) for shape in UNROLLED))
+    expect(_arch, STREAM, *(stream(32, *shape) for shape in WIDER if _arch in WIDE))
+for _arch in PAIR:
+    expect(_arch, STREAM, *(stream(32 if _arch in WIDE else 16, 2, 256, hint=h, store=s) for h, s in HINTED))
+for _arch in PAIRS:
+    expect(_arch, FMA, PAIRED)
 
 # Loads and stores of a tile in packs, of UNROLL.
 SWEEPS = {
@@ -86,8 +114,7 @@ def residents(width: int, unroll: int) -> int:
 
 
 def check_streams(arch: str, width: int = 16, unroll: int = UNROLL, threads: int = 256, **hints: str) -> None:
-    defines = (("WIDTH", width), ("UNROLL", unroll), ("THREADS", threads))
-    found = bodies(STREAM, arch, defines + tuple((name.upper(), operator) for name, operator in hints.items()))
+    found = bodies(STREAM, arch, stream(width, unroll, threads, **hints))
     assert set(found) == set(SWEEPS)
     room = min(residents(width, unroll), THREADS_PER_SM[arch])
     for mix, body in found.items():
@@ -106,13 +133,13 @@ def test_streams_move_16_bytes_and_unroll(arch):
         check_passes(body, THREADS_PER_SM[arch] // 256)
 
 
-@pytest.mark.parametrize(("unroll", "threads"), [(1, 512), (2, 256), (8, 256), (8, 512)])
+@pytest.mark.parametrize(("unroll", "threads"), UNROLLED)
 @pytest.mark.parametrize("arch", FEW)
 def test_defines_set_the_unrolling_and_the_block(arch, unroll, threads):
     check_streams(arch, unroll=unroll, threads=threads)
 
 
-@pytest.mark.parametrize(("unroll", "threads"), [(1, 256), (2, 512), (4, 256), (8, 256)])
+@pytest.mark.parametrize(("unroll", "threads"), WIDER)
 @pytest.mark.parametrize("arch", [arch for arch in FEW if arch in WIDE])
 def test_wide_streams_move_32_bytes(arch, unroll, threads):
     check_streams(arch, 32, unroll, threads)
@@ -124,7 +151,7 @@ def test_wide_streams_are_refused_where_there_are_none(arch):
         bodies(STREAM, arch, (("WIDTH", 32),))
 
 
-@pytest.mark.parametrize(("hint", "store"), [(".cs", ".cs"), ("", ""), (".L1::no_allocate", "")])
+@pytest.mark.parametrize(("hint", "store"), HINTED)
 @pytest.mark.parametrize("arch", PAIR)
 def test_defines_set_the_cache_operators(arch, hint, store):
     check_streams(arch, 32 if arch in WIDE else 16, 2, hint=hint, store=store)
@@ -184,9 +211,9 @@ def test_fma_loops_hold_their_chains_and_a_counter(arch):
     check_fma(found, arch)
 
 
-@pytest.mark.parametrize("arch", [arch for arch in WIDE if arch in ("sm_100a", "sm_103a", "sm_120a")])
+@pytest.mark.parametrize("arch", PAIRS)
 def test_pairs_are_one_instruction_where_the_chip_has_it(arch):
-    body = bodies(FMA, arch, (("PAIRS", 1),))["fma_float32"]
+    body = bodies(FMA, arch, PAIRED)["fma_float32"]
     check_frame(body, arch)
     chains, steps = claim(FMA, r"as (\d+) chains, (\d+) steps per trip")
     paired = arch in ("sm_100a", "sm_103a")
@@ -196,7 +223,7 @@ def test_pairs_are_one_instruction_where_the_chip_has_it(arch):
 @pytest.mark.parametrize("arch", [arch for arch in FEW if arch not in WIDE])
 def test_pairs_are_refused_where_there_are_none(arch):
     with pytest.raises(DeviceError, match=r"PAIRS=1 needs fma\.rn\.f32x2"):
-        bodies(FMA, arch, (("PAIRS", 1),))
+        bodies(FMA, arch, PAIRED)
 
 
 LADDERS = {"ladder_float64": "DFMA", "ladder_float32": "FFMA", "ladder_float16": r"HFMA2(\.MMA)?"}
@@ -256,7 +283,7 @@ def test_the_chase_waits_for_every_load(arch):
 
 @pytest.mark.parametrize("arch", FEW)
 def test_a_define_sets_the_cache_operator_of_the_chase(arch):
-    check_chase(bodies(CHASE, arch, (("LOAD", ".cg"),))["chase"], ".cg")
+    check_chase(bodies(CHASE, arch, HOPS_IN_L2)["chase"], ".cg")
 
 
 ONCHIP_LOADS = {"shared_read": r"LDS(\.U)?\.128", "l1_read": r"LDG\.E\.128(\.SYS)?"}
@@ -282,7 +309,7 @@ def check_onchip(body: Body, load: str) -> None:
 
 @pytest.mark.parametrize("arch", arches())
 def test_onchip_trips_hold_16_loads(arch):
-    found = bodies(ONCHIP, arch, (("THREADS", 1024),))
+    found = bodies(ONCHIP, arch, LARGE)
     assert set(found) == set(ONCHIP_LOADS)
     for name, body in found.items():
         check_frame(body, arch, THREADS_PER_SM[arch] // 1024 * 1024)
@@ -291,7 +318,7 @@ def test_onchip_trips_hold_16_loads(arch):
 
 @pytest.mark.parametrize("arch", arches())
 def test_the_empty_kernel_only_ends(arch):
-    code = bodies(kernel_source("empty", ".cu"), arch)["empty"].code
+    code = bodies(EMPTY, arch)["empty"].code
     assert "EXIT" in [i.name for i in code]
     assert not of(code, "LDG", "STG", "LDS", "STS", "ATOM", "RED", "BAR", "CS2R")
 
@@ -370,7 +397,7 @@ CHECKS = {
     FMA: ((), lambda found: check_fma(found, BROKEN)),
     LADDER: ((), lambda found: check_ladders(found, BROKEN)),
     CHASE: ((), lambda found: check_chase(found["chase"])),
-    ONCHIP: ((("THREADS", 1024),), check_memories),
+    ONCHIP: (LARGE, check_memories),
     CLOCK: ((), lambda found: check_stamp(found["stamp"])),
     WITNESS: ((), lambda found: check_witness(found, BROKEN)),
 }
@@ -466,14 +493,23 @@ MUTATIONS = {
 }
 
 
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory) -> dict[str, Path]:
+    """The source of every mutation, to be read together."""
+    found = {}
+    for mutation, (source, old, new, _) in MUTATIONS.items():
+        text = source.read_text()
+        assert old in text, mutation
+        found[mutation] = tmp_path_factory.mktemp("broken") / source.name
+        found[mutation].write_text(text.replace(old, new))
+        expect(BROKEN, found[mutation], CHECKS[source][0])
+    return found
+
+
 @pytest.mark.skipif(BROKEN not in arches(), reason=f"no {BROKEN}")
 @pytest.mark.parametrize("mutation", MUTATIONS)
-def test_a_broken_kernel_is_noticed(mutation, tmp_path):
-    source, old, new, complaint = MUTATIONS[mutation]
+def test_a_broken_kernel_is_noticed(mutation, broken):
+    source, _, _, complaint = MUTATIONS[mutation]
     defines, check = CHECKS[source]
-    text = source.read_text()
-    assert old in text
-    broken = tmp_path / source.name
-    broken.write_text(text.replace(old, new))
     with pytest.raises(AssertionError, match=complaint):
-        check(bodies(broken, BROKEN, defines))
+        check(bodies(broken[mutation], BROKEN, defines))

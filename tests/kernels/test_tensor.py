@@ -13,7 +13,7 @@ import pytest
 
 from bench.device import DeviceError
 from bench.device.sources import kernel_source
-from tests.kernels.sass import REGISTERS, THREADS, Body, arches, bodies, needs_wheels, of
+from tests.kernels.sass import REGISTERS, THREADS, Body, arches, bodies, expect, needs_wheels, of
 
 PRODUCTS = ("HMMA", "IMMA", "QMMA", "DMMA", "HGMMA", "IGMMA", "QGMMA")
 # A counter, its comparison, the branch; then what only fills an issue slot.
@@ -21,6 +21,10 @@ CONTROL = ("ISETP", "UISETP", "IADD3", "VIADD", "UIADD3", "MOV", "UMOV", "BRA")
 MMA = kernel_source("mma", ".cu")
 WGMMA = kernel_source("wgmma", ".cu")
 HOPPER = [arch for arch in arches() if arch == "sm_90a"]
+for _arch in arches():
+    expect(_arch, MMA, ())
+for _arch in HOPPER:
+    expect(_arch, WGMMA, ())
 
 WARPGROUP = {
     "wgmma_tf32": "HGMMA.64x256x8.F32.TF32",
