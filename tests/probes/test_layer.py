@@ -17,6 +17,7 @@ from bench.layers import Shape, Span
 from bench.layers.ready import cache_of
 from bench.measure import measure
 from bench.probes import describe, probes
+from bench.schema import Cache
 from bench.session import session
 
 TOY = Shape("toy", 1, 48, 6, 2, 8, 80)
@@ -31,7 +32,10 @@ STEPS = {
 
 @pytest.fixture(scope="module")
 def device():
-    return cpu.open_cpu(seed=3)
+    """The CPU, as if its caches were small: a toy layer would be made a thousand times to be cold in real ones."""
+    opened = cpu.open_cpu(seed=3)
+    opened.info = replace(opened.info, caches=(Cache("l3", 2**20),))
+    return opened
 
 
 @pytest.fixture(scope="module")
