@@ -13,7 +13,7 @@ the same rows on other experts.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from bench.device import CheckFailed, Device
@@ -82,6 +82,7 @@ def moe(info: DeviceInfo, budget) -> Cases:
             )
 
 
+@cache
 def routed(shape: Experts, tokens: int, routing: str) -> tuple[int, ...]:
     """Rows of each expert. The first tokens are the same for every number of tokens, so that more touch no fewer."""
     draw = random.Random(_SEED)
