@@ -283,10 +283,13 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(house):
     assert (house / told["report"]).exists()
 
 
-def test_ranks_of_the_host_reduce_together(tmp_path):
-    words = ("--probes", "allreduce", "--out", str(tmp_path / "results"), "--reports", str(tmp_path / "reports"))
-    code, told, _ = run(REPOSITORY, *words, "--budget", "60s")
-    measured = read(told["run"])
+def test_ranks_of_the_host_reduce_together(house):
+    probe = house / "bench" / "probes" / "allreduce.py"
+    fewer = probe.read_text().replace("range(10, 34)", "range(10, 34, 4)")
+    assert fewer != probe.read_text()
+    probe.write_text(fewer)
+    code, told, _ = run(house, "--probes", "allreduce", "--budget", "60s")
+    measured = read(house / told["run"])
     assert code == (INCONCLUSIVE if measured.end.unreached else OK), "a busy machine may not reach every size"
     found = [m for m in measured.measurements if m.seconds]
     assert found

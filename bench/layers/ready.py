@@ -28,6 +28,10 @@ def table_of(spans: Sequence[Span], head_dim: int, like: Any) -> Any:
     """A step's rotary table, complex64[tokens, 1, head_dim / 2], where `like` lies."""
     import torch
 
+    if like.is_meta:
+        # torch loads its compiler, for seconds, to compute where there is nothing to compute
+        rows = sum(span.tokens for span in spans)
+        return torch.empty(rows, 1, head_dim // 2, dtype=torch.complex64, device=like.device)
     place = {"dtype": torch.float64, "device": like.device}
     positions = [
         torch.arange(span.context - span.new, span.context, **place).repeat(span.batch) for span in spans if span.tokens

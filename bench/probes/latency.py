@@ -54,18 +54,26 @@ def _footprints(info: DeviceInfo) -> list[int]:
 
 
 def _prepare(footprint: int, hops: int, cached: bool, device: Device) -> Setup:
-    import torch
-
     lines = device.empty(footprint // 8, dtype="int64").zero_()  # whole lines, or their rest would be fetched later
-    order = torch.randperm(footprint // LINE, device=lines.device)
-    addresses = lines.data_ptr() + LINE * order
-    lines.view(-1, LINE // 8)[order, 0] = addresses.roll(-1)
+    addresses = _cycle(lines)
     at = device.empty(1, dtype="int64")
     at.copy_(addresses[:1])
     run = device.load(kernel())
     if cached:
         run(lines, at, 1, len(addresses))  # a cache answers for what it has seen: once around before it counts
     return Setup([partial(run, lines, at, 1, hops)], partial(_check, partial(run, lines, at, 1, 1000), addresses))
+
+
+def _cycle(lines: Any) -> Any:
+    """Addresses of all lines in the order of one random cycle, each line pointing at the next."""
+    import torch
+
+    order = torch.randperm(lines.numel() // (LINE // 8), device=lines.device)
+    if lines.is_meta:
+        return order  # torch loads its compiler, for seconds, to compute where there is nothing to compute
+    addresses = lines.data_ptr() + LINE * order
+    lines.view(-1, LINE // 8)[order, 0] = addresses.roll(-1)
+    return addresses
 
 
 def _check(launch: Any, addresses: Any) -> None:
