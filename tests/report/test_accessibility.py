@@ -13,7 +13,6 @@ CONTROLS = "a[href], button, summary, input, select, textarea, [tabindex='0']"
 # scheme at each width.
 LOOKS = [
     ("kept", "light", 1280),
-    ("kept", "dark", 390),
     ("node", "light", 390),
     ("cut", "dark", 1280),
     ("skipped", "light", 390),
