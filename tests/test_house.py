@@ -1,14 +1,17 @@
 """The house rules, as tests: floors, style, what is committed, and that README's words are true."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from bench.store import read
 
@@ -87,27 +90,50 @@ def test_ci_runs_readmes_test_command():
     assert commands()[1] in found
 
 
-def test_readmes_first_command_resolves_on_a_gpu_node():
-    """An install without a GPU never meets the CUDA torch wheel; this resolves for a node that does."""
-    extras = re.search(r"'\.\[([\w,]+)\]'", commands()[0])[1].split(",")
-    project = PROJECT["project"]
-    wanted = project["dependencies"] + [need for extra in extras for need in project["optional-dependencies"][extra]]
-    # glibc 2.39 is Ubuntu 24.04's; pip matches each older tag only if it is named
-    platforms = [word for minor in range(5, 40) for word in ("--platform", f"manylinux_2_{minor}_x86_64")]
-    platforms += ["--platform", "manylinux2014_x86_64", "--platform", "manylinux1_x86_64"]
+# A GPU node of Ubuntu 24.04, whose glibc is 2.39; pip matches each older tag only if it is named.
+NODE = {"python_version": "3.12", "platform_system": "Linux", "sys_platform": "linux", "platform_machine": "x86_64"}
+TAGS = [f"manylinux_2_{minor}_x86_64" for minor in range(5, 40)] + ["manylinux2014_x86_64", "manylinux1_x86_64"]
+
+
+def chosen(*wanted: str) -> dict[str, dict]:
+    """Name -> metadata of the wheel that pip would take on that node, of these alone: what they need is not fetched."""
+    platforms = [word for tag in TAGS for word in ("--platform", tag)]
     done = run(
         sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--only-binary=:all:",
-        "--python-version", "3.12", "--implementation", "cp", *platforms, "--target", "unused",
-        "--report", "-", "-c", "constraints.txt", *wanted,
+        "--python-version", NODE["python_version"], "--implementation", "cp", *platforms, "--target", "unused",
+        "--no-deps", "--report", "-", "-c", "constraints.txt", *wanted,
     )  # fmt: skip
     if "Temporary failure in name resolution" in done.stderr or "Failed to establish a new connection" in done.stderr:
         pytest.skip("the package index cannot be reached")
     assert done.returncode == 0, done.stderr[-2000:]
-    found = dict(
-        re.findall(r'"name": "(nvidia-cuda-nvrtc|cuda-toolkit|cupy-cuda13x)",\s+"version": "([^"]+)"', done.stdout)
-    )
-    assert set(found) == {"nvidia-cuda-nvrtc", "cuda-toolkit", "cupy-cuda13x"}, "not the CUDA wheel of torch"
-    assert found["nvidia-cuda-nvrtc"].split(".")[:2] == found["cuda-toolkit"].split(".")[:2]
+    return {each["metadata"]["name"]: each["metadata"] for each in json.loads(done.stdout)["install"]}
+
+
+def needs(metadata: dict, extras: Collection[str] = ()) -> list[Requirement]:
+    found = map(Requirement, metadata.get("requires_dist", []))
+    return [
+        need
+        for need in found
+        if not need.marker or any(need.marker.evaluate(NODE | {"extra": extra}) for extra in ("", *extras))
+    ]
+
+
+def test_readmes_first_command_resolves_on_a_gpu_node():
+    """An install without a GPU never meets the CUDA torch wheel. Its wheel for a node that has one wants a CUDA toolkit,
+    whose parts are the ones that this project asks for.
+    """
+    extras = re.search(r"'\.\[([\w,]+)\]'", commands()[0])[1].split(",")
+    project = PROJECT["project"]
+    wanted = project["dependencies"] + [need for extra in extras for need in project["optional-dependencies"][extra]]
+    found = chosen(*wanted)
+    assert {"torch", "cupy-cuda13x", "nvidia-cuda-nvrtc"} <= set(found)
+    (toolkit,) = (need for need in needs(found["torch"]) if need.name == "cuda-toolkit")
+    assert "nvrtc" in toolkit.extras
+    asked = [*needs(chosen(f"{toolkit.name}{toolkit.specifier}")[toolkit.name], toolkit.extras)]
+    asked += [need for metadata in found.values() for need in needs(metadata)]
+    met = [need for need in asked if need.name in found]
+    assert {"nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "numpy"} <= {need.name for need in met}
+    assert [str(need) for need in met if found[need.name]["version"] not in need.specifier] == []
 
 
 def test_readmes_example_probe_changes_no_other_file(tmp_path):

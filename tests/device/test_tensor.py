@@ -102,7 +102,8 @@ def test_the_table_needs_neither_torch_nor_cupy():
 
 @needs_wheels
 @pytest.mark.parametrize("capability", [c for c, arch in nvrtc.ARCHES.items() if arch in arches()])
-def test_the_cubin_multiplies_the_tiles_of_the_table(capability):
+def test_the_cubin_multiplies_the_tiles_of_the_table(capability, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for dtype, loop in every(capability):
         body = bodies(kernel_source(loop.source, ".cu"), nvrtc.ARCHES[capability])[loop.function]
         m, n, k = shape(loop)
