@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from bench.store import read
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text()
+CONSTRAINTS = (REPOSITORY / "constraints.txt").read_text()
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
 
@@ -96,7 +98,9 @@ TAGS = [f"manylinux_2_{minor}_x86_64" for minor in range(5, 40)] + ["manylinux20
 
 
 def chosen(*wanted: str) -> dict[str, dict]:
-    """Name -> metadata of the wheel that pip would take on that node, of these alone: what they need is not fetched."""
+    """Name -> metadata of the wheel that pip would take on that node, of these alone: what they need is not fetched,
+    which would be a gigabyte.
+    """
     platforms = [word for tag in TAGS for word in ("--platform", tag)]
     done = run(
         sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--only-binary=:all:",
@@ -106,7 +110,8 @@ def chosen(*wanted: str) -> dict[str, dict]:
     if "Temporary failure in name resolution" in done.stderr or "Failed to establish a new connection" in done.stderr:
         pytest.skip("the package index cannot be reached")
     assert done.returncode == 0, done.stderr[-2000:]
-    return {each["metadata"]["name"]: each["metadata"] for each in json.loads(done.stdout)["install"]}
+    metadata = [each["metadata"] for each in json.loads(done.stdout)["install"]]
+    return {canonicalize_name(each["name"]): each for each in metadata}
 
 
 def needs(metadata: dict, extras: Collection[str] = ()) -> list[Requirement]:
@@ -118,22 +123,24 @@ def needs(metadata: dict, extras: Collection[str] = ()) -> list[Requirement]:
     ]
 
 
-def test_readmes_first_command_resolves_on_a_gpu_node():
-    """An install without a GPU never meets the CUDA torch wheel. Its wheel for a node that has one wants a CUDA toolkit,
-    whose parts are the ones that this project asks for.
+def test_readmes_first_command_fits_a_gpu_node():
+    """An install without a GPU never meets torch's CUDA wheel, which pins a CUDA toolkit and with it NVRTC and the
+    runtime. Here are its needs, the toolkit's and those of all that this project asks for: what is pinned meets them.
     """
     extras = re.search(r"'\.\[([\w,]+)\]'", commands()[0])[1].split(",")
     project = PROJECT["project"]
     wanted = project["dependencies"] + [need for extra in extras for need in project["optional-dependencies"][extra]]
     found = chosen(*wanted)
     assert {"torch", "cupy-cuda13x", "nvidia-cuda-nvrtc"} <= set(found)
-    (toolkit,) = (need for need in needs(found["torch"]) if need.name == "cuda-toolkit")
-    assert "nvrtc" in toolkit.extras
-    asked = [*needs(chosen(f"{toolkit.name}{toolkit.specifier}")[toolkit.name], toolkit.extras)]
+    toolkit = next((need for need in needs(found["torch"]) if need.name == "cuda-toolkit"), None)
+    assert toolkit is not None, "not the CUDA wheel of torch"
+    asked = needs(chosen(f"{toolkit.name}{toolkit.specifier}")[toolkit.name], toolkit.extras)
     asked += [need for metadata in found.values() for need in needs(metadata)]
-    met = [need for need in asked if need.name in found]
-    assert {"nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "numpy"} <= {need.name for need in met}
-    assert [str(need) for need in met if found[need.name]["version"] not in need.specifier] == []
+    pins = {canonicalize_name(name): version for name, version in re.findall(r"(?m)^([\w.-]+)==(\S+)$", CONSTRAINTS)}
+    pins |= {name: metadata["version"] for name, metadata in found.items()}
+    met = [need for need in asked if canonicalize_name(need.name) in pins]
+    assert {"nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "numpy", "jinja2"} <= {need.name for need in met}
+    assert [str(need) for need in met if pins[canonicalize_name(need.name)] not in need.specifier] == []
 
 
 def test_readmes_example_probe_changes_no_other_file(tmp_path):

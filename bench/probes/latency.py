@@ -65,12 +65,15 @@ def _prepare(footprint: int, hops: int, cached: bool, device: Device) -> Setup:
 
 
 def _cycle(lines: Any) -> Any:
-    """Addresses of all lines in the order of one random cycle, each line pointing at the next."""
+    """Addresses of all lines in the order of one random cycle, each line pointing at the next.
+
+    Where there is no memory, a tensor of that length: torch would load its compiler, for seconds, to compute more.
+    """
     import torch
 
     order = torch.randperm(lines.numel() // (LINE // 8), device=lines.device)
     if lines.is_meta:
-        return order  # torch loads its compiler, for seconds, to compute where there is nothing to compute
+        return order
     addresses = lines.data_ptr() + LINE * order
     lines.view(-1, LINE // 8)[order, 0] = addresses.roll(-1)
     return addresses

@@ -1,4 +1,7 @@
-"""Machine code of the CUDA kernels as data: compiled by NVRTC, read with nvdisasm; no GPU takes part."""
+"""Machine code of the CUDA kernels as data, compiled by NVRTC; no GPU takes part.
+
+nvdisasm reads the instructions, cuobjdump how many registers and how much stack a function takes.
+"""
 
 import re
 import struct
@@ -7,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,7 @@ RATES = {
 # What of that the pipe of HFMA2 gives, on every chip: 64 instructions of 4 flops. The rest is HFMA2.MMA's.
 ONE_PIPE = 256
 REGISTERS, THREADS, UNROLL, SMS = 65536, 256, 4, 132
+BYTES = 16  # of an instruction, since Volta
 FMA = ("FFMA", "DFMA", "HFMA2", "HFMA2.MMA", "HFMA2.BF16_V2", "HFMA2.MMA.BF16_V2")
 
 
@@ -106,8 +109,8 @@ class Body:
                 yield tuple(i for i in self.code if first <= i.address <= last)
 
 
-# The disassembler takes half a second to start, for one function as for a hundred: what will be asked for is read with
-# the first that is asked for. Architecture -> sources with their defines, then with their functions.
+# The disassembler takes half a second to start, for one function as for a hundred, so all that tests of an architecture
+# will ask for is read together: what is still to be read, and the functions of what was read, by architecture.
 _EXPECTED: dict[str, set[tuple[Path, tuple]]] = {}
 _READ: dict[str, dict[tuple[Path, tuple], dict[str, Body]]] = {}
 
@@ -150,11 +153,14 @@ def _disassembled(arch: str, cubins: list[bytes]) -> list[dict[str, Body]]:
             found = re.findall(r"Function (\w+):\s+REG:(\d+) STACK:(\d+)", _said("cuobjdump", "-res-usage", path))
             usages.append({name: (int(registers), int(stack)) for name, registers, stack in found})
     lines = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)([^;]*);", text)
-    rest = iter([Instruction(int(address, 16), mnemonic, words) for address, mnemonic, words in lines])
-    return [
-        {name: Body(tuple(islice(rest, len(code) // 16)), *usage[name]) for name, code in _functions(cubin)}
-        for cubin, usage in zip(cubins, usages, strict=True)
-    ]
+    read = {int(address, 16): Instruction(int(address, 16), mnemonic, words) for address, mnemonic, words in lines}
+    functions, end = [], 0
+    for cubin, usage in zip(cubins, usages, strict=True):
+        functions.append({})
+        for name, code in _functions(cubin):
+            begin, end = end, end + len(code)
+            functions[-1][name] = Body(tuple(read[address] for address in range(begin, end, BYTES)), *usage[name])
+    return functions
 
 
 def _functions(cubin: bytes) -> Iterator[tuple[str, bytes]]:

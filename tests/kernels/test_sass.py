@@ -32,8 +32,8 @@ pytestmark = needs_wheels
 WIDE = [arch for arch in arches() if int(re.sub(r"\D", "", arch)) >= 100]
 # for the variants
 FEW = [arch for arch in arches() if arch in ("sm_80", "sm_90a", "sm_100a", "sm_120a")]
-PAIR = [arch for arch in FEW if arch in ("sm_90a", "sm_100a")]
-PAIRS = [arch for arch in WIDE if arch in ("sm_100a", "sm_103a", "sm_120a")]
+TUNED = [arch for arch in FEW if arch in ("sm_90a", "sm_100a")]
+HAVE_PAIRS = [arch for arch in WIDE if arch in ("sm_100a", "sm_103a", "sm_120a")]
 STREAM, FMA, LADDER, CHASE, ONCHIP, CLOCK, WITNESS, EMPTY = (
     kernel_source(name, ".cu") for name in ("stream", "fma", "ladder", "chase", "onchip", "clock", "witness", "empty")
 )
@@ -58,9 +58,9 @@ for _arch in FEW:
     expect(_arch, CHASE, HOPS_IN_L2)
     expect(_arch, STREAM, *(stream(16, *shape) for shape in UNROLLED))
     expect(_arch, STREAM, *(stream(32, *shape) for shape in WIDER if _arch in WIDE))
-for _arch in PAIR:
+for _arch in TUNED:
     expect(_arch, STREAM, *(stream(32 if _arch in WIDE else 16, 2, 256, hint=h, store=s) for h, s in HINTED))
-for _arch in PAIRS:
+for _arch in HAVE_PAIRS:
     expect(_arch, FMA, PAIRED)
 
 # Loads and stores of a tile in packs, of UNROLL.
@@ -152,7 +152,7 @@ def test_wide_streams_are_refused_where_there_are_none(arch):
 
 
 @pytest.mark.parametrize(("hint", "store"), HINTED)
-@pytest.mark.parametrize("arch", PAIR)
+@pytest.mark.parametrize("arch", TUNED)
 def test_defines_set_the_cache_operators(arch, hint, store):
     check_streams(arch, 32 if arch in WIDE else 16, 2, hint=hint, store=store)
 
@@ -211,7 +211,7 @@ def test_fma_loops_hold_their_chains_and_a_counter(arch):
     check_fma(found, arch)
 
 
-@pytest.mark.parametrize("arch", PAIRS)
+@pytest.mark.parametrize("arch", HAVE_PAIRS)
 def test_pairs_are_one_instruction_where_the_chip_has_it(arch):
     body = bodies(FMA, arch, PAIRED)["fma_float32"]
     check_frame(body, arch)
@@ -498,10 +498,8 @@ def broken(tmp_path_factory) -> dict[str, Path]:
     """The source of every mutation, to be read together."""
     found = {}
     for mutation, (source, old, new, _) in MUTATIONS.items():
-        text = source.read_text()
-        assert old in text, mutation
         found[mutation] = tmp_path_factory.mktemp("broken") / source.name
-        found[mutation].write_text(text.replace(old, new))
+        found[mutation].write_text(source.read_text().replace(old, new))
         expect(BROKEN, found[mutation], CHECKS[source][0])
     return found
 
@@ -509,7 +507,8 @@ def broken(tmp_path_factory) -> dict[str, Path]:
 @pytest.mark.skipif(BROKEN not in arches(), reason=f"no {BROKEN}")
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_broken_kernel_is_noticed(mutation, broken):
-    source, _, _, complaint = MUTATIONS[mutation]
+    source, old, _, complaint = MUTATIONS[mutation]
     defines, check = CHECKS[source]
+    assert old in source.read_text()
     with pytest.raises(AssertionError, match=complaint):
         check(bodies(broken[mutation], BROKEN, defines))

@@ -15,7 +15,7 @@ LOOKS = [
     ("kept", "light", 1280),
     ("node", "light", 390),
     ("cut", "dark", 1280),
-    ("skipped", "light", 390),
+    ("skipped", "dark", 390),
     ("hostile", "dark", 390),
 ]
 
