@@ -215,6 +215,7 @@ class SimDevice(Blank):
         self._repetition = math.exp(self._random.gauss(0, self._options.between)) if self._options.between else 1.0
 
     def time(self, case: Case, launches: Sequence[Callable[[], Any]], count: int) -> Sample:
+        # a case is timed hundreds of times: to find its roofs each time would take longer than all that follows
         if case.work is not self._timed[0]:
             self._timed = case.work, self._roofline.seconds(case.work)
         seconds = self._timed[1] * self._repetition

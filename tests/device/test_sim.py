@@ -1,5 +1,8 @@
 import math
+import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -48,6 +51,17 @@ def test_overhead_and_a_soft_knee_are_recovered(run_of, product):
         assert gap.ratio == pytest.approx(1, abs=0.005), gap.ours.key
     assert fitted.knee.intensity.value == pytest.approx(product.roofline.ridge("vector.float32"), rel=0.005)
     assert fitted.knee.sharpness == pytest.approx(4, rel=0.01)
+
+
+def test_a_run_loads_no_compiler_of_torchs():
+    """It computes nothing, and torch takes two seconds to load it for a first operation on tensors without memory."""
+    program = (
+        "import sys; from tests.conftest import simulated_run; run = simulated_run('sim:h200-sxm');"
+        "print(len({m.probe for m in run.measurements}) > 8, 'torch' in sys.modules, 'torch._dynamo' in sys.modules)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True", "False"]
 
 
 def test_noise_is_seeded(run_of):
