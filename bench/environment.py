@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import bench
+from bench.probes import Probe
 from bench.schema import DeviceInfo, Environment
 from bench.store import new_run_id, utc_now
 
@@ -18,8 +19,10 @@ _LIBRARIES = (
 )
 
 
-def environment(devices: Sequence[DeviceInfo], command: Sequence[str], budget: str, seed: int) -> Environment:
-    """The environment of a Run that starts now."""
+def environment(
+    devices: Sequence[DeviceInfo], command: Sequence[str], budget: str, seed: int, probes: Sequence[Probe] = ()
+) -> Environment:
+    """The environment of a Run of these probes that starts now."""
     first = devices[0]
     count = f"-x{len(devices)}" if len(devices) > 1 else ""
     return Environment(
@@ -41,6 +44,7 @@ def environment(devices: Sequence[DeviceInfo], command: Sequence[str], budget: s
             "python": platform.python_version(),
         },
         libraries={name: version for name in _LIBRARIES if (version := _version(name))},
+        probes={probe.name: probe.text for probe in probes},
     )
 
 

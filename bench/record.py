@@ -58,6 +58,7 @@ def record(
     verify: try the instrument first, in short. asked: when the command began whose wall time the budget promises, on
     time.monotonic's clock; infinite for none. afterwards: seconds that must be left for what follows (the report), by
     the number of devices, once these are open.
+    listen: hears every event as it comes, and the environment once all devices have answered.
     choose: the cases to follow on these devices. again: what of a Run so far is to be measured again, by fresh
     processes: what a warm one shares over its repetitions is the disturbance that a second look should be free of.
     """
@@ -69,16 +70,20 @@ def record(
         return budget.seconds - afterwards(len(opened)) - spent
 
     with closing(workers.run(devices, probes, budget, seed, choose, left, verify)) as events:
-        opened, failures, event = [], [], None
+        opened, unopened, event = [], [], None
         for event in events:
             if isinstance(event, Opened):
                 opened.append(event.info)
+                listen(event)
             elif isinstance(event, Failed):
-                failures.append(f"{event.device}: {event.reason}")
+                unopened.append(event)
             else:
                 break
+        failures = [f"{failed.device}: {failed.reason}" for failed in unopened]
         if not opened:
             raise NothingToRun("; ".join(failures) or "no device answered")
+        for failed in unopened:
+            listen(failed)
         if (lacking := LEAST - left()) > 0:
             raise TooShort(
                 f"a budget of {budget.name} is over before a roof could be measured: opening the device took"
@@ -86,7 +91,7 @@ def record(
                 f" {units.seconds(afterwards(len(opened)), 2)}; about"
                 f" {math.ceil(_MARGIN * (budget.seconds + lacking))}s would do"
             )
-        about = environment(opened, command, budget.name, seed)
+        about = environment(opened, command, budget.name, seed, probes)
         about = store.redacted(about) if redact else about
         writer = store.Writer(store.run_path(folder, about), about)
         listen(about)

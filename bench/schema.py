@@ -12,7 +12,7 @@ from typing import Any
 from bench.work import Work
 
 SCHEMA = "ridgepoint.run"
-MAJOR, MINOR = 1, 2
+MAJOR, MINOR = 1, 3
 
 # Repetition 0 belongs to the first pass over the probes, 1 to a search's winner within that pass; from here on rounds.
 FIRST_ROUND = 2
@@ -241,9 +241,21 @@ class Measurement:
         return bool(self.seconds) and not self.skip and self.validity != "invalid"
 
 
+@dataclass(frozen=True)
+class ProbeText:
+    """What a page says of a probe without knowing it: its title, the question it answers, how its work is counted."""
+
+    title: str = ""
+    question: str = ""
+    formula: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Where, when, with what and by which command a Run was made."""
+    """Where, when, with what and by which command a Run was made.
+
+    probes: the texts of the probes that it ran, by name; empty in Runs before 1.3.
+    """
 
     suite: str
     run_id: str
@@ -259,6 +271,7 @@ class Environment:
     system: Mapping[str, str] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     redacted: bool = False
+    probes: Mapping[str, ProbeText] = field(default_factory=dict)
 
 
 # What came of a check; NOT_AVAILABLE says that it could not be tried, which is no failure.

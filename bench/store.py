@@ -31,6 +31,7 @@ from bench.schema import (
     End,
     Environment,
     Measurement,
+    ProbeText,
     Run,
 )
 from bench.work import Work
@@ -209,6 +210,8 @@ def _note_unknown(record: dict, kind: type, unknown: set[str]) -> None:
     if kind is Environment:
         for device in record.get("devices", ()):
             _note_unknown(device, DeviceInfo, unknown)
+        for text in record.get("probes", {}).values():
+            _note_unknown(text, ProbeText, unknown)
 
 
 def _check_numbers(m: Measurement, where: str) -> None:

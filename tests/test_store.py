@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import store
-from bench.schema import PASS, Check, End, Measurement, Run
+from bench.schema import PASS, Check, End, Measurement, ProbeText, Run
 from bench.store import RunError, Writer, parse, read, redacted, run_path
 from bench.work import Work
 
@@ -65,6 +65,33 @@ def test_the_checks_of_a_run_come_back(h200, tmp_path):
     assert "\n".join(store.raw_lines(found)) + "\n" == path.read_text()
     assert read(FROZEN / "run-1.1.jsonl").checks == ()
     assert read(FROZEN / "run-1.2.jsonl").checks
+
+
+def test_the_texts_of_its_probes_come_back(h200, file):
+    found = read(file).environment.probes
+    assert found == h200.environment.probes
+    assert {m.probe for m in h200.measurements} <= found.keys()
+    assert found["gemm"] == ProbeText(
+        "GEMM over batch",
+        "From which batch on does a weight matrix pay for its own reading?",
+        found["gemm"].formula,
+    )
+    assert "2 m n k" in found["gemm"].formula
+    assert read(FROZEN / "run-1.2.jsonl").environment.probes == {}
+    assert read(FROZEN / "run-1.3.jsonl").environment.probes["latency"].title == "Memory latency"
+
+
+def test_texts_of_a_later_minor_are_read_and_said(file):
+    probes = {"p": {"title": "P", "question": "Q?", "formula": "", "colour": "red"}}
+    found = parse(changed(file, 0, probes=probes), "x")
+    assert found.environment.probes == {"p": ProbeText("P", "Q?")}
+    assert found.warnings == ("written by a newer minor version; ignored: ProbeText.colour",)
+
+
+@pytest.mark.parametrize("probes", [{"p": "title"}, {"p": None}, ["p"], None, {"p": {"title": 1}}])
+def test_texts_that_are_none_are_refused(file, probes):
+    with pytest.raises(RunError, match="line 1"):
+        parse(changed(file, 0, probes=probes), "x")
 
 
 def test_a_check_with_a_foreign_state_is_refused(h200, tmp_path):

@@ -2,12 +2,13 @@
 
 A probe is a generator over (info, budget) that *describes* cases one after another and never allocates:
 
-    @probe(version=1)
+    @probe(version=1, title="...", question="...", formula="...")
     def name(info, budget):
         '''What the reader learns.'''
         seconds = yield Case(params=..., work=..., prepare=..., saturates=...)
 
-`seconds` is the case's median time per launch, or None where it was skipped; it steers a search.
+`seconds` is the case's median time per launch, or None where it was skipped; it steers a search. Title, question and
+formula travel in the Run and are what a page says of the probe.
 """
 
 import difflib
@@ -17,7 +18,7 @@ import pkgutil
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
-from bench.schema import Case, DeviceInfo, Key, case_key
+from bench.schema import Case, DeviceInfo, Key, ProbeText, case_key
 
 Cases = Generator[Case, float | None, None]
 
@@ -34,7 +35,8 @@ class Probe:
     """A registered probe. together: its cases need every rank of the node at once (collectives).
 
     alone: its devices take turns, because they would share what is measured (a host link); others run at once.
-    asked: it runs only where it is named, because `all` has no time for it.
+    asked: it runs only where it is named, because `all` has no time for it. title: what is measured, in the field's
+    term; question: what the reader learns of it; formula: how its flops and bytes are counted.
     """
 
     name: str
@@ -43,6 +45,14 @@ class Probe:
     alone: bool
     asked: bool
     cases: Callable[..., Cases]
+    title: str = ""
+    question: str = ""
+    formula: str = ""
+
+    @property
+    def text(self) -> ProbeText:
+        """What a Run says of the probe; one without a title has its name, one without a question its description."""
+        return ProbeText(self.title or self.name, self.question or self.summary, self.formula)
 
     @property
     def description(self) -> str:
@@ -54,12 +64,18 @@ class Probe:
 
 
 def probe(
-    version: int, together: bool = False, alone: bool = False, asked: bool = False
+    version: int,
+    together: bool = False,
+    alone: bool = False,
+    asked: bool = False,
+    title: str = "",
+    question: str = "",
+    formula: str = "",
 ) -> Callable[[Callable[..., Cases]], Probe]:
     """Registers a generator function under its name. Raise `version` when the method changes what is measured."""
 
     def register(cases: Callable[..., Cases]) -> Probe:
-        return Probe(cases.__name__, version, together, alone, asked, cases)
+        return Probe(cases.__name__, version, together, alone, asked, cases, title, question, formula)
 
     return register
 

@@ -17,7 +17,17 @@ SIZES = tuple(2**p for p in range(10, 34))
 _TAIL = 512 * 1024  # up to here a size is repeated 1,000 times, so that p99 means something
 
 
-@probe(version=1, together=True)
+@probe(
+    version=1,
+    together=True,
+    title="All-reduce",
+    question="How fast do ranks sum an array together?",
+    formula=(
+        "bytes on each link = 2 (n−1)/n × size, as a ring moves them. Bus bandwidth is that over time for every"
+        " algorithm (NCCL-tests), so that algorithms compare; only the ring claims the link's roof. α and β: time = α"
+        " + size / β (Hockney), relative least squares over all sizes of an algorithm."
+    ),
+)
 def allreduce(info: DeviceInfo, budget) -> Cases:
     """All-reduce over message size: bus and algorithm bandwidth, latency with p50, p99 and maximum over ranks."""
     if info.ranks < 2:

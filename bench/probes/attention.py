@@ -27,7 +27,16 @@ _CHOSEN = "default"
 _SHARED = ("gqa", 8)
 
 
-@probe(version=3)
+@probe(
+    version=3,
+    title="Attention",
+    question="How near do decode and prefill come to their roofs?",
+    formula=(
+        "flops = 4 × head size per query-key pair, causal pairs only where masked (FlashAttention-2, arXiv"
+        " 2307.08691); bytes = queries, keys and values read once, the output written once. The softmax's"
+        " exponentials are not counted."
+    ),
+)
 def attention(info: DeviceInfo, budget) -> Cases:
     """Decode attention over KV length (batch, MHA, GQA), prefill over prompt length (causal, full), by backend."""
     dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")

@@ -106,7 +106,19 @@ def kernel(mix: str, store: str = "default", tuning: Tuning | None = None, tiles
     )
 
 
-@probe(version=3)
+# "copy 2, scale 2 and 1 flop, ...", as work.MIXES counts
+_COUNTED = ", ".join(
+    f"{mix} {words}" + (f" and {flops} flop{'s' * (flops > 1)}" if flops else "")
+    for mix, (words, flops) in work.MIXES.items()
+)
+
+
+@probe(
+    version=3,
+    title="Memory bandwidth",
+    question="How fast do bytes move, in every cache and beyond?",
+    formula=f"Words moved per element: {_COUNTED}. Bytes = words × elements × size of an element × passes.",
+)
 def bandwidth(info: DeviceInfo, budget) -> Cases:
     """Memory bandwidth by mix and working set: each cache level as a plateau, and the DRAM roof.
 

@@ -67,7 +67,16 @@ class Allowance:
         return min(self.share * free, self.most)
 
 
-@probe(version=1, asked=True)
+@probe(
+    version=1,
+    asked=True,
+    title="KV cache capacity",
+    question="Does the memory hold the batch that sizes predict, and what does reading all of it cost each step?",
+    formula=(
+        "Batch = (memory that may be taken − weights) / KV cache of a sequence; KV cache = 2 × layers × KV heads ×"
+        " head size × 2 B × context. A step's share = batch × time to read one sequence's cache."
+    ),
+)
 def capacity(info: DeviceInfo, budget) -> Cases:
     """The largest batch that memory holds, by context: predicted, really allocated within a stated share, and read."""
     allowance = _allowance(info, budget)

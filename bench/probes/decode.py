@@ -38,7 +38,17 @@ ROWS = (1, 8, 64, 256)
 WIDTH, VOCABULARY = 4096, 128256  # Llama-3.1-8B
 
 
-@probe(version=3, asked=True)
+@probe(
+    version=3,
+    asked=True,
+    title="Attention variants",
+    question="What do the kind of attention, a narrow cache, uneven lengths and the sampling cost a step?",
+    formula=(
+        "Attention: 2 × (width of a score + width of a value) flops per head and query-key pair; bytes = the cache,"
+        " with its scales if it is quantised, read once, queries and outputs beside it. LM head: a GEMM. KV append"
+        " and sampling: bytes only, each row read and written once."
+    ),
+)
 def decode(info: DeviceInfo, budget) -> Cases:
     """Attention variants of serving (MHA, GQA, MQA, MLA, ragged, quantised cache), append, cached prefix, sampling."""
     dtype = layers.dtype_of(info)

@@ -56,7 +56,17 @@ class Layer:
 LAYERS = {"tensor": Layer(4096, 32, 8, 128, 14336), "vector": Layer(512, 8, 2, 64, 1408)}
 
 
-@probe(version=2, asked=True)
+@probe(
+    version=2,
+    asked=True,
+    title="Fusion, KV cache and packing",
+    question="How much slower is attention without fusion, a token without its cache, and a batch with padding?",
+    formula=(
+        "Attention: the flops and bytes of the fused kernel for both forms. KV cache: one token against the cache,"
+        " or all tokens again. Padding: the rows that are multiplied, real or padded, through one weight. Ratio ="
+        " time without / time with."
+    ),
+)
 def fusion(info: DeviceInfo, budget) -> Cases:
     """Attention fused and not (time, peak memory), a token by KV cache and recomputed, batches packed and padded."""
     dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")

@@ -18,7 +18,15 @@ DTYPES = ("bfloat16", "float16", "float32", "tf32", "float8_e4m3", "int8", "floa
 _STRIDED = (32, 512, 512, 128)
 
 
-@probe(version=1)
+@probe(
+    version=1,
+    title="GEMM over batch",
+    question="From which batch on does a weight matrix pay for its own reading?",
+    formula=(
+        "C[m, n] = A[m, k] B[k, n]: flops = 2 m n k; bytes = A and B read once, C written once, and scale factors if"
+        " any."
+    ),
+)
 def gemm(info: DeviceInfo, budget) -> Cases:
     """GEMV turning into GEMM over the batch, per weight shape and dtype; and one strided-batched product."""
     for dtype in DTYPES:

@@ -1,6 +1,6 @@
 """Where memory stops binding and arithmetic starts: one kernel with ever more FMAs per element it reads and writes.
 
-The ridge is usually quoted as peak over bandwidth; here it is also seen, as the knee of one kernel family's ladder.
+The ridge is usually quoted as peak over bandwidth; here it is also seen, as the knee of one kernel family's FMA sweep.
 """
 
 from functools import partial
@@ -24,9 +24,14 @@ def kernel(dtype: str) -> Kernel:
     return Kernel("ladder", f"ladder_{dtype}", fma_twin, elements=2, per_thread=64 // work.ITEMSIZE[dtype])
 
 
-@probe(version=3)
+@probe(
+    version=3,
+    title="FMA sweep",
+    question="At which arithmetic intensity does memory stop binding and arithmetic start?",
+    formula="flops = 2 × elements × FMAs; bytes = 2 × elements × size, so intensity = FMAs / size of an element.",
+)
 def intensity(info: DeviceInfo, budget) -> Cases:
-    """The FMA ladder: performance over arithmetic intensity per dtype, from a copy up to the compute plateau."""
+    """The FMA sweep: performance over arithmetic intensity per dtype, from a copy up to the compute plateau."""
     for dtype in info.ladders:
         yield from _ladder(info, budget, dtype)
 

@@ -30,7 +30,16 @@ def kernel() -> Kernel:
     return Kernel("chase", "chase", chase_twin, elements=2, per_thread=1, threads=32)
 
 
-@probe(version=1)
+@probe(
+    version=1,
+    title="Memory latency",
+    question="How long does one load take that waits for the one before?",
+    formula=(
+        "One thread follows addresses around a random cycle over lines of 128 bytes; latency = time / hops, cycles ="
+        " latency × clock. A level's plateau is the median over working sets from four times the level below to half"
+        " of the level."
+    ),
+)
 def latency(info: DeviceInfo, budget) -> Cases:
     """Latency of one dependent load over the working set: each cache level as a plateau, then DRAM."""
     for footprint in budget.thin(_footprints(info)):

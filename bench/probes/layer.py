@@ -33,7 +33,16 @@ FEW_BATCHES, FEW_CONTEXTS, FEW_PROMPTS = (1, 64), (1024, 8192), (2048,)
 COARSE_BATCHES, COARSE_CONTEXTS, COARSE_PROMPTS = (1, 8), (1024,), (128, 2048)
 
 
-@probe(version=3)
+@probe(
+    version=3,
+    title="Transformer layer",
+    question="Does a whole layer take as long as its parts do one by one, and which of them takes most?",
+    formula=(
+        "flops of the layer = the sum over its parts; bytes = weights, KV cache and rotary table read once, the new"
+        " rows' inputs and outputs. A part alone reads its inputs and writes its outputs once. Compared are the"
+        " layer's time and the sum of launches × time of its parts."
+    ),
+)
 def layer(info: DeviceInfo, budget) -> Cases:
     """A whole transformer layer by batch, context and prompt length, and each of its parts alone at the same shapes."""
     dtype = layers.dtype_of(info)

@@ -17,7 +17,16 @@ CHUNKS = (0, 64, 256, 1024, 4096)
 CONTEXT = 1024
 
 
-@probe(version=2, asked=True)
+@probe(
+    version=2,
+    asked=True,
+    title="Chunked prefill",
+    question="How much longer do users who decode wait for a token when a prompt's chunk shares their step?",
+    formula=(
+        "Work of a layer over the rows of both: the weights are read once, attention is added per sequence and"
+        " chunk. Slowdown = time with the chunk / time of the step alone (chunk 0)."
+    ),
+)
 def mixed(info: DeviceInfo, budget) -> Cases:
     """A decode step's layer with prefill tokens beside it: what chunked prefill costs those who are decoding."""
     dtype, shape = layers.dtype_of(info), SHAPES[0]

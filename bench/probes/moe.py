@@ -52,7 +52,17 @@ class Experts:
 SHAPES = (Experts("qwen3-30b-a3b", 128, 8, 2048, 768), Experts("thin", 32, 4, 1024, 256))
 
 
-@probe(version=2, asked=True)
+@probe(
+    version=2,
+    asked=True,
+    title="Mixture of experts",
+    question="How many experts does a step really read, and how does its time follow them?",
+    formula=(
+        "flops = 2 × rows × weights of an expert, rows = tokens × experts per token; bytes = the weights of the"
+        " distinct experts once, a row in and a row out for each. Uniform routing expects D(T) = E (1 − (1 − k/E)^T)"
+        " distinct experts of E at T tokens with k each."
+    ),
+)
 def moe(info: DeviceInfo, budget) -> Cases:
     """Routed experts over tokens, by uniform and skewed routing: distinct experts touched, and their products' time."""
     dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")

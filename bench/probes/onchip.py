@@ -26,7 +26,12 @@ def kernel(channel: str) -> Kernel:
     return Kernel("onchip", f"{channel}_read", read_twin, elements=2, per_thread=_TILE // 1024, threads=1024)
 
 
-@probe(version=1)
+@probe(
+    version=1,
+    title="Shared memory and L1",
+    question="How fast are shared memory and L1, which no other multiprocessor can reach?",
+    formula="bytes = multiprocessors × tiles × 32 KiB × passes. Bytes per clock = rate / clock / multiprocessors.",
+)
 def onchip(info: DeviceInfo, budget) -> Cases:
     """Read bandwidth of shared memory and of L1, summed over the multiprocessors."""
     if not info.onchip:

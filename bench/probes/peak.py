@@ -76,7 +76,16 @@ def tile_kernel(loop: TensorLoop) -> Kernel:
     return Kernel(loop.source, loop.function, tile_twin, elements=3, per_thread=per_thread, shared=loop.shared)
 
 
-@probe(version=3)
+@probe(
+    version=3,
+    title="Compute peaks",
+    question="How fast does arithmetic go, in registers and in a library's GEMM?",
+    formula=(
+        "FMA loop: flops = 2 × accumulators × steps; bytes = one load and one store per accumulator. Tensor loop:"
+        " flops = 2 m n k × tiles × steps: every tile multiplies the same operands from registers or shared memory,"
+        " over and over; only the instruction that is its chip's full-rate path claims a roof. GEMM: flops = 2 m n k."
+    ),
+)
 def peak(info: DeviceInfo, budget) -> Cases:
     """Compute roofs: an instruction loop per dtype of the vector and tensor units, and the best library GEMM.
 

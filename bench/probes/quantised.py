@@ -35,7 +35,16 @@ _TOLERANCE = {"bfloat16": 2e-2, "float16": 5e-3, "float32": 1e-4}
 _ROWS = 64  # rows of a weight that a check looks at
 
 
-@probe(version=2, asked=True)
+@probe(
+    version=2,
+    asked=True,
+    title="Quantised weights",
+    question="From which batch on do INT8, FP8 or INT4 weights pay here, and how much?",
+    formula=(
+        "flops = 2 m n k; bytes = activations read, the result written, and the weight at its quantised size with"
+        " its scales, read once. Speedup = time of the unquantised product / time, at the same batch."
+    ),
+)
 def quantised(info: DeviceInfo, budget) -> Cases:
     """INT8, FP8 and INT4 products against unquantised ones over batch: weights alone, or activations too."""
     dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")

@@ -230,11 +230,30 @@ def product(sku: str) -> Product:
     key = sku.strip().lower()
     if key in known:
         return known[key]
-    # "h100" is far from "h100-sxm5-80gb" as strings go, but it is what one types
-    near = [k for k in known if key and k.startswith(key)] or get_close_matches(key, known, n=3, cutoff=0.0)
     raise UnknownProduct(
-        f"no GPU {sku!r} in the table; nearest: {', '.join(near)}; `bench list` names all {len(known)}"
+        f"no GPU {sku!r} in the table; nearest: {', '.join(_nearest(key))}; `bench list` names all {len(known)}"
     )
+
+
+def _nearest(typed: str) -> list[str]:
+    """The skus that were probably meant. As strings go "h100" is far from "h100-sxm5-80gb", and "b200-sxm" is nearer to
+    "h200-sxm" than to "b200"; but a chip's number is what one knows, and its suffix what one guesses.
+    """
+    skus = [p.sku for p in products()]
+    plain = typed.replace("-", "")
+    if begun := [sku for sku in skus if plain and sku.replace("-", "").startswith(plain)]:
+        return begun
+    named = {sku: chip for sku in skus if (chip := _chip(sku)) and chip in typed}
+    # "gb200-nvl" names a b200 too, and "a100" an a10
+    same = [sku for sku, chip in named.items() if len(chip) == max(map(len, named.values()))]
+    # "h20-sxm" may be an h20 that has no suffix, or a letter short of an h200-sxm
+    alike = get_close_matches(typed, same or skus, n=3, cutoff=0.0) + get_close_matches(typed, skus, n=1, cutoff=0.9)
+    return list(dict.fromkeys(sorted(alike, key=lambda sku: sku not in typed)))
+
+
+def _chip(sku: str) -> str:
+    """The word of a sku with the chip's number in it, "4090" of "rtx-4090"; "" for a product without one."""
+    return next((word for word in sku.split("-") if re.search(r"\d", word) and not word.endswith("gb")), "")
 
 
 def match(nvml_name: str) -> Product | None:

@@ -3,7 +3,8 @@
 import pytest
 
 from bench.analysis.serving.points import PROBES
-from bench.probes import GROUPS, UnknownProbe, probes, select
+from bench.probes import GROUPS, UnknownProbe, probe, probes, select
+from bench.schema import ProbeText
 
 
 def _names(*asked: str) -> list[str]:
@@ -25,6 +26,33 @@ def test_a_group_stands_for_its_probes_in_running_order_and_mixes_with_names():
 def test_the_group_has_every_probe_that_serving_reads_and_every_one_that_must_be_asked_for():
     assert set(PROBES) <= set(GROUPS["serving"])
     assert {name for name, probe in probes().items() if probe.asked} <= set(GROUPS["serving"])
+
+
+@pytest.mark.parametrize("name", probes())
+def test_a_probe_has_a_title_a_question_and_a_formula(name):
+    found = probes()[name]
+    assert 0 < len(found.title) <= 30
+    assert found.question.endswith("?")
+    assert len(found.formula) > 40
+    assert found.text == ProbeText(found.title, found.question, found.formula)
+    every = [each.title for each in probes().values()]
+    assert every.count(found.title) == 1
+
+
+def test_the_streams_formula_has_the_words_and_flops_that_are_counted():
+    said = probes()["bandwidth"].formula
+    assert "copy 2, scale 2 and 1 flop, add 3 and 1 flop, triad 3 and 2 flops" in said
+
+
+def test_a_probe_without_texts_says_what_it_can():
+    @probe(version=1)
+    def plain(info, budget):
+        """What its docstring says.
+
+        More of it.
+        """
+
+    assert plain.text == ProbeText("plain", "What its docstring says.", "")
 
 
 def test_no_group_has_the_name_of_a_probe():

@@ -256,6 +256,17 @@ def test_a_sku_is_found_in_any_case(gpu, data):
         ("h200-smx", "h200-sxm"),
         ("rtx4090", "rtx-4090"),
         ("b300", "b300-sxm6"),
+        ("b200-sxm", "nearest: b200; "),
+        ("B200-SXM6", "nearest: b200; "),
+        ("nvidia-b200", "nearest: b200; "),
+        ("gb200-nvl72", "nearest: gb200; "),
+        ("b100-sxm", "nearest: b100; "),
+        ("h200-sxm-141gb", "nearest: h200-sxm, h200-nvl; "),
+        ("h100-sxm", "nearest: h100-sxm5-80gb; "),
+        ("a100-sxm-80gb", "nearest: a100-sxm4-80gb, "),
+        ("h20-sxm", "nearest: h20, h20-3e, h200-sxm; "),
+        ("l40-s", "l40s"),
+        ("rtx-4090-ti", "nearest: rtx-4090; "),
     ],
 )
 def test_an_unknown_sku_names_the_nearest(typed, meant):
