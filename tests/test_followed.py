@@ -1,6 +1,5 @@
 """What a gate wants measured is what is measured: pinned cases in a session and a record, simulated and real."""
 
-import argparse
 from contextlib import suppress
 from dataclasses import replace
 
@@ -8,11 +7,11 @@ import pytest
 
 from bench import store
 from bench.analysis.gate.metrics import metrics
-from bench.analysis.gate.readings import pins
 from bench.analysis.gate.rule import suspects
+from bench.analysis.gate.samples import pins
 from bench.budget import BUDGETS
-from bench.cli.console import console
-from bench.cli.followed import REPETITIONS, Followed
+from bench.cli.console import open_console
+from bench.cli.gate_session import REPETITIONS, GateSession
 from bench.device.cpu import open_cpu
 from bench.device.sim import open_simulated
 from bench.probes import cases_of, describe, select
@@ -30,9 +29,8 @@ AGAIN = (CONFIRM + 1, CONFIRM + 2)
 PROBES = ("bandwidth", "peak")
 
 
-def followed(folder, **options) -> Followed:
-    fields = {"confirm": 3, "tolerances": None} | options
-    return Followed(folder, select([]), argparse.Namespace(**fields), console(stderr=True))
+def followed(folder, **options) -> GateSession:
+    return GateSession(folder, select([]), open_console(stderr=True), **options)
 
 
 def sim(spec: str = "sim:h200-sxm"):
@@ -196,7 +194,7 @@ def test_a_suspect_is_measured_again_and_nothing_else(tmp_path):
     by_turn = {m.turn[1:] for m in made.measurements if m.repetition >= CONFIRM}
     assert by_turn == {(False, CONFIRM + r) for r in range(4)} | {(True, CONFIRM + r) for r in range(1, 4)}
     judged = followed(tmp_path).judged(made)
-    assert {v.metric.name for v in judged.verdicts if v.word == "regressed"} == {
+    assert {v.metric.name for v in judged.verdicts if v.status == "regressed"} == {
         "gemm.bfloat16", "gemm.bfloat16.sustained", "tensor.bfloat16.loop",
     }  # fmt: skip
     assert suspects(judged) == {}
@@ -247,7 +245,8 @@ def test_a_second_look_is_in_the_same_file_and_opens_nothing_anew(tmp_path):
     again = [m for m in run.measurements if m.repetition >= CONFIRM]
     assert [(m.device, m.key, m.repetition) for m in again] == [("sim:h200-sxm:1", READ, r) for r in (CONFIRM, *AGAIN)]
     assert run.measurements[-3:] == tuple(again), "after everything else"
-    assert not [event for event in heard if isinstance(event, Opened)]
+    assert [event.info.id for event in heard[:2]] == ["sim:h200-sxm:0", "sim:h200-sxm:1"]
+    assert not [event for event in heard[2:] if isinstance(event, Opened)]
 
 
 def test_what_is_judged_is_the_run_so_far(tmp_path):

@@ -1,4 +1,4 @@
-"""`python -m bench VERB`: one function per verb, no logic.
+"""`python -m bench VERB`: one file per verb, no logic.
 
 Imports sit in the verbs, so that --help loads neither torch nor plotly.
 """
@@ -9,50 +9,40 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from bench.cli.codes import INCONCLUSIVE, INTERRUPTED, NOTHING, OK, USAGE, Complaint
-from bench.cli.parser import parser as _parser
+from bench.cli.app import VERBS, parsed
+from bench.cli.codes import INTERRUPTED, OK, USAGE, UserError
+from bench.cli.errors import code_of, told_in_a_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns the exit code; complaints become one line on stderr, never a traceback."""
+    """Runs one verb and returns the exit code; what the user can mend becomes one line on stderr, never a traceback."""
     # a terminal that knows no µ, or a path whose bytes are no text, must not end a Run with a traceback
     if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if not options.verb:
-        parser.print_help()
-        return OK
-    signal.signal(signal.SIGTERM, _stop)
-    from bench.device import DeviceError
-    from bench.lock import Held
-    from bench.probes import UnknownProbe
-    from bench.record import NothingToRun, TooShort
-    from bench.store import RunError
-
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verb = f"bench {words[0]}" if words and words[0] in VERBS else "bench"
     try:
-        return options.function(options)
-    except (Complaint, DeviceError, UnknownProbe, RunError, NothingToRun, TooShort) as error:
-        if getattr(options, "nagios", False):  # which reads stdout, and 2 as critical
-            print(f"GATE UNKNOWN - {error}")
-            return INCONCLUSIVE
-        print(f"{parser.prog} {options.verb}: {error}", file=sys.stderr)
-        codes = {NothingToRun: NOTHING, Complaint: getattr(error, "code", USAGE)}
-        return codes.get(type(error), USAGE)
-    except Held as error:
-        print(f"{parser.prog} {options.verb}: {error}", file=sys.stderr)
-        return INCONCLUSIVE
+        function, given = parsed(words)
+        signal.signal(signal.SIGTERM, _stop)
+        return function(*given.args, **given.kwargs) or OK
+    except UserError as error:  # what was mistyped waits for no import
+        return _said(verb, str(error), error.code)
     except KeyboardInterrupt:
-        print(f"{parser.prog} {options.verb}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _said(verb, "interrupted", INTERRUPTED)
     except BrokenPipeError:
         # `bench list | head`: nobody reads on, which is no error of ours
         return OK
     except OSError as error:
-        print(f"{parser.prog} {options.verb}: {error.strerror or error}", file=sys.stderr)
-        return USAGE
+        return _said(verb, str(error.strerror or error), USAGE)
+    except told_in_a_line() as error:
+        return _said(verb, str(error), code_of(error))
     finally:
         _let_go()
+
+
+def _said(verb: str, line: str, code: int) -> int:
+    print(f"{verb}: {line}", file=sys.stderr)
+    return code
 
 
 def _let_go() -> None:

@@ -1,11 +1,14 @@
-"""Exit codes, and the complaint that carries one: a line for stderr, never a traceback."""
+"""Exit codes, and the error that carries one: a line for stderr, never a traceback."""
 
 from pathlib import Path
 
+# REGRESSED: GPU health is FAIL (bench.analysis.health), or the gate confirmed a regression or a defect.
+# INCONCLUSIVE: nothing may be concluded: no roof, measurements that are not usable (bench.analysis.quality), a gated
+# metric that is missing. OK: warnings and what could not be judged included.
 OK, REGRESSED, USAGE, INCONCLUSIVE, CRASHED, NOTHING, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 
-class Complaint(Exception):
+class UserError(Exception):
     """Something the user can mend: one line for stderr and an exit code."""
 
     def __init__(self, message: str, code: int = USAGE):
@@ -19,7 +22,7 @@ def worse(*codes: int) -> int:
     return min(codes, key=order.index)
 
 
-def home_of(run: Path, product: str, out: Path) -> Path:
+def product_dir(run: Path, product: str, out: Path) -> Path:
     """The folder of a product's Runs that a Run file belongs to: where it lies, unless another --out was named."""
     lies = run.resolve().parent.name == product and out == Path("results")
     return run.parent if lies else out / product

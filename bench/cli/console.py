@@ -26,6 +26,6 @@ class _Patient:
         return getattr(self._stream, name)
 
 
-def console(stderr: bool) -> Console:
+def open_console(stderr: bool) -> Console:
     """A console that keeps to NO_COLOR, and writes plain lines where there is no terminal."""
     return Console(file=_Patient(sys.stderr if stderr else sys.stdout), highlight=False, soft_wrap=False)

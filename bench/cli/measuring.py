@@ -1,23 +1,53 @@
 """Verbs that measure: all, run."""
 
-import argparse
 import json
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from bench.cli.codes import CRASHED, INCONCLUSIVE, INTERRUPTED, OK, Complaint, worse
-from bench.cli.gating import machine
+from bench.cli.codes import CRASHED, INCONCLUSIVE, INTERRUPTED, OK, REGRESSED, UserError, worse
+from bench.cli.machine import machine
+from bench.cli.options import Json, Measuring, Reports, option
 
 # What fitting and writing the report take beside importing what they need, which is timed while devices open: for a
 # report of one device, for each more, and for a Run without a report. Seen on three hosts, idle and busy.
 REPORT, MORE, FIT = 2.6, 0.4, 0.4
 # What is set aside for them on a simulated node, in its own seconds.
 SIMULATED = 6.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Measuring):
+    """What becomes of the Run beside its file."""
+
+    reports: Reports = None
+    json: Json = False
+    redact: Annotated[bool, option("hash host name and UUIDs, drop paths: for publishing")] = False
+    dry_run: Annotated[bool, option("print the plan with a time estimate, measure nothing")] = False
+
+
+DEFAULTS = Options()
+
+
+def everything(options: Options = DEFAULTS) -> int:
+    """Every probe that is not to be asked for by name, a Run file and a report."""
+    return _measure(options, None)
+
+
+def chosen(
+    *,
+    probes: Annotated[
+        str | None, option("comma-separated names (see list), or serving: all that it answers from", "NAMES")
+    ] = None,
+    options: Options = DEFAULTS,
+) -> int:
+    """Chosen probes, a Run file and a report."""
+    return _measure(options, probes)
 
 
 class Rehearsal:
@@ -30,9 +60,9 @@ class Rehearsal:
 
     def _import(self) -> None:
         begun = time.monotonic()
-        import bench.cli.followed
-        import bench.report.page
-        import bench.report.text  # noqa: F401
+        import bench.cli.gate_session
+        import bench.report.render.html
+        import bench.report.run  # noqa: F401
 
         self._seconds = time.monotonic() - begun
 
@@ -44,10 +74,10 @@ class Rehearsal:
         return self._seconds * (REPORT + MORE * (devices - 1) if self._report else FIT)
 
 
-def measure(options: argparse.Namespace) -> int:
+def _measure(options: Options, asked_for: str | None) -> int:
     begun = time.monotonic()
     from bench.budget import budget as budget_of
-    from bench.cli.console import console
+    from bench.cli.console import open_console
     from bench.device import resolve
     from bench.environment import command_line
     from bench.probes import select
@@ -57,13 +87,13 @@ def measure(options: argparse.Namespace) -> int:
 
     devices = resolve(options.device)
     budget = budget_of(options.budget, host=devices == ["cpu"])
-    named = None if options.probes is None else [name.strip() for name in options.probes.split(",") if name.strip()]
+    named = None if asked_for is None else [name.strip() for name in asked_for.split(",") if name.strip()]
     if named == []:
-        raise Complaint("--probes names no probe; leave it out to run all, or see `list`")
+        raise UserError("--probes names no probe; leave it out to run all, or see `list`")
     probes = select(named or [])
-    people = console(stderr=options.json)
+    console = open_console(stderr=options.json)
     if options.dry_run:
-        return _plan(options, devices, probes, budget, people)
+        return _plan(options, devices, probes, budget, console)
     # what a scheduler runs before a job waits for no page
     reports = options.reports or (None if budget.name == "sniff" else Path("reports"))
     if reports:
@@ -76,45 +106,56 @@ def measure(options: argparse.Namespace) -> int:
         """What a gate follows beside the Run; a Run of chosen probes lacks what a baseline has, a redacted one hides
         which device it is of, and a sniff is too short for it.
         """
-        from bench.cli.followed import Followed
+        from bench.cli.gate_session import GateSession
 
-        return Followed(options.out, probes, options, people)
+        return GateSession(options.out, probes, console)
 
     asked = time.monotonic()
-    with machine(options, devices, people):
+    with machine(devices, options.wait, console):
         # waiting for the machine is no part of what was promised
         begun += time.monotonic() - asked
         rehearsal = Rehearsal(bool(reports), simulated=devices[0].startswith("sim:"))
-        with Listener(people, budget) as listener:
+        with Listener(console, budget, devices, begun=begun, verify=named is None) as listener:
             made = record(
-                devices, probes, budget, options.seed, options.out, command_line(), options.redact, listener,
-                verify=named is None, asked=begun, afterwards=rehearsal.seconds,
-                **({"choose": lambda infos: session().beside(infos), "again": lambda run: session().again(run)}
-                   if follows else {}),
-            )  # fmt: skip
+                devices,
+                probes,
+                budget,
+                options.seed,
+                options.out,
+                command_line(),
+                options.redact,
+                listener,
+                verify=named is None,
+                asked=begun,
+                afterwards=rehearsal.seconds,
+                **(_followed(session, listener) if follows else {}),
+            )
     from bench.analysis.facts import facts
     from bench.analysis.fit import fit
+    from bench.analysis.health import health
+    from bench.analysis.quality import quality
 
-    followed = session() if follows else None
-    run = read(made.path)
-    fits = fit(run)
-    code = verdict(made.status, fits, bool(run.end and run.end.unreached))
-    gate = followed.judged(run) if followed and followed.blessed and run.complete else None
-    report = written(run, reports / f"{made.path.stem}.html", people, gate) if reports else None
-    _say(people, run, fits, made.path, report)
-    if followed and followed.trouble:
+    gated = session() if follows else None
+    with console.status("fitting the roofs" + ", writing the report" * bool(reports)):
+        run = read(made.path)
+        fits = fit(run)
+        node = health(run, fits)
+        code = verdict(run, fits, made.status, node)
+        gate = gated.judged(run) if gated and gated.blessed and run.complete else None
+        said = told(run, console, gate)
+        report = written(run, said, reports / f"{made.path.stem}.html", console) if reports and said else None
+    _say(console, run, said, made.path, report)
+    if gated and gated.trouble:
         code = worse(code, INCONCLUSIVE)
     if gate:
-        from bench.report.gate.text import gate_table
-
-        people.print(gate_table(gate))
         code = worse(code, gate.code())
     if options.json:
         paths = {"run": str(made.path), "report": str(report) if report else None}
         print(
             json.dumps(
                 paths
-                | {"status": made.status, "exit_code": code, "gate": gate.word if gate else None}
+                | {"status": made.status, "exit_code": code, "gate": gate.status if gate else None}
+                | {"health": node.status, "quality": quality(run, fits).status}
                 | {"devices": [facts(f) for f in fits]},
                 indent=2,
             )
@@ -122,57 +163,87 @@ def measure(options: argparse.Namespace) -> int:
     return code
 
 
+def _followed(session: Callable[[], Any], listener: Any) -> dict[str, Any]:
+    """What record asks a gate: what to measure beside the Run, and what of it again."""
+    return {
+        "choose": lambda infos: session().beside(infos),
+        "again": lambda run: listener.expect(session().again(run)),
+    }
+
+
 def _writable(folder: Path) -> None:
-    """Raises Complaint for a folder that could not take the report: better known before measuring than after."""
+    """Raises UserError for a folder that could not take the report: better known before measuring than after."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         reason = error.strerror or error
-        raise Complaint(f"cannot write to {folder}: {reason}. Choose another folder with --reports.") from None
+        raise UserError(f"cannot write to {folder}: {reason}. Choose another folder with --reports.") from None
 
 
-def written(run: Any, path: Path, people: Any, gate: Any = None) -> Path | None:
-    """The report's path, or None with a warning: a Run that was measured is never lost to a report that fails."""
+def told(run: Any, console: Any, gate: Any = None) -> Any:
+    """The Run's Document, or None with a warning: a Run that was measured is never lost to a report that fails."""
+    try:
+        from bench.report.run import document
+
+        return document(run, gate=gate)
+    except Exception as error:
+        _failed(console, error)
+        return None
+
+
+def written(run: Any, found: Any, path: Path, console: Any) -> Path | None:
+    """The report's path, or None with a warning."""
     from bench import report
     from bench.store import RunError
 
     try:
-        return report.write(run, path, gate=gate)
+        return report.pages(run, found, path)
     except RunError as error:
         reason = str(error).replace("--out", "--reports")
         again = f"`bench report {run.source}` writes it again"
-        people.print(f"warning: {reason} {again}", style="yellow", markup=False)
+        console.print(f"warning: {reason} {again}", style="yellow", markup=False)
     except Exception as error:
-        people.print(
-            f"warning: the report failed ({type(error).__name__}: {error}); please tell us", style="red", markup=False
-        )
+        _failed(console, error)
     return None
 
 
-def verdict(status: str, fits: Sequence[Any], unreached: bool = False) -> int:
-    """unreached: whether there was no time for something."""
-    if status == "interrupted":
-        return INTERRUPTED
-    if status == "failed":
-        return CRASHED
-    claimed = [fit for fit in fits if fit.roofs or fit.missing]
-    return INCONCLUSIVE if (claimed or unreached) and not any(fit.roofs for fit in fits) else OK
+def _failed(console: Any, error: Exception) -> None:
+    why = f"{type(error).__name__}: {error}"
+    console.print(f"warning: the report failed ({why}); please tell us", style="red", markup=False)
 
 
-def _say(people: Any, run: Any, fits: Sequence[Any], path: Path, report: Path | None) -> None:
-    from bench.report.text import run_table
+def verdict(run: Any, fits: Sequence[Any], status: str = "complete", node: Any = None) -> int:
+    """The exit code that a Run deserves, whoever measured or reads it. status: how measuring it ended; node: its GPU
+    health, where that is known already. What only deserves a look, or could not be judged, is no failure.
+    """
+    from bench.analysis.health import FAIL, health
+    from bench.analysis.quality import NOT_USABLE, quality
 
-    people.print(run_table(run, fits))
-    people.print(f"Run     {path}", markup=False, soft_wrap=True)
+    codes = [{"interrupted": INTERRUPTED, "failed": CRASHED}.get(status, OK)]
+    if (node or health(run, fits)).status == FAIL:
+        codes.append(REGRESSED)
+    # without a roof there is an answer only where none was asked for
+    asked = any(fit.roofs or fit.missing for fit in fits) or bool(run.end and run.end.unreached)
+    if quality(run, fits).status == NOT_USABLE or (asked and not any(fit.roofs for fit in fits)):
+        codes.append(INCONCLUSIVE)
+    return worse(*codes)
+
+
+def _say(console: Any, run: Any, said: Any, path: Path, report: Path | None) -> None:
+    if said:
+        from bench.report.render import terminal
+
+        console.print(terminal.text(said))
+    console.print(f"Run     {path}", markup=False, soft_wrap=True)
     if report:
-        people.print(f"report  {report}", markup=False, soft_wrap=True)
+        console.print(f"report  {report}", markup=False, soft_wrap=True)
     elif run.environment.budget == "sniff":
-        people.print("no report after a sniff, unless --reports names a folder", markup=False)
+        console.print("no report after a sniff, unless --reports names a folder", markup=False)
 
 
-def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget: Any, people: Any) -> int:
+def _plan(options: Options, devices: list[str], probes: list, budget: Any, console: Any) -> int:
     from bench import units
     from bench.session import plans
     from bench.workers import compiled, opened
@@ -188,15 +259,15 @@ def _plan(options: argparse.Namespace, devices: list[str], probes: list, budget:
         plan |= {"costs_s": costs, "probes": found}
         print(json.dumps(plan, indent=2))
         return OK
-    people.print(f"{', '.join(info.id for info in infos)}: {infos[0].name}, budget {budget.name}", markup=False)
+    console.print(f"{', '.join(info.id for info in infos)}: {infos[0].name}, budget {budget.name}", markup=False)
     for row in rows:
         skipped = f", {row.skipped} skipped (`doctor` says why)" if row.skipped else ""
         about = f", about {units.seconds(row.seconds)}" if row.seconds else ""
-        people.print(f"  {row.probe.name:<10} {row.cases} case{'s' * (row.cases != 1)}{skipped}{about}", markup=False)
+        console.print(f"  {row.probe.name:<10} {row.cases} case{'s' * (row.cases != 1)}{skipped}{about}", markup=False)
     if costs:
         spent = ", ".join(f"{name} {units.seconds(seconds, 2)}" for name, seconds in costs.items())
-        people.print(f"  before the first case: {spent} (just now; what is compiled is kept)", markup=False)
-    people.print(
+        console.print(f"  before the first case: {spent} (just now; what is compiled is kept)", markup=False)
+    console.print(
         f"about {units.seconds(sum(row.seconds for row in rows))} for all of it; the budget ends the command after"
         f" {units.seconds(budget.seconds)}, headline roofs and coarse sweeps first; nothing was measured",
         markup=False,

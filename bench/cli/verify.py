@@ -1,50 +1,56 @@
 """The verb verify: does the instrument read true on this machine?"""
 
-import argparse
-import json
+import json as json_text
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 from bench.cli.codes import CRASHED, INCONCLUSIVE, INTERRUPTED, NOTHING, OK, REGRESSED
-from bench.cli.gating import machine
+from bench.cli.machine import machine
+from bench.cli.options import Device, Json, Wait, option
 
 
-def verify(options: argparse.Namespace) -> int:
-    """Tries every assumption on every device named, and says what came of each."""
-    from bench.cli.console import console
+def verify(
+    *,
+    device: Device = "auto",
+    deep: Annotated[bool, option("with what needs minutes or tools (ncu, compute-sanitizer)")] = False,
+    json: Json = False,
+    wait: Wait = 600.0,
+) -> int:
+    """Tries every assumption of the instrument on every device named, and says what came of each."""
+    from bench.cli.console import open_console
     from bench.device import resolve
-    from bench.report.checks import checks_table, verdict
+    from bench.report.render import terminal
+    from bench.report.sections.checks import document
     from bench.schema import FAIL, NOT_AVAILABLE
 
-    people, devices = console(stderr=options.json), resolve(options.device)
+    console, devices = open_console(stderr=json), resolve(device)
     found, failures, interrupted = [], [], False
-    with machine(options, devices, people):
+    with machine(devices, wait, console):
         for name in devices:
             mine: list[Any] = []
             try:
-                _try(name, options.deep, people, mine, failures)
+                _try(name, deep, console, mine, failures)
             except KeyboardInterrupt:  # what was tried is told
                 interrupted = True
             if mine:
-                people.print(checks_table(mine, f"{name}: the instrument, tried"))
+                console.print(terminal.text(document(mine, name), full=True))
             found += mine
             if interrupted:
-                people.print("interrupted: the other checks were not tried", style="yellow", markup=False)
+                console.print("interrupted: the other checks were not tried", style="yellow", markup=False)
                 break
     failed = any(check.state == FAIL for check in found)
     untried = all(check.state == NOT_AVAILABLE for check in found)
     code = NOTHING if not found else REGRESSED if failed else CRASHED if failures else INCONCLUSIVE if untried else OK
     code = INTERRUPTED if interrupted else code
-    if found:
-        people.print(verdict(found))
     for failure in failures:
-        people.print(failure, style="red", markup=False, soft_wrap=True)
-    if options.json:
-        print(json.dumps({"exit_code": code, "failures": failures, "checks": [asdict(c) for c in found]}, indent=2))
+        console.print(failure, style="red", markup=False, soft_wrap=True)
+    if json:
+        told = {"exit_code": code, "failures": failures, "checks": [asdict(check) for check in found]}
+        print(json_text.dumps(told, indent=2))
     return code
 
 
-def _try(name: str, deep: bool, people: Any, mine: list[Any], failures: list[str]) -> None:
+def _try(name: str, deep: bool, console: Any, mine: list[Any], failures: list[str]) -> None:
     """Adds the checks of one device as they come; one that cannot be opened is told to `failures`, and others go on."""
     from bench.device import DeviceError
     from bench.verify import apart, assumptions, checks
@@ -56,7 +62,7 @@ def _try(name: str, deep: bool, people: Any, mine: list[Any], failures: list[str
         return
     wanted = [each.name for each in assumptions().values() if deep or not each.deep]
     try:
-        with people.status(f"{name}: opening") as status:
+        with console.status(f"{name}: opening") as status:
             for check in apart.checks(name, deep):
                 mine.append(check)
                 status.update(f"{name}: {len(mine)} of {len(wanted)} tried, last {check.name}")

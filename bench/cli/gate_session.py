@@ -1,18 +1,19 @@
 """Between measuring and judging: what a gate wants measured, what again, and what it says of the Run."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.analysis.gate import baselines, tolerances
-from bench.analysis.gate.held import Known
+from bench.analysis.gate.expectations import Known
 from bench.analysis.gate.metrics import Candidate, Pin, metrics, pinned
 from bench.analysis.gate.past import identity, past
 from bench.analysis.gate.rule import judged, suspects
 from bench.analysis.gate.verdict import Gate
 from bench.budget import BUDGETS
+from bench.cli.machine import machine
+from bench.cli.options import Measuring
 from bench.environment import environment
 from bench.probes import Probe, describe
 from bench.schema import CONFIRM, FIRST_ROUND, DeviceInfo, Environment, Run
@@ -23,22 +24,30 @@ from bench.store import RunError
 REPETITIONS = 3
 
 
-class Followed:
+class GateSession:
     """What a gate holds these devices against. A Run's parts come to it as they are known: devices, measurements."""
 
     def __init__(
-        self, out: Path, probes: Sequence[Probe], options: argparse.Namespace, people: Any, *, bound: bool = True
+        self,
+        out: Path,
+        probes: Sequence[Probe],
+        console: Any,
+        *,
+        confirm: int = REPETITIONS,
+        tolerances: Path | None = None,
+        required: bool = False,
+        bound: bool = True,
     ):
-        """bound: by an earlier calibration; who measures the noise anew is not."""
-        self._out, self._probes, self._people = out, probes, people
-        self._confirm = getattr(options, "confirm", REPETITIONS)
-        self._file = getattr(options, "tolerances", None)
-        self._required = getattr(options, "require_baseline", False)
+        """confirm: repetitions of a suspect. tolerances: a file that overrides them. required: whether a device must
+        have a baseline. bound: by an earlier calibration; who measures the noise anew is not.
+        """
+        self._out, self._probes, self._console = out, probes, console
+        self._confirm, self._file, self._required = confirm, tolerances, required
         self.known: dict[str, Known] = {}
         self._home, self._past = out, None
         self._gates, self._bound = False, bound
         self.trouble = ""
-        self.estranged: list[str] = []
+        self.elsewhere: list[str] = []
 
     @property
     def blessed(self) -> bool:
@@ -60,7 +69,7 @@ class Followed:
             self._learn(environment(infos, (), "", 0))
         except RunError as error:  # who came to measure is not sent away for it
             self.trouble, self.known = str(error), {}
-            self._people.print(f"warning: this Run will not be gated: {error}", style="yellow", markup=False)
+            self._console.print(f"warning: this Run will not be gated: {error}", style="yellow", markup=False)
             return NOTHING_PINNED
         self._gates = self.blessed
         cases = {}
@@ -80,7 +89,7 @@ class Followed:
         if not found:
             return NOTHING_PINNED
         count = len({pin for pins in found.values() for pin in pins})
-        self._people.print(f"{count} suspect case{'s' * (count != 1)}: measuring again", style="yellow", markup=False)
+        self._console.print(f"{count} suspect case{'s' * (count != 1)}: measuring again", style="yellow", markup=False)
         return Pinned(found, tuple(range(CONFIRM + 1, CONFIRM + 1 + self._confirm)), CONFIRM)
 
     def judged(self, run: Run, home: Path | None = None) -> Gate:
@@ -90,18 +99,18 @@ class Followed:
         if self._past is None:
             self._past = past(self._home, self._reading)
         found = judged(run, self.known, self._past, self._past.warnings)
-        return replace(found, estranged=tuple(self.estranged), required=self._required)
+        return replace(found, baseline_elsewhere=tuple(self.elsewhere), required=self._required)
 
     def _reading(self, done: int, total: int) -> None:
         if done == 1 and total > 50:
-            self._people.print(f"reading {total} Runs of the history; it is remembered", markup=False)
+            self._console.print(f"reading {total} Runs of the history; it is remembered", markup=False)
 
     def _learn(self, about: Environment, home: Path | None = None) -> None:
         self._home = home or self._out / about.product
         for info in about.devices:
             baseline = baselines.find(self._home, about, info)
             if baseline is None and (other := baselines.elsewhere(self._home, about, info)):
-                self.estranged.append(
+                self.elsewhere.append(
                     f"{info.id} is blessed among the devices of {other.name}, and this Run is of {about.product}: is"
                     " one of them gone, or was only a part of them asked for?"
                 )
@@ -132,6 +141,34 @@ class Followed:
         ]
         own = {name: pin for name, metric in metrics(info).items() if (pin := pinned(metric, cases))}
         return {**own, **self._blessed(info)}
+
+
+def measured(options: Measuring, session: GateSession, console: Any) -> tuple[Run, str]:
+    """A Run of what is followed, and how it ended."""
+    from bench.device import resolve
+    from bench.environment import command_line
+    from bench.probes import select
+    from bench.progress import Listener
+    from bench.record import record
+    from bench.store import read
+
+    # a Run of a dozen cases is no Run of a whole budget, and a trend must not join the two
+    budget, devices = BUDGETS[options.budget], resolve(options.device)
+    budget = replace(budget, name=f"gate {budget.name}")
+    probes = select([])
+    with machine(devices, options.wait, console), Listener(console, budget, devices, gate=True) as listener:
+        made = record(
+            devices,
+            probes,
+            budget,
+            options.seed,
+            options.out,
+            command_line(),
+            listen=listener,
+            choose=lambda infos: listener.expect(session.everything(infos)),
+            again=lambda run: listener.expect(session.again(run)),
+        )
+    return read(made.path), made.status
 
 
 def tolerances_path(home: Path, who: str) -> Path:
