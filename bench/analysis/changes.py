@@ -136,7 +136,7 @@ def _valid(series: Series) -> int:
 
 def _few(stretch: Stretch, whole: bool) -> str:
     count = len(stretch.points)
-    text = f"too few valid Runs: {count} of the {SEARCHED} that a search needs"
+    text = f"{count} of the {SEARCHED} valid Runs that a search needs"
     if whole or not count:
         return text
     first, last = (

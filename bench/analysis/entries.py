@@ -72,6 +72,16 @@ class RunEntry:
     warnings: tuple[str, ...]
     devices: tuple[DeviceEntry, ...]
 
+    @property
+    def state(self) -> str:
+        """How far it may be believed, in a word: "valid", "suspect", "invalid", "incomplete" or "empty"."""
+        values = [value.validity for device in self.devices for value in device.values]
+        if not any(word != "invalid" for word in values):
+            return "invalid" if self.counts.get("invalid") else "empty"
+        if self.status != "complete":
+            return "incomplete"
+        return next((word for word in ("invalid", "suspect") if word in values), "valid")
+
 
 def entry(run: Run) -> RunEntry:
     """What a history needs of a Run. Raises RunError for one that has no place in time."""
@@ -115,8 +125,8 @@ def _device(run: Run, fit: fits.Fit) -> DeviceEntry:
         for key in _headlines(info):
             claims = [m for m in mine if m.saturates == key and (m.regime == SUSTAINED) == (regime == SUSTAINED)]
             if key in roofs:
-                found[key] = _sound(roofs[key], regime, claims, run.complete)
-            elif seen := _unsound(key, regime, claims):
+                found[key] = _usable(roofs[key], regime, claims, run.complete)
+            elif seen := _unusable(key, regime, claims):
                 found[key] = seen
         if ridge:
             found["ridge"] = _ridge(ridge, found[ridge.compute], found[ridge.memory])
@@ -133,7 +143,7 @@ def _basis(claims: Sequence[Measurement]) -> tuple[str, ...]:
     return tuple(sorted({f"{m.probe} {m.version}" for m in claims}))
 
 
-def _sound(fitted: fits.RoofFit, regime: str, claims: Sequence[Measurement], complete: bool) -> Value:
+def _usable(fitted: fits.RoofFit, regime: str, claims: Sequence[Measurement], complete: bool) -> Value:
     roof: Roof = fitted.roof
     doubtful = fitted.winner.validity != "valid" or fitted.winner.lost or not complete
     doubts = [*filter(None, [roof.caution]), *([] if complete else ["the Run is incomplete"])]
@@ -141,7 +151,7 @@ def _sound(fitted: fits.RoofFit, regime: str, claims: Sequence[Measurement], com
     return Value(roof.key, regime, roof.rate, roof.low, roof.high, roof.n, word, _basis(claims), "; ".join(doubts))
 
 
-def _unsound(key: str, regime: str, claims: Sequence[Measurement]) -> Value | None:
+def _unusable(key: str, regime: str, claims: Sequence[Measurement]) -> Value | None:
     """What the invalid measurements of a roof showed, at best; None where nothing was timed."""
     seen = [m for m in claims if m.seconds and (m.work.flops if "." in key else m.work.bytes)]
     if not seen:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from bench import units
-from bench.analysis.compare import at_clock, compare, datasheet
+from bench.analysis.datasheet import at_clock, compare, datasheet
 from bench.analysis.fit import Fit, Ridge, RoofFit
-from bench.analysis.placed import Placed
-from bench.analysis.serving.sources import machine_facts
+from bench.analysis.serving.machine_io import machine_facts
+from bench.analysis.user_kernels import RooflinePoint
 
 
 def facts(fit: Fit) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def facts(fit: Fit) -> dict[str, Any]:
             dtype: {"intensity": knee.intensity.value, "low": knee.intensity.low, "high": knee.intensity.high}
             for dtype, knee in fit.knees.items()
         },
-        # what serving answers from, beside the roofs: bench.analysis.serving.sources says the schema
+        # what serving answers from, beside the roofs: bench.analysis.serving.machine_io says the schema
         **machine_facts(fit),
         "energy": {
             key: {"joules": cost.joules.value, "low": cost.joules.low, "high": cost.joules.high, "watts": cost.watts}
@@ -44,7 +44,7 @@ def facts(fit: Fit) -> dict[str, Any]:
     }
 
 
-def placed(points: list[Placed]) -> list[dict[str, Any]]:
+def placed(points: list[RooflinePoint]) -> list[dict[str, Any]]:
     """A user's kernels under the roofs."""
     return [
         {

@@ -7,11 +7,12 @@ there are Runs enough), several things that changed at once (which of them did i
 asked of the same Runs (each interval holds against all of them together, Bonferroni).
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from statistics import median
 
@@ -110,14 +111,83 @@ class Series:
     def newest(self) -> Point:
         return self.points[-1]
 
+    @property
+    def is_ridge(self) -> bool:
+        return self.key.startswith("ridge ")
+
     @cached_property
-    def astray(self) -> float | None:
+    def outlier(self) -> float | None:
         """How far the newest value, if valid, lies outside its segment's band, as a share of the median; else None."""
         last, valid = self.segments[-1], self.segments[-1].valid
         if last.n < ENOUGH or not self.newest.valid:
             return None
         ratio = valid[-1].value.value / last.median
         return ratio - 1 if abs(ratio - 1) > max(2 * last.deviation, WORTH) else None
+
+    @cached_property
+    def shift(self) -> "Shift | None":
+        """What is seen while nothing can be judged: the newest Run, or the newest few, beside those before; None where
+        the newest segment is long enough to be searched.
+
+        Of the ways to part them the one that moved most of those whose sides do not overlap, else the newest alone.
+        """
+        if not self.known or self.segments[-1].n >= SEARCHED:
+            return None
+        points, starts = self._comparable
+        older = max(0, len(points) - SEARCHED + 1)
+        points, n = points[older:], len(points) - older
+        # one Run before all others would part them by chance as often as the newest does, and is less of a question
+        places = {*(at - older for at in starts), *range(2, n - 1), n - 1}
+        found = [_shift(self, points, at) for at in sorted(places) if at > 0]
+        apart = [each for each in found if each.apart]
+        return max(apart, key=lambda each: abs(math.log(each.ratio)), default=found[-1] if found else None)
+
+    @property
+    def _comparable(self) -> tuple[list[Point], list[int]]:
+        """The newest valid points that no other probe version parts, and where among them the environment changed."""
+        parts: list[Segment] = []
+        for segment in reversed(self.segments):
+            parts.insert(0, segment)
+            if not segment.joined:
+                break
+        points = [point for segment in parts for point in segment.valid]
+        ends = accumulate(segment.n for segment in parts)
+        return points, [at for at in ends if 0 < at < len(points)]
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The newest valid Runs of a series beside the earlier ones. It is no move: so few may scatter as much.
+
+    ratio: of their medians. newest, earlier: how many. apart: no interval of one side reaches into the other's.
+    low, high: what the earlier Runs' intervals cover. changes: of the environment, where they are what parts the sides.
+    """
+
+    series: Series
+    ratio: float
+    newest: int
+    earlier: int
+    low: float
+    high: float
+    apart: bool
+    changes: tuple[Change, ...]
+
+    @property
+    def visible(self) -> bool:
+        """Worth a sentence: large enough, and more than the newest Runs' own intervals."""
+        return self.apart and abs(self.ratio - 1) >= WORTH
+
+
+def _shift(series: Series, points: Sequence[Point], at: int) -> Shift:
+    left, right = points[:at], points[at:]
+    (low, high), (least, most) = (
+        (min(point.value.low for point in side), max(point.value.high for point in side)) for side in (left, right)
+    )
+    middles = [median(point.value.value for point in side) for side in (left, right)]
+    began = (segment for segment in series.segments[1:] if segment.valid and segment.valid[0] is right[0])
+    changes = next((segment.changes for segment in began), ())
+    apart = most < low or high < least
+    return Shift(series, middles[1] / middles[0], len(right), len(left), low, high, apart, changes)
 
 
 @dataclass(frozen=True)
@@ -159,6 +229,39 @@ class History:
     def moves(self) -> tuple[Move, ...]:
         questions = sum(2 * len(each.segments) for each in self.series) or 1
         return tuple(move for each in self.series if each.known for move in _moves(each, questions))
+
+    @cached_property
+    def own_moves(self) -> tuple[Move, ...]:
+        """Without ridges whose roofs moved as well: theirs says no more."""
+        roofs = {_place(move) for move in self.moves if move.verdict == "moved" and not move.series.is_ridge}
+        return tuple(move for move in self.moves if not (move.series.is_ridge and _place(move) in roofs))
+
+    @cached_property
+    def searched(self) -> int:
+        """Stretches of Runs in which a drift or a step would have been found."""
+        return sum(segment.n >= SEARCHED for each in self.series if each.known for segment in each.segments)
+
+    @cached_property
+    def shifts(self) -> tuple[Shift, ...]:
+        """What is visible where nothing moved for sure, the largest first; ridges only where no roof did."""
+        moved = {(m.series.key, m.series.regime, m.series.device) for m in self.moves if m.verdict == "moved"}
+        quiet = [s for s in self.series if s.outlier is None and (s.key, s.regime, s.device) not in moved]
+        found = [each.shift for each in quiet if each.shift and each.shift.visible]
+        roofs = {each.series.device for each in found if not each.series.is_ridge}
+        found = [each for each in found if not (each.series.is_ridge and each.series.device in roofs)]
+        return tuple(sorted(found, key=lambda each: -abs(math.log(each.ratio))))
+
+    @cached_property
+    def outliers(self) -> tuple[Series, ...]:
+        """Series whose newest value lies outside its band, the farthest first; ridges only where no roof does."""
+        found = [each for each in self.series if each.outlier is not None]
+        roofs = {each.device for each in found if not each.is_ridge}
+        found = [each for each in found if not (each.is_ridge and each.device in roofs)]
+        return tuple(sorted(found, key=lambda each: -abs(each.outlier)))
+
+
+def _place(move: Move) -> tuple:
+    return move.series.device, move.kind, move.changes
 
 
 def history(folder: Path | str, listen: Callable[[int, int], None] = lambda done, total: None) -> History:

@@ -118,7 +118,7 @@ def test_short_and_redacted_series_are_left_out_with_their_reason(one):
     kept, left_out = searched(replace(one, series=(short, hidden, line(one, "long", noise(1, SEARCHED)))))
     assert [each.series.key for each in kept] == ["long"]
     assert [(series.key, reason) for series, reason in left_out] == [
-        ("short", "too few valid Runs: 9 of the 10 that a search needs"),
+        ("short", "9 of the 10 valid Runs that a search needs"),
         ("hidden", "its Runs are redacted and may be of many devices"),
     ]
 
@@ -130,7 +130,7 @@ def test_no_stretch_crosses_a_probe_that_measures_otherwise(one):
     assert left_out == ()
     kept, ((_, reason),) = searched(replace(one, series=(split(given, 20, False),)))
     assert [len(each.points) for each in kept] == [20]
-    assert reason.startswith("too few valid Runs: 5 of the 10")
+    assert reason.startswith("5 of the 10 valid Runs")
     assert "from 2026-02-22 to 2026-02-26" in reason
     (joined,) = searched(replace(one, series=(split(given, 15, True),)))[0]
     assert len(joined.points) == 25, "a driver's change is what a step may come from"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.analysis.compare import compare, datasheet
+from bench.analysis.datasheet import compare, datasheet
 from bench.analysis.fit import fit, smooth_minimum
 from bench.roofline import Roof, Roofline
 from bench.stats import estimate

@@ -17,7 +17,7 @@ from statistics import median
 
 from bench.analysis.gate.metrics import Metric, Pin, metrics
 from bench.analysis.gate.past import identity, surroundings
-from bench.analysis.gate.readings import Reading, pins, readings, unsound
+from bench.analysis.gate.samples import MetricSamples, pins, samples, unusable
 from bench.schema import DeviceInfo, Environment, Run
 from bench.store import RunError, raw_lines, read, replaced
 
@@ -42,37 +42,37 @@ class Baseline:
         return metrics(self.info)
 
     @cached_property
-    def readings(self) -> Mapping[str, Reading]:
-        return readings(self.run, self.info.id, self.pins, self.metrics)
+    def samples(self) -> Mapping[str, MetricSamples]:
+        return samples(self.run, self.info.id, self.pins, self.metrics)
 
     def speed(self, metric: str) -> float | None:
         """Of its device; of a product's baseline, the median over the devices in it."""
         if metric not in self.pins:
             return None
         if self.own:
-            return self.readings[metric].speed
+            return self.samples[metric].speed
         pin = {metric: self.pins[metric]}
         known = self.run.environment.devices
-        speeds = [readings(self.run, info.id, pin, self.metrics)[metric].speed for info in known]
+        speeds = [samples(self.run, info.id, pin, self.metrics)[metric].speed for info in known]
         found = [speed for speed in speeds if speed]
         return median(found) if found else None
 
     @property
     def once(self) -> list[str]:
         """Gated metrics that were measured only once, whose value is a worse guess."""
-        return [n for n, reading in self.readings.items() if self.metrics[n].gates and len(reading.first) == 1]
+        return [n for n, measured in self.samples.items() if self.metrics[n].gates and len(measured.first) == 1]
 
     @cached_property
     def surroundings(self) -> dict[str, str]:
         return surroundings(self.run, self.info)
 
     @property
-    def whence(self) -> str:
+    def source(self) -> str:
         return f"the {'baseline' if self.own else 'product’s baseline'} of {self.run.environment.started[:10]}"
 
 
 def find(home: Path, about: Environment, info: DeviceInfo) -> Baseline | None:
-    """What a device is held against: its own baseline, else its product's; None without either.
+    """What a device is compared with: its own baseline, else its product's; None without either.
 
     Raises RunError for one that cannot be read, or is of another product, or simulated where this is measured.
     """
@@ -203,14 +203,14 @@ def _fit_for_a_baseline(run: Run, of_product: bool) -> None:
         raise RunError(f"{run.source}: a redacted Run does not say which device it is of; bless it with --product")
     for info in about.devices:
         known = metrics(info)
-        found = readings(run, info.id, pins(run, info), known)
+        found = samples(run, info.id, pins(run, info), known)
         gated = [metric for metric in known.values() if metric.gates]
         if not any(metric.name in found for metric in gated):
             raise RunError(
                 f"{run.source}: {info.id} has none of the metrics that a gate follows; measure with `all` or `gate`"
             )
         # what never was valid would be gated no more, and nobody would know
-        never = unsound(run, info)
+        never = unusable(run, info)
         seen = {m.key for m in run.of(info.id) if m.reasons and not m.skip}
         lost = [metric.name for metric in gated if metric.name in never and never[metric.name][0] in seen]
         if doubtful := [*lost, *doubts(found, gated)]:
@@ -220,10 +220,11 @@ def _fit_for_a_baseline(run: Run, of_product: bool) -> None:
             )
 
 
-def doubts(found: Mapping[str, Reading], gated: Sequence[Metric]) -> list[str]:
+def doubts(found: Mapping[str, MetricSamples], gated: Sequence[Metric]) -> list[str]:
     """Gated metrics that most repetitions do not vouch for."""
     return [
         metric.name
         for metric in gated
-        if (reading := found.get(metric.name)) and 2 * sum(seen.valid for seen in reading.first) <= len(reading.first)
+        if (measured := found.get(metric.name))
+        and 2 * sum(seen.valid for seen in measured.first) <= len(measured.first)
     ]

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from bench.analysis.gate.metrics import Metric, metrics
-from bench.analysis.gate.readings import pins, readings
+from bench.analysis.gate.samples import pins, samples
 from bench.analysis.gate.tolerances import Settings
 from bench.schema import DeviceInfo, Run
 from bench.store import RunError
@@ -63,9 +63,9 @@ def noise(runs: Sequence[Run], info: DeviceInfo) -> dict[str, Noise]:
     chosen, known = pins(runs[0], info), metrics(info)
     found: dict[str, list[float]] = {}
     for run in runs:
-        for name, reading in readings(run, info.id, chosen, known).items():
-            if reading.believed:
-                found.setdefault(name, []).append(reading.speed)
+        for name, measured in samples(run, info.id, chosen, known).items():
+            if measured.believed:
+                found.setdefault(name, []).append(measured.speed)
     found = {name: speeds for name, speeds in found.items() if len(speeds) >= FEWEST}
     if not found:
         raise RunError(

@@ -8,7 +8,7 @@ loops and the memory beneath it stand, is that library's, or that kernel's.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.analysis.gate.readings import Reading
+from bench.analysis.gate.samples import MetricSamples
 
 CLOCK, MEMORY, CACHE, LINK = "clock, heat or power", "memory", "cache", "link"
 SOFTWARE, KERNEL, HOST = "software change", "kernel or library", "host or launch path"
@@ -21,24 +21,24 @@ _MOST = 0.5
 class Moved:
     """How a metric stands to what was expected: ratio of speeds, and of work per SM clock where clocks are known."""
 
-    reading: Reading
+    measured: MetricSamples
     ratio: float
     per_clock: float | None
     slow: bool
 
 
-def per_clock(reading: Reading, ratio: float, clock_hz: float | None) -> float | None:
+def per_clock(measured: MetricSamples, ratio: float, clock_hz: float | None) -> float | None:
     """The ratio of work per SM clock; None without clocks, and for what no SM clock drives."""
-    if not (reading.clock_hz and clock_hz) or reading.metric.domain in ("memory", "link", "latency"):
+    if not (measured.clock_hz and clock_hz) or measured.metric.domain in ("memory", "link", "latency"):
         return None
-    return ratio * clock_hz / reading.clock_hz
+    return ratio * clock_hz / measured.clock_hz
 
 
 def cause(name: str, moved: Mapping[str, Moved], changes: Sequence[str], limits: Sequence[str]) -> str:
     """Why a slow metric is probably slow. changes: of the environment; limits: what held the clocks, by the driver."""
     this = moved[name]
-    domain, fall = this.reading.metric.domain, 1 - this.ratio
-    slow = {domain: [m for m in moved.values() if m.slow and m.reading.metric.domain == domain] for domain in _DOMAINS}
+    domain, fall = this.measured.metric.domain, 1 - this.ratio
+    slow = {domain: [m for m in moved.values() if m.slow and m.measured.metric.domain == domain] for domain in _DOMAINS}
     if changes:
         return f"{SOFTWARE} ({', '.join(changes)})"
     if domain in ("cache", "arithmetic", "library"):
@@ -54,10 +54,10 @@ def cause(name: str, moved: Mapping[str, Moved], changes: Sequence[str], limits:
     if domain == "cache":
         return CACHE
     if domain == "library":
-        beneath = "memory" if this.reading.metric.amount == "bytes" else "arithmetic"
+        beneath = "memory" if this.measured.metric.amount == "bytes" else "arithmetic"
         if any(1 - m.ratio > _MOST * fall for m in slow[beneath]):
             return MEMORY if beneath == "memory" else _hot(limits)
-        stands = any(m.reading.metric.domain == beneath and not m.slow for m in moved.values())
+        stands = any(m.measured.metric.domain == beneath and not m.slow for m in moved.values())
         return KERNEL if stands else ""
     return _hot(limits)
 

@@ -65,9 +65,21 @@ class Metric:
     def better(self) -> str:
         return "lower" if self.amount == "seconds" else "higher"
 
+    @property
+    def family(self) -> str:
+        """What of a device it rests on: one fault there moves all of the family."""
+        if self.domain in ("arithmetic", "library"):
+            streamed = "caches" if self.domain == "arithmetic" else "memory"
+            return streamed if self.amount == "bytes" else "compute"
+        return {"cache": "caches", "link": "links"}.get(self.domain, self.domain)
+
     def value(self, speed: float) -> float:
         """In its unit; speed: work, or launches, per second."""
         return 1 / speed if self.amount == "seconds" else speed
+
+    def change(self, ratio: float) -> float:
+        """A ratio of speeds as a signed share in its unit: a longer time is above 0, a lower rate below."""
+        return (ratio if self.better == "higher" else 1 / ratio) - 1
 
     def text(self, speed: float) -> str:
         """A speed in the metric's unit, for people."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.analysis.cache import Kind, readings
 from bench.analysis.entries import factors, moment
 from bench.analysis.gate.metrics import Pin
-from bench.analysis.gate.readings import repeated
+from bench.analysis.gate.samples import repeated
 from bench.schema import DeviceInfo, Environment, Run
 
 
@@ -49,6 +49,17 @@ class PastRun:
     simulated: bool
     complete: bool
     devices: tuple[PastDevice, ...]
+
+    @property
+    def counts(self) -> str:
+        """ "yes" where it is part of a history, else why not."""
+        return "incomplete" if not self.complete else "yes" if all(d.who for d in self.devices) else "redacted"
+
+    @property
+    def valid(self) -> tuple[int, int]:
+        """How many values are valid, of how many."""
+        values = [value.valid for device in self.devices for value in device.values.values()]
+        return sum(values), len(values)
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from dataclasses import replace
 
 from bench import units
 from bench.analysis.gate import causes, defects, verdict
-from bench.analysis.gate.bands import Finding, Reference, compare
-from bench.analysis.gate.held import Device, Known, siblings, theory
+from bench.analysis.gate.expectations import DeviceExpectation, Known, siblings, theory
 from bench.analysis.gate.metrics import Metric, Pin, Tolerance
 from bench.analysis.gate.past import Past
-from bench.analysis.gate.readings import Reading, pins
-from bench.analysis.gate.verdict import Gate, Verdict
+from bench.analysis.gate.samples import MetricSamples, pins
+from bench.analysis.gate.thresholds import Comparison, Reference, compare
+from bench.analysis.gate.verdict import Gate, MetricVerdict
 from bench.schema import Run
 
 
@@ -31,7 +31,7 @@ def judged(run: Run, known: Mapping[str, Known], past: Past, notes: Sequence[str
     infos = run.environment.devices
     # without a baseline the first device's cases are everyone's, or siblings could not be compared
     shared = pins(run, infos[0]) if infos else {}
-    devices = [Device(run, info, known.get(info.id, Known()), past, shared) for info in infos]
+    devices = [DeviceExpectation(run, info, known.get(info.id, Known()), past, shared) for info in infos]
     said, verdicts = list(notes), []
     for device in devices:
         verdicts += _verdicts(device, devices)
@@ -45,18 +45,18 @@ def judged(run: Run, known: Mapping[str, Known], past: Past, notes: Sequence[str
         tuple(verdicts),
         defects.defects(run),
         tuple(dict.fromkeys(said)),
-        {device.info.id: device.whence for device in devices},
-        not all(device.founded for device in devices),
+        {device.info.id: device.source for device in devices},
+        not all(device.has_reference for device in devices),
     )
 
 
 def suspects(gate: Gate) -> dict[str, tuple[Pin, ...]]:
-    """Device -> the cases that are worth another look before a gate fails for them.
+    """DeviceExpectation -> the cases that are worth another look before a gate fails for them.
 
     On every device, whichever was slow: a GPU that only fails while its neighbours work would recover alone.
     """
     doubtful = (verdict.SUSPICIOUS, verdict.INCONCLUSIVE, verdict.INVALID)
-    names = {v.metric.name for v in gate.verdicts if v.gates and v.pin and not v.looked and v.word in doubtful}
+    names = {v.metric.name for v in gate.verdicts if v.gates and v.pin and not v.looked and v.status in doubtful}
     found: dict[str, list[Pin]] = {}
     for each in gate.verdicts:
         if each.metric.name in names and each.pin:
@@ -64,11 +64,11 @@ def suspects(gate: Gate) -> dict[str, tuple[Pin, ...]]:
     return {device: tuple(pins) for device, pins in found.items()}
 
 
-def _verdicts(device: Device, devices: Sequence[Device]) -> Iterator[Verdict]:
-    judged = {name: _judged(device, name, devices) for name in device.readings}
+def _verdicts(device: DeviceExpectation, devices: Sequence[DeviceExpectation]) -> Iterator[MetricVerdict]:
+    judged = {name: _judged(device, name, devices) for name in device.samples}
     moved = {
         name: causes.Moved(
-            device.readings[name], each.ratio, each.per_clock, each.word not in (verdict.OK, verdict.IMPROVED)
+            device.samples[name], each.ratio, each.per_clock, each.status not in (verdict.OK, verdict.IMPROVED)
         )
         for name, each in judged.items()
         if each.ratio
@@ -81,66 +81,68 @@ def _verdicts(device: Device, devices: Sequence[Device]) -> Iterator[Verdict]:
         yield replace(each, cause=causes.cause(name, moved, changes, limits)) if slow else each
 
 
-def _judged(device: Device, name: str, devices: Sequence[Device]) -> Verdict:
-    metric, reading = device.metrics[name], device.readings[name]
+def _judged(device: DeviceExpectation, name: str, devices: Sequence[DeviceExpectation]) -> MetricVerdict:
+    metric, measured = device.metrics[name], device.samples[name]
     tolerance, gates = device.tolerance(metric)
     own, outer = device.references(metric, tolerance)
     beside = siblings(device, metric, devices)
-    claimed = theory(device, reading)
-    speed = reading.speed or reading.confirmed
+    claimed = theory(device, measured)
+    speed = measured.speed or measured.confirmed
     references = [each for each in (own, outer, beside, claimed) if each]
-    findings = tuple(compare(speed, each) for each in references) if speed else ()
-    word, why, decisive = _word(device, reading, metric, tolerance, findings, own)
+    comparisons = tuple(compare(speed, each) for each in references) if speed else ()
+    status, why, decisive = _status(device, measured, metric, tolerance, comparisons, own)
     if metric.together:
         why = f"all {len(devices)} together: {why}"
-    if not gates and word in (verdict.REGRESSED, verdict.INCONCLUSIVE, verdict.INVALID, verdict.MISSING):
-        word = verdict.SUSPICIOUS
+    found = status
+    if not gates and status in (verdict.REGRESSED, verdict.INCONCLUSIVE, verdict.INVALID, verdict.MISSING):
+        status = verdict.SUSPICIOUS
     reference = decisive.reference if decisive else own or beside
-    seen = [each.speed for each in (reading.again or reading.first)]
-    ratio = (reading.confirmed or speed) / reference.centre if speed and reference else None
-    return Verdict(
+    seen = [each.speed for each in (measured.again or measured.first)]
+    ratio = (measured.confirmed or speed) / reference.centre if speed and reference else None
+    return MetricVerdict(
         metric=metric,
         device=device.info.id,
-        word=word,
+        status=status,
+        found=found,
         why=why,
         gates=gates,
         tolerance=tolerance,
-        pin=reading.pin,
+        pin=measured.pin,
         speed=speed,
-        n=len(reading.first) or len(reading.again),
-        again=reading.confirmed if reading.first else None,
-        looked=reading.tried[1],
+        n=len(measured.first) or len(measured.again),
+        again=measured.confirmed if measured.first else None,
+        looked=measured.tried[1],
         spread=(max(seen) - min(seen)) / (speed or 1.0) if len(seen) > 1 else None,
         reference=reference,
-        findings=findings,
-        per_clock=causes.per_clock(reading, ratio, reference.clock_hz) if ratio else None,
+        comparisons=comparisons,
+        per_clock=causes.per_clock(measured, ratio, reference.clock_hz) if ratio else None,
     )
 
 
-def _word(
-    device: Device,
-    reading: Reading,
+def _status(
+    device: DeviceExpectation,
+    measured: MetricSamples,
     metric: Metric,
     tolerance: Tolerance,
-    findings: Sequence[Finding],
+    comparisons: Sequence[Comparison],
     own: Reference | None,
-) -> tuple[str, str, Finding | None]:
-    """(the word, a sentence with its evidence, the comparison that decided)."""
-    if not findings and not reading.first and not reading.again:
-        if reading.lost:
-            return verdict.INVALID, f"no valid repetition: {reading.lost[0]}", None
-        return verdict.MISSING, reading.skip or "it was expected and this Run does not have it", None
-    absurd = next((f for f in findings if f.reference.kind == "theory"), None)
-    sane = reading.confirmed is not None and absurd and compare(reading.confirmed, absurd.reference).place != "above"
+) -> tuple[str, str, Comparison | None]:
+    """(the status, a sentence with its evidence, the comparison that decided)."""
+    if not comparisons and not measured.first and not measured.again:
+        if measured.lost:
+            return verdict.INVALID, f"no valid repetition: {measured.lost[0]}", None
+        return verdict.MISSING, measured.skip or "it was expected and this Run does not have it", None
+    absurd = next((f for f in comparisons if f.reference.kind == "theory"), None)
+    sane = measured.confirmed is not None and absurd and compare(measured.confirmed, absurd.reference).place != "above"
     if absurd and absurd.place == "above" and not sane:
         return verdict.INVALID, f"{_beside(metric, absurd)}: no machine does that, so the measurement is wrong", absurd
-    if wrong := next((reason for reason in reading.lost if reason.startswith("wrong result")), ""):
+    if wrong := next((reason for reason in measured.lost if reason.startswith("wrong result")), ""):
         return verdict.INVALID, f"a repetition computed something else: {wrong}", None
-    below = [f for f in findings if f.place == "below"]
-    if not below and not reading.first and reading.lost:
-        return verdict.SUSPICIOUS, f"valid only when it was measured again: {reading.lost[0]}", None
+    below = [f for f in comparisons if f.place == "below"]
+    if not below and not measured.first and measured.lost:
+        return verdict.SUSPICIOUS, f"valid only when it was measured again: {measured.lost[0]}", None
     if not below:
-        mine = next((f for f in findings if own and f.reference is own), None)
+        mine = next((f for f in comparisons if own and f.reference is own), None)
         if mine is None and metric.name in device.renewed:
             return (
                 verdict.INCONCLUSIVE,
@@ -148,7 +150,7 @@ def _word(
                 None,
             )
         if mine is None:
-            beside = next((f for f in findings if f.reference.kind == "siblings"), None)
+            beside = next((f for f in comparisons if f.reference.kind == "siblings"), None)
             new = "not in the baseline" if device.known.baseline else "nothing of its own to compare with yet"
             others = [_beside(metric, f) for f in (beside, absurd) if f]
             return verdict.OK, "; ".join([new, *others]), beside
@@ -156,15 +158,15 @@ def _word(
             return verdict.IMPROVED, f"{_beside(metric, mine)}: bless a new baseline to keep it", mine
         return verdict.OK, _beside(metric, mine), mine
     first = below[0]
-    if reading.tried[1] and reading.confirmed is None:
+    if measured.tried[1] and measured.confirmed is None:
         return (
             verdict.INCONCLUSIVE,
-            f"{_beside(metric, first)}; measured again, never validly: {reading.doubts[0]}",
+            f"{_beside(metric, first)}; measured again, never validly: {measured.doubts[0]}",
             first,
         )
-    if reading.confirmed is None:
+    if measured.confirmed is None:
         return verdict.SUSPICIOUS, f"{_beside(metric, first)}; not measured again", first
-    still = [again for f in below if (again := compare(reading.confirmed, f.reference)).place == "below"]
+    still = [again for f in below if (again := compare(measured.confirmed, f.reference)).place == "below"]
     if not still:
         return verdict.SUSPICIOUS, f"{_beside(metric, first)} at first, within its band when measured again", first
     decisive = still[0]
@@ -174,14 +176,14 @@ def _word(
         return verdict.INCONCLUSIVE, f"{again}, but the cores are virtual: what their host does shows nowhere", decisive
     if kind == "theory":
         return verdict.SUSPICIOUS, f"{again}: absurdly far below its datasheet", decisive
-    if reading.best >= decisive.reference.centre:
+    if measured.best >= decisive.reference.centre:
         return verdict.INCONCLUSIVE, f"{again}, but a repetition reached the usual level", decisive
-    if not reading.believed:
-        return verdict.INCONCLUSIVE, f"{again}, but in doubt: {reading.doubts[0]}", decisive
+    if not measured.believed:
+        return verdict.INCONCLUSIVE, f"{again}, but in doubt: {measured.doubts[0]}", decisive
     if kind in ("baseline", "product") and device.changes:
         return (
             verdict.INCONCLUSIVE,
-            f"{again}, since {', '.join(device.changes)}: not held against the hardware",
+            f"{again}, since {', '.join(device.changes)}: nothing says that the hardware did it",
             decisive,
         )
     if kind == "siblings":
@@ -197,15 +199,15 @@ def _word(
     return verdict.REGRESSED, f"{again}{drifted}", decisive
 
 
-def _beside(metric: Metric, finding: Finding) -> str:
-    reference = finding.reference
+def _beside(metric: Metric, comparison: Comparison) -> str:
+    reference = comparison.reference
     # counted in the metric's unit, as its limit is
-    share = finding.ratio - 1 if metric.better == "higher" else 1 - 1 / finding.ratio
+    share = comparison.ratio - 1 if metric.better == "higher" else 1 - 1 / comparison.ratio
     if abs(share) < 5e-4:
         change = "as"
     else:
         change = f"{units.percent(abs(share), 2)} {'faster' if share > 0 else 'slower'} than"
     limit = ""
-    if finding.place == "below":
+    if comparison.place == "below":
         limit = f" (limit {metric.text(reference.low)})"
-    return f"{change} {metric.text(reference.centre)}, {reference.whence}{limit}"
+    return f"{change} {metric.text(reference.centre)}, {reference.source}{limit}"

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.analysis.serving import effects, latency, limits, loads, picker
+import msgspec
+
+from bench.analysis.serving import crossovers, latency, sla_search, under_load, what_if
 from bench.analysis.serving.capacity import check_fit
 from bench.analysis.serving.errors import ServingError
 from bench.analysis.serving.machine import Machine
@@ -21,26 +23,26 @@ from bench.transformer import Model
 
 # Question -> what answers it, in the order of a reader's interest.
 QUESTIONS: Mapping[str, Callable[[Planner], Iterator[Answer]]] = {
-    "sla": picker.answers,
+    "sla": sla_search.answers,
     "latency floor": latency.floors,
     "time to first token": latency.first_token,
     "time between tokens": latency.tokens,
     "pareto": latency.pareto,
     "operators": latency.operators,
     "bounds": latency.bounds,
-    "critical batch": limits.critical,
-    "capacity": limits.room,
-    "crossovers": limits.crossovers,
-    "closed loop": loads.loops,
-    "open loop": loads.queue,
-    "chunked prefill": loads.interference,
-    "two pools": loads.pools,
-    "cost and energy": loads.cost,
-    "tensor parallel": effects.tensor,
-    "experts": effects.experts,
-    "pipeline parallel": effects.pipeline,
-    "quantisation": effects.quantised,
-    "speculation": effects.speculation,
+    "critical batch": crossovers.critical,
+    "capacity": crossovers.room,
+    "crossovers": crossovers.crossovers,
+    "closed loop": under_load.loops,
+    "open loop": under_load.queue,
+    "chunked prefill": under_load.interference,
+    "two pools": under_load.pools,
+    "cost and energy": under_load.cost,
+    "tensor parallel": what_if.tensor,
+    "experts": what_if.experts,
+    "pipeline parallel": what_if.pipeline,
+    "quantisation": what_if.quantised,
+    "speculation": what_if.speculation,
 }
 
 
@@ -96,23 +98,23 @@ def answer(model: Model, machine: Machine, request: Request | None = None) -> An
     return Answers(model, planner.machine, planner.request, groups, missing)
 
 
-def facts(found: Answers) -> dict[str, Any]:
+def to_json(found: Answers) -> dict[str, Any]:
     """Answers as plain values for --json, SI base units; numbers that do not exist are null."""
-    request, machine = found.request, found.machine
-    return {
+    request, machine, precision = found.request, found.machine, found.request.precision
+    values = {
         "model": found.model.name,
         "machine": machine.name,
         "origin": machine.origin,
         "simulated": machine.simulated,
         "partial": found.partial,
-        "run_probes": list(machine.partial),
-        "notes": list(machine.notes),
-        "missing": dict(found.missing),
+        "run_probes": machine.partial,
+        "notes": machine.notes,
+        "missing": found.missing,
         "inputs": {
-            "weights": request.precision.weights.name,
-            "math": request.precision.multiplied(request.precision.weights),
-            "activations": request.precision.activations.name,
-            "kv": request.precision.kv.name,
+            "weights": precision.weights.name,
+            "math": precision.multiplied(precision.weights),
+            "activations": precision.activations.name,
+            "kv": precision.kv.name,
             "tensor": request.ranks.tensor,
             "pipeline": request.ranks.pipeline,
             "expert": request.ranks.expert,
@@ -127,30 +129,10 @@ def facts(found: Answers) -> dict[str, Any]:
             "collective": machine.collective,
             "routing": request.routing,
             "error": request.error,
-            "self_check": {phase: found._asdict() for phase, found in machine.errors.items()},
+            "self_check": {phase: errors._asdict() for phase, errors in machine.errors.items()},
             "tpot": "(E2E - TTFT)/(OSL - 1)",
         },
-        "answers": {question: [_plain(each) for each in group] for question, group in found.groups.items()},
+        "answers": found.groups,
     }
-
-
-def _plain(each: Answer) -> dict[str, Any]:
-    return {
-        "name": each.name,
-        "value": _number(each.value),
-        "low": _number(each.low),
-        "high": _number(each.high),
-        "unit": each.unit,
-        "about": {key: _number(value) for key, value in each.about.items()},
-        "bound": each.bound,
-        "fixed": _number(each.fixed),
-        "shares": {label: _number(share) for label, share in each.shares.items()},
-        "origin": each.origin,
-        "note": each.note,
-    }
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    # its encoder, not to_builtins, makes null of what JSON has no number for
+    return msgspec.json.decode(msgspec.json.encode(values))

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from bench.analysis.serving import closed
+from bench.analysis.serving import formulas
 from bench.analysis.serving.curves import Messages, length
+from bench.analysis.serving.efficiency_curves import Curves, wide
 from bench.analysis.serving.errors import ServingError
-from bench.analysis.serving.measured import Curves, wide
 from bench.roofline import MissingRoof, Roof, Roofline
 from bench.work import Work
 
 MEASURED, FORMULA, ASSUMED = "measured", "formula", "assumed"
 # From the surest to the least sure: what mixes several is as sure as the last of them.
-SURE = (MEASURED, FORMULA, ASSUMED)
+PROVENANCE = (MEASURED, FORMULA, ASSUMED)
 MEMORY, COMPUTE, FIXED, COMMUNICATION = "memory", "compute", "fixed", "communication"
 
 # Shares of a measured roof that kernels of a kind reach at large sizes, where their own curve was not measured: the
@@ -52,7 +52,7 @@ _WIDER = {
 
 
 @dataclass(frozen=True)
-class Timed:
+class KernelTime:
     """One launch. seconds = busy + fixed; busy belongs to `label`. limit: the key of the roof that binds it.
 
     label "fixed" where starting takes longer than working; `bound` is then still the resource that the work waits for.
@@ -97,11 +97,11 @@ def scaled(measured: int, ranks: int) -> float:
     of them, by the bytes on the bus for fewer.
     """
     if ranks > measured:
-        return closed.tree(0, ranks, 1, 1) / closed.tree(0, measured, 1, 1)
+        return formulas.tree(0, ranks, 1, 1) / formulas.tree(0, measured, 1, 1)
     return (1 - 1 / ranks) / (1 - 1 / measured)
 
 
-class Spread(NamedTuple):
+class ErrorRange(NamedTuple):
     """The smallest and the largest error (predicted over measured less 1) of so many checked layers.
 
     Where all were off to the same side the prediction still stands: it is one end of the bar.
@@ -147,7 +147,7 @@ class Machine:
     watts: Mapping[str, float] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
-    errors: Mapping[str, Spread] = field(default_factory=dict, hash=False)
+    errors: Mapping[str, ErrorRange] = field(default_factory=dict, hash=False)
     reserve: float = 0.0
     simulated: bool = False
 
@@ -193,7 +193,7 @@ class Machine:
                         return roof, each == dtype
         raise MissingRoof(f"{self.name} has no compute roof for {dtype}: run the peak probe, or give one in the file")
 
-    def seconds(self, operation: Any) -> Timed:
+    def seconds(self, operation: Any) -> KernelTime:
         """One launch of an operation (bench.transformer.Operation)."""
         work = operation.work
         key = (operation.name, work.flops, work.bytes, *operation.params.values())
@@ -202,7 +202,7 @@ class Machine:
             found = self._seen[key] = self._timed(operation)
         return found
 
-    def _timed(self, operation: Any) -> Timed:
+    def _timed(self, operation: Any) -> KernelTime:
         if operation.kind == "collective":
             return self._collective(operation)
         work = operation.work
@@ -228,11 +228,11 @@ class Machine:
             busy = max(compute / up, memory / down)
             bound = COMPUTE if compute / up > memory / down else MEMORY
             seconds = busy + fixed
-            origin = max(self.typical_origin, self.launch_origin, self.origin, key=SURE.index) if own else ASSUMED
+            origin = max(self.typical_origin, self.launch_origin, self.origin, key=PROVENANCE.index) if own else ASSUMED
         if seconds < self.start:
             # curves hold device time alone: a host that launches one by one is waited for where it is slower
             fixed, seconds = fixed + self.start - seconds, self.start
-        return Timed(seconds, fixed, bound, limit, origin, compute, memory)
+        return KernelTime(seconds, fixed, bound, limit, origin, compute, memory)
 
     def _compute(self, work: Work) -> tuple[float, str, bool]:
         if not work.flops:
@@ -268,15 +268,15 @@ class Machine:
             return Reading(line, (max(1.0, operation.work.bytes),), True, True) if line else None
         return None
 
-    def _collective(self, operation: Any) -> Timed:
+    def _collective(self, operation: Any) -> KernelTime:
         size, ranks = float(operation.params["bytes"]), int(operation.params["ranks"])
         if ranks < 2:
-            return Timed(0.0, 0.0, COMMUNICATION, "link", self.origin)
+            return KernelTime(0.0, 0.0, COMMUNICATION, "link", self.origin)
         measured = self.messages(ranks)
         if measured and operation.params.get("collective", "all_reduce") == "all_reduce":
             origin = self.origin if measured.ranks == ranks and measured.mode == self.mode else ASSUMED
-            return Timed(measured(size) * scaled(measured.ranks, ranks), 0.0, COMMUNICATION, "link", origin)
-        return Timed(self.assumed_message(size, ranks, operation.params), 0.0, COMMUNICATION, "link", ASSUMED)
+            return KernelTime(measured(size) * scaled(measured.ranks, ranks), 0.0, COMMUNICATION, "link", origin)
+        return KernelTime(self.assumed_message(size, ranks, operation.params), 0.0, COMMUNICATION, "link", ASSUMED)
 
     def messages(self, ranks: int) -> Messages | None:
         """The measured all-reduce curve of the number of ranks nearest to that, in the mode in use if there is one."""
@@ -300,7 +300,7 @@ class Machine:
             shared /= 2
         alpha = self.latency[self.collective]
         if self.collective == "library":
-            return alpha * closed.tree(0, ranks, 1, 1) / closed.tree(0, 8, 1, 1) + shared
+            return alpha * formulas.tree(0, ranks, 1, 1) / formulas.tree(0, 8, 1, 1) + shared
         return min(alpha + (ranks - 1) * size / rate, 2 * alpha + shared)
 
     @property

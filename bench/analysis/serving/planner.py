@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from bench.analysis.serving.capacity import Capacity, capacity
-from bench.analysis.serving.machine import FIXED, FORMULA, SURE, Machine
+from bench.analysis.serving.machine import FIXED, FORMULA, PROVENANCE, Machine
 from bench.analysis.serving.request import Request
 from bench.analysis.serving.step import StepTime, decoding, mixing, prefilling, timed
 from bench.transformer import Model, Precision, Ranks, resident_weights
@@ -49,7 +49,7 @@ def mixed_of(name: str, value: float, unit: str, parts: list[tuple[float, StepTi
         for label, part in step.parts.items():
             shares[label] = shares.get(label, 0.0) + count * part / total
     heaviest = max(parts, key=lambda each: each[0] * each[1].seconds)[1]
-    origin = max((step.origin for count, step in parts if count), key=SURE.index, default=FORMULA)
+    origin = max((step.origin for count, step in parts if count), key=PROVENANCE.index, default=FORMULA)
     bar = _bar(value, unit, parts)
     return Answer(name, value, unit, heaviest.limit, origin, about, shares.get(FIXED, 0.0), shares, note, *bar)
 

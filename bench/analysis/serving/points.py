@@ -1,7 +1,7 @@
 """Measured cases as the planner reads them: from a Run's fit or from a file, in the same words.
 
 One point is one case: its probe, its params, its Work and the seconds of a launch. From these and the roofs come all
-curves (measured.py); nothing else crosses.
+curves (efficiency_curves.py); nothing else crosses.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -106,7 +106,7 @@ class Request:
     prompt, output: tokens of a request under load; cached: shares of a prompt that a prefix cache holds. chunk: prompt
     tokens per mixed step. drafts, acceptances, draft_cost (of a draft step, in target steps): speculation. price: USD
     per device and hour. network: B/s between a prefill and a decode device. rate: requests/s of an open loop. skew: the
-    fullest expert rank's tokens over the mean. error: a share added to every time before it is held against a limit,
+    fullest expert rank's tokens over the mean. error: a share added to every time before it is compared with a limit,
     where the self-check asks for less. reserve: bytes that neither weights nor KV may take; NaN for the machine's own.
     """
 

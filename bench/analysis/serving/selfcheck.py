@@ -14,8 +14,8 @@ from statistics import fmean
 
 from bench import models
 from bench.analysis.fit import Fit
-from bench.analysis.serving.machine import Machine, Spread
-from bench.analysis.serving.measured import curves_of
+from bench.analysis.serving.efficiency_curves import curves_of
+from bench.analysis.serving.machine import ErrorRange, Machine
 from bench.analysis.serving.points import points_of
 from bench.analysis.serving.step import timed
 from bench.analysis.summary import Summary
@@ -127,11 +127,11 @@ def _own(probe: str, params: Mapping[str, object]) -> bool:
     return probe == PROBE or (probe == TAIL and params.get("part") in _OUTSIDE)
 
 
-def errors(fit: Fit, machine: Machine) -> dict[str, Spread]:
+def errors(fit: Fit, machine: Machine) -> dict[str, ErrorRange]:
     """Smallest and largest signed error by phase, of the curves that answers use and of those without a layer's own."""
     alone, full = (self_check(fit, machine, independent) for independent in (True, False))
     both = SelfCheck((*alone.checks, *full.checks))
-    return {phase: Spread(*both.of(phase).range, len(alone.of(phase).checks)) for phase in both.phases}
+    return {phase: ErrorRange(*both.of(phase).range, len(alone.of(phase).checks)) for phase in both.phases}
 
 
 def _whole(case: Summary) -> bool:

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bench.analysis.serving.errors import ServingError
-from bench.analysis.serving.machine import ASSUMED, COMMUNICATION, COMPUTE, FIXED, MEMORY, SURE, Machine, Timed
+from bench.analysis.serving.machine import (
+    ASSUMED,
+    COMMUNICATION,
+    COMPUTE,
+    FIXED,
+    MEMORY,
+    PROVENANCE,
+    KernelTime,
+    Machine,
+)
 from bench.transformer import Model, Operation, Precision, Ranks, Step, operations, streamed_weights
 from bench.work import ITEMSIZE, move
 
@@ -23,7 +32,7 @@ class Row:
     """One operator of a step: `operation.count` launches of `timed`."""
 
     operation: Operation
-    timed: Timed
+    timed: KernelTime
 
     @property
     def seconds(self) -> float:
@@ -100,7 +109,7 @@ class StepTime:
             for row in self.rows
             if row.seconds >= 0.01 * self.seconds or (row.operation.kind == "collective" and row.seconds)
         ]
-        return max(counted, key=SURE.index, default=self.machine.origin)
+        return max(counted, key=PROVENANCE.index, default=self.machine.origin)
 
     @cached_property
     def range(self) -> tuple[float, float] | None:

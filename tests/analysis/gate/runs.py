@@ -7,13 +7,13 @@ from pathlib import Path
 
 from bench import store
 from bench.analysis.gate.baselines import Baseline
-from bench.analysis.gate.held import Known
+from bench.analysis.gate.expectations import Known
 from bench.analysis.gate.metrics import Pin
 from bench.analysis.gate.past import Past, remembered
-from bench.analysis.gate.readings import pins
 from bench.analysis.gate.rule import judged
+from bench.analysis.gate.samples import pins
 from bench.analysis.gate.tolerances import Settings
-from bench.analysis.gate.verdict import Gate, Verdict
+from bench.analysis.gate.verdict import Gate, MetricVerdict
 from bench.schema import CONFIRM, FIRST_ROUND, SUSTAINED, Cache, DeviceInfo, End, Environment, Measurement, Run
 from bench.work import Work
 
@@ -207,7 +207,7 @@ def gated(made: Run, before: Sequence[Run] = (), baseline: Run | None = None, ow
     return judged(made, known, past(*before))
 
 
-def of(gate: Gate, metric: str, device: str = "cuda:0") -> Verdict:
+def of(gate: Gate, metric: str, device: str = "cuda:0") -> MetricVerdict:
     (found,) = [v for v in gate.verdicts if v.metric.name == metric and v.device == device]
     return found
 

@@ -129,7 +129,7 @@ def test_a_defect_is_red_however_fast(after, words):
     ((device, said),) = gate.defects
     assert device == "cuda:0"
     assert words in said
-    assert (gate.word, gate.code(), gate.code("regression")) == ("regressed", 1, 1)
+    assert (gate.status, gate.code(), gate.code("regression")) == ("regressed", 1, 1)
     assert gate.slow == ("cuda:0",)
 
 

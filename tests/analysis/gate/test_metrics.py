@@ -1,13 +1,12 @@
 """What is gated: named once, found again on every product, with tolerances that make sense."""
 
-import argparse
 import re
 
 import pytest
 
 from bench import theory
 from bench.analysis.gate.metrics import Candidate, Metric, metrics, names, pinned
-from bench.cli.followed import Followed
+from bench.cli.gate_session import GateSession
 from bench.device.sim import open_simulated
 from bench.environment import environment
 from bench.probes import cases_of, select
@@ -27,8 +26,7 @@ def infos(sku: str, gpus: int = 1) -> list[DeviceInfo]:
 
 @pytest.fixture
 def followed(tmp_path):
-    options = argparse.Namespace(confirm=3, tolerances=None)
-    return Followed(tmp_path, select([]), options, None)
+    return GateSession(tmp_path, select([]), None)
 
 
 @pytest.mark.parametrize("sku", SKUS)

@@ -188,4 +188,4 @@ def test_the_list_names_each_run(folder, capsys):
     out = capsys.readouterr().out
     assert all(f"{number}.jsonl" in out for number in range(4))
     assert "bad.jsonl" in out
-    assert "4 Runs, 4 of them count; 1 files left out" in out
+    assert "4 Runs, 4 of them count; 1 file left out" in out

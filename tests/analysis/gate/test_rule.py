@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from bench.analysis.gate import verdict
-from bench.analysis.gate.bands import ENOUGH, WINDOW
 from bench.analysis.gate.rule import judged, suspects
-from bench.analysis.gate.verdict import FAIL_ON, WORDS, Gate
+from bench.analysis.gate.thresholds import ENOUGH, WINDOW
+from bench.analysis.gate.verdict import FAIL_ON, STATUSES, Gate
 from bench.schema import CONFIRM, FIRST_ROUND
 from tests.analysis.gate.runs import (
     CASES,
@@ -37,7 +37,7 @@ def now(*arguments, **more):
 
 
 def word(gate: Gate, metric: str = READ, device: str = "cuda:0") -> str:
-    return of(gate, metric, device).word
+    return of(gate, metric, device).status
 
 
 # --- the seven words
@@ -45,9 +45,9 @@ def word(gate: Gate, metric: str = READ, device: str = "cuda:0") -> str:
 
 def test_as_it_was_is_ok():
     gate = gated(now(), BEFORE, BEFORE[0])
-    assert {v.word for v in gate.verdicts} == {verdict.OK}
+    assert {v.status for v in gate.verdicts} == {verdict.OK}
     assert {v.metric.name for v in gate.verdicts} == set(CASES)
-    assert gate.word == verdict.OK
+    assert gate.status == verdict.OK
     assert gate.code() == 0
     assert gate.notes == ()
     assert suspects(gate) == {}
@@ -56,7 +56,7 @@ def test_as_it_was_is_ok():
 def test_faster_is_improved_and_no_news_for_a_gate():
     gate = gated(now(slow={READ: 0.9}), BEFORE, BEFORE[0])
     assert word(gate) == verdict.IMPROVED
-    assert gate.word == verdict.OK
+    assert gate.status == verdict.OK
     assert gate.code("suspicious") == 0
 
 
@@ -71,7 +71,7 @@ def test_a_first_slow_value_is_suspicious():
 def test_slow_twice_is_regressed():
     gate = gated(now(slow={READ: 1.05}, again={READ: 1.06}), BEFORE, BEFORE[0])
     found = of(gate, READ)
-    assert found.word == verdict.REGRESSED
+    assert found.status == verdict.REGRESSED
     assert found.ratio == pytest.approx(1 / 1.06)
     assert found.n == 3
     assert found.reference.kind == "history"
@@ -91,7 +91,7 @@ def test_slow_once_only_stays_suspicious():
 def test_no_valid_repetition_is_invalid():
     gate = gated(now(marks={READ: invalid("a power brake")}), BEFORE, BEFORE[0])
     found = of(gate, READ)
-    assert found.word == verdict.INVALID
+    assert found.status == verdict.INVALID
     assert "a power brake" in found.why
     assert gate.code() == 3
     assert gate.code("regression") == 0
@@ -110,7 +110,7 @@ def test_a_metric_that_vanished_is_missing_whatever_is_asked(how, fail_on):
     gate = gated(made, BEFORE, baseline)
     assert word(gate) == verdict.MISSING
     assert gate.code(fail_on) == (0 if fail_on == "never" else 3)
-    assert gate.word == verdict.MISSING
+    assert gate.status == verdict.MISSING
     assert suspects(gate) == {}
     if how == "skipped":
         assert of(gate, READ).why == "out of memory"
@@ -194,7 +194,7 @@ def test_a_metric_that_only_warns_is_never_more_than_suspicious():
         gate = gated(made, BEFORE, BEFORE[0])
         assert word(gate, LAUNCH) == verdict.SUSPICIOUS
         assert gate.code("suspicious") == 0
-        assert gate.word == verdict.OK
+        assert gate.status == verdict.OK
         assert gate.slow == ()
         assert suspects(gate) == {}
 
@@ -219,23 +219,25 @@ def test_few_runs_fall_back_to_the_baseline(count):
 
 def test_nothing_to_compare_with_is_ok_and_said():
     gate = gated(now())
-    assert {v.word for v in gate.verdicts} == {verdict.OK}
-    assert gate.unfounded
+    assert {v.status for v in gate.verdicts} == {verdict.OK}
+    assert gate.no_reference
     required = replace(gate, required=True)
     assert (gate.code(), required.code(), required.code("regression")) == (0, 3, 3)
-    assert (gate.word, required.word) == (verdict.OK, verdict.INCONCLUSIVE), "no surface may say ok with another code"
+    assert (gate.status, required.status) == (verdict.OK, verdict.INCONCLUSIVE), (
+        "no surface may say ok with another code"
+    )
 
 
 def test_a_node_that_lost_a_device_is_green_nowhere():
-    gate = replace(gated(now()), estranged=("cuda:0 is blessed among the devices of x8",))
-    assert (gate.word, gate.code(), gate.code("regression"), gate.code("never")) == (verdict.MISSING, 3, 3, 0)
+    gate = replace(gated(now()), baseline_elsewhere=("cuda:0 is blessed among the devices of x8",))
+    assert (gate.status, gate.code(), gate.code("regression"), gate.code("never")) == (verdict.MISSING, 3, 3, 0)
     gate = gated(now())
     assert any("no baseline" in note for note in gate.notes)
 
 
 def test_enough_history_needs_no_baseline():
     gate = gated(now(slow={READ: 1.05}, again={READ: 1.05}), BEFORE)
-    assert not gate.unfounded
+    assert not gate.no_reference
     assert replace(gate, required=True).code() == 1
 
 
@@ -248,7 +250,7 @@ def test_a_metric_that_vanished_from_a_history_is_missed_without_a_baseline():
 def test_no_verdict_without_a_baseline_is_not_ok_where_nothing_was_valid():
     gate = gated(now(marks=dict.fromkeys((*GATED, LAUNCH), invalid("hot"))))
     assert gate.code() == 3
-    assert gate.word in (verdict.INVALID, verdict.INCONCLUSIVE)
+    assert gate.status in (verdict.INVALID, verdict.INCONCLUSIVE)
 
 
 def test_what_nobody_could_measure_is_red_whatever_is_asked_but_never():
@@ -267,8 +269,8 @@ def test_a_drift_out_of_the_baselines_outer_band_is_found():
     drifting = [run(number, slow={READ: 1 + 0.0018 * number}) for number in range(22)]
     gate = gated(run(22, slow={READ: 1.042}, again={READ: 1.042}), drifting, drifting[0])
     found = of(gate, READ)
-    assert [f.place for f in found.findings] == ["within", "below"]
-    assert found.word == verdict.REGRESSED
+    assert [f.place for f in found.comparisons] == ["within", "below"]
+    assert found.status == verdict.REGRESSED
     assert "drifted" in found.why
     assert word(gated(run(22, slow={READ: 1.042}, again={READ: 1.042}), drifting)) == verdict.OK, "without a baseline"
 
@@ -280,7 +282,7 @@ def test_what_the_baseline_calls_a_regression_never_becomes_the_usual():
     assert of(gate, READ).reference.kind == "baseline", "one Run of the usual speed is no history"
     fast = [run(number, slow={READ: 0.9}) for number in range(1, WINDOW)]
     found = of(gated(now(), [BEFORE[0], *fast], BEFORE[0]), READ)
-    assert found.word == verdict.OK
+    assert found.status == verdict.OK
 
 
 def test_a_new_segment_has_a_history_of_its_own():
@@ -419,7 +421,7 @@ def test_the_slow_one_among_siblings_is_named_alone():
     twice = changed_device(now(devices=NODE, only=slow, again=again), "cuda:3", 1.2)
     gate = gated(twice)
     assert word(gate, READ, "cuda:3") == verdict.REGRESSED
-    assert [v.device for v in gate.verdicts if v.word != verdict.OK] == ["cuda:3"]
+    assert [v.device for v in gate.verdicts if v.status != verdict.OK] == ["cuda:3"]
 
 
 def changed_device(made, device: str, factor: float):
@@ -470,8 +472,8 @@ def test_a_products_baseline_judges_every_device_at_twice_the_floor():
     node = run(0, devices=NODE)
     made = now(devices=NODE, only={"cuda:3": {READ: 1.035}, "cuda:5": {READ: 1.06}}, again={READ: 1.06})
     gate = gated(made, [], node, own=False)
-    assert of(gate, READ, "cuda:3").findings[0].place == "within"
-    assert of(gate, READ, "cuda:5").findings[0].reference.kind == "product"
+    assert of(gate, READ, "cuda:3").comparisons[0].place == "within"
+    assert of(gate, READ, "cuda:5").comparisons[0].reference.kind == "product"
     assert word(gate, READ, "cuda:5") == verdict.REGRESSED
     assert any("twice the floor" in note for note in gate.notes)
 
@@ -493,7 +495,7 @@ def test_what_the_node_does_together_is_missed_by_nobody_but_its_first_device():
 
     gate = gated(together(NOW), [], together(0), own=False)
     assert word(gate, "allreduce.ring") == verdict.OK
-    assert [(v.device, v.metric.name) for v in gate.verdicts if v.word == verdict.MISSING] == []
+    assert [(v.device, v.metric.name) for v in gate.verdicts if v.status == verdict.MISSING] == []
     assert gate.code() == 0
     alone = replace(together(NOW), measurements=run(NOW, devices=node).measurements)
     assert gated(alone, [], together(0), own=False).code() == 3, "but its first device does miss it"
@@ -538,10 +540,10 @@ def test_the_sums_of_a_gate():
         verdict.IMPROVED: dict.fromkeys(("regression", "inconclusive", "suspicious"), 0),
         verdict.OK: dict.fromkeys(("regression", "inconclusive", "suspicious"), 0),
     }
-    assert set(wanted) == set(WORDS)
+    assert set(wanted) == set(STATUSES)
     for one, codes in wanted.items():
         for other, others in wanted.items():
-            gate = replace(base, verdicts=(replace(template, word=one), replace(template, word=other)))
+            gate = replace(base, verdicts=(replace(template, status=one), replace(template, status=other)))
             for fail_on in codes:
                 found = {codes[fail_on], others[fail_on]}
                 assert gate.code(fail_on) == (1 if 1 in found else max(found)), (one, other, fail_on)

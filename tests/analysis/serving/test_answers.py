@@ -8,13 +8,13 @@ import pytest
 from bench import models
 from bench.analysis.facts import facts as fit_facts
 from bench.analysis.fit import fit
-from bench.analysis.serving.answers import QUESTIONS, answer, facts
+from bench.analysis.serving.answers import QUESTIONS, answer, to_json
 from bench.analysis.serving.capacity import capacity
 from bench.analysis.serving.errors import ServingError
 from bench.analysis.serving.machine import LAUNCH, TYPICAL
+from bench.analysis.serving.machine_io import of_facts, of_file, of_product, of_run
 from bench.analysis.serving.request import PRESETS, Request, Sla, sla
 from bench.analysis.serving.selfcheck import self_check
-from bench.analysis.serving.sources import of_facts, of_file, of_product, of_run
 from bench.analysis.serving.step import decoding, prefilling, timed
 from bench.transformer import FORMATS, Precision, Ranks
 from tests.analysis.serving.flat import flat
@@ -38,7 +38,7 @@ def full(h200):
 
 
 def test_every_question_is_answered_and_every_number_says_what_it_is(full):
-    plain = json.loads(json.dumps(facts(full)))
+    plain = json.loads(json.dumps(to_json(full)))
     assert not full.missing
     # a dense model has nothing to say of experts
     assert {name for name in QUESTIONS if not plain["answers"][name]} == {"experts"}
@@ -235,5 +235,5 @@ def test_a_run_that_lacks_curves_names_the_probes_and_answers_the_rest(run_of):
     machine = of_run(fit(run_of("sim:h200-sxm", ("peak", "bandwidth")))[0])
     found = answer(LLAMA8, machine)
     assert found.partial
-    assert {"gemm", "attention"} <= set(facts(found)["run_probes"])
+    assert {"gemm", "attention"} <= set(to_json(found)["run_probes"])
     assert found.find("tpot", batch=1).origin == "assumed"

@@ -10,11 +10,11 @@ import pytest
 
 from bench.analysis.fit import Energy, Fit, Sustained, fit
 from bench.analysis.serving import claims
-from bench.analysis.serving.claims import Checked, checked, contradictions, finding, tally
+from bench.analysis.serving.claims import Checked, checked, contradictions, evidence, tally
 from bench.analysis.serving.claims.here import answers
 from bench.analysis.serving.claims.reference import numbers
 from bench.analysis.serving.machine import Machine
-from bench.analysis.serving.sources import of_run
+from bench.analysis.serving.machine_io import of_run
 from bench.probes import probes
 from bench.schema import Run
 from bench.stats import Estimate
@@ -231,7 +231,7 @@ def test_every_claim_of_the_five_documents_is_a_row(rows):
         assert row.claim
         assert row.verdict in claims.VERDICTS
         assert row.by_reference in claims.VERDICTS
-        assert row.correction or row.by_reference in (finding.RIGHT, finding.OPEN)
+        assert row.correction or row.by_reference in (evidence.RIGHT, evidence.OPEN)
 
 
 def test_every_number_of_the_reference_is_printed_or_corrects():
@@ -267,7 +267,7 @@ def test_a_datasheets_machine_shows_its_own_numbers(rows):
 
 def test_measured_verdicts_follow_the_rules(rows):
     assert rows["RP-08"].verdict == "depends"  # 300 against 206: a factor of 1.46
-    assert rows["RP-08"].turns == "the ridge, 206 FLOP/B here"
+    assert rows["RP-08"].depends_on == "the ridge, 206 FLOP/B here"
     assert rows["RP-08"].changed
     assert rows["IL-02"].verdict == "wrong"
     assert rows["IL-01"].verdict == "right"
@@ -295,7 +295,7 @@ def test_a_simulated_machine_overrules_nothing(node):
         ("sim:h100-sxm5-80gb,dram=0.5", "P2-38", "wrong"),
     ],
 )
-def test_another_machine_turns_the_verdict(run_of, spec, name, verdict):
+def test_another_machine_changes_the_verdict(run_of, spec, name, verdict):
     run = run_of(spec, ("bandwidth", "peak", "gemm"))
     assert rows_of(run, as_real=True)[name].verdict == verdict
 
@@ -376,20 +376,20 @@ def test_older_runs_are_answered(path):
 
 
 def test_verdicts_on_numbers_orders_and_ranges():
-    assert [finding.judged(100, x) for x in (90, 114, 86, 120, 149, 151, 60)] == [
+    assert [evidence.judged(100, x) for x in (90, 114, 86, 120, 149, 151, 60)] == [
         "right", "right", "depends", "depends", "depends", "wrong", "wrong"
     ]  # fmt: skip
-    assert finding.at_most(0.5, 0.1) == "right"
-    assert finding.at_most(0.5, 0.9) == "wrong"
-    assert finding.at_least(10, 11) == "right"
-    assert finding.at_least(10, 8) == "depends"
-    assert finding.within(2, 4, [2, 3, 4.5]) == "right"
-    assert finding.within(2, 4, [1, 3]) == "depends"
-    assert finding.within(2, 4, [1, 1.2]) == "wrong"
-    assert finding.crossing([(1, 1), (3, 2), (5, 4)], 3) == 4
-    assert finding.crossing([(1, 1), (3, 2)], 3) is None
-    assert finding.rises([1, 2, 1.99, 5])
-    assert not finding.rises([1, 2, 1.5])
+    assert evidence.at_most(0.5, 0.1) == "right"
+    assert evidence.at_most(0.5, 0.9) == "wrong"
+    assert evidence.at_least(10, 11) == "right"
+    assert evidence.at_least(10, 8) == "depends"
+    assert evidence.within(2, 4, [2, 3, 4.5]) == "right"
+    assert evidence.within(2, 4, [1, 3]) == "depends"
+    assert evidence.within(2, 4, [1, 1.2]) == "wrong"
+    assert evidence.crossing([(1, 1), (3, 2), (5, 4)], 3) == 4
+    assert evidence.crossing([(1, 1), (3, 2)], 3) is None
+    assert evidence.rises([1, 2, 1.99, 5])
+    assert not evidence.rises([1, 2, 1.5])
 
 
 def test_the_tally_counts_what_the_measurement_changed(cpu):

@@ -8,10 +8,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bench import models
-from bench.analysis.serving import closed, load
+from bench.analysis.serving import formulas, queueing
 from bench.analysis.serving.capacity import capacity
 from bench.analysis.serving.curves import curve
-from bench.analysis.serving.measured import curves_of
+from bench.analysis.serving.efficiency_curves import curves_of
 from bench.analysis.serving.points import Point
 from bench.analysis.serving.step import decoding, divides, mixing, prefilling, timed
 from bench.roofline import Roof, Roofline
@@ -88,27 +88,27 @@ def test_the_largest_batch_is_a_whole_number_that_falls_with_context_and_grows_w
 
 @given(st.integers(1, 500), st.integers(2, 500), st.floats(1e-4, 1), st.floats(1e-4, 10), st.booleans())
 def test_a_closed_loop_keeps_its_users_and_its_time(batch, output, decode, prefill, phase):
-    loop = load.closed(batch, output, decode, prefill, phase)
+    loop = queueing.closed(batch, output, decode, prefill, phase)
     assert loop.ttft + (output - 1) * loop.tpot == pytest.approx(loop.latency)
     assert loop.rate * loop.latency == pytest.approx(batch)
-    other = load.closed(batch, output, decode, prefill, not phase)
+    other = queueing.closed(batch, output, decode, prefill, not phase)
     assert (other.latency, other.rate) == pytest.approx((loop.latency, loop.rate))
 
 
 @given(st.floats(0.0, 1.0), st.integers(0, 12))
 def test_drafts_give_between_one_token_and_one_more_than_were_drafted(acceptance, drafts):
-    found = closed.speculated(acceptance, drafts)
+    found = formulas.speculated(acceptance, drafts)
     assert 1 - 1e-12 <= found <= drafts + 1 + 1e-9
-    assert closed.speculated(1.0, drafts) == drafts + 1
-    assert closed.speculated(0.0, drafts) == 1
+    assert formulas.speculated(1.0, drafts) == drafts + 1
+    assert formulas.speculated(0.0, drafts) == 1
 
 
 @given(st.floats(0.05, 0.95), st.floats(1e-3, 1.0), st.floats(0.5, 0.99))
 def test_the_wait_that_a_share_meets_is_the_inverse_of_its_distribution(busy, service, quantile):
-    wait = load.md1_wait(quantile, busy, service)
+    wait = queueing.md1_wait(quantile, busy, service)
     assert wait >= 0
     if wait:
-        assert load.md1_cdf(wait, busy, service) == pytest.approx(quantile, abs=1e-4)
+        assert queueing.md1_cdf(wait, busy, service) == pytest.approx(quantile, abs=1e-4)
         # the exponential form is a little high in the tail, and never far off
         rough = service / (2 * (1 - busy)) * math.log(busy / (1 - quantile))
         assert wait <= max(rough, 0) * 1.3 + service

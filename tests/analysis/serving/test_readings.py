@@ -8,16 +8,16 @@ import pytest
 
 from bench import cli, models
 from bench.analysis.fit import fit
-from bench.analysis.serving import closed, load, picker
-from bench.analysis.serving.answers import answer, facts
+from bench.analysis.serving import formulas, queueing, sla_search
+from bench.analysis.serving.answers import answer, to_json
 from bench.analysis.serving.curves import curve, family, length, messages, surface
+from bench.analysis.serving.efficiency_curves import Curves, curves_of
 from bench.analysis.serving.errors import ServingError
-from bench.analysis.serving.machine import Spread, scaled
-from bench.analysis.serving.measured import Curves, curves_of
+from bench.analysis.serving.machine import ErrorRange, scaled
+from bench.analysis.serving.machine_io import of_facts
 from bench.analysis.serving.planner import Planner
 from bench.analysis.serving.points import Point
 from bench.analysis.serving.request import Request, served, sla
-from bench.analysis.serving.sources import of_facts
 from bench.analysis.serving.step import decoding, prefilling, timed
 from bench.roofline import Roof, Roofline
 from bench.transformer import Precision, Ranks
@@ -55,7 +55,7 @@ def test_fp8_weights_without_an_fp8_unit_are_as_slow_as_they_were_measured():
 
 def test_a_format_is_served_the_same_way_wherever_it_is_asked_for():
     machine = flat(1e14, 1e12)
-    plain = facts(answer(LLAMA8, machine, Request(served("int8", "bf16"))))
+    plain = to_json(answer(LLAMA8, machine, Request(served("int8", "bf16"))))
     assert plain["inputs"]["math"] == "bfloat16"
     batch = max(each["about"]["batch"] for each in plain["answers"]["quantisation"])
     planner = Planner(LLAMA8, machine, Request(served("int8", "bf16")))
@@ -180,18 +180,19 @@ def simulated_tail(batch, output, decode, prefill, quantile, seed=1):
 
 @pytest.mark.parametrize(("batch", "decode", "prefill"), [(64, 0.010, 0.0224), (186, 0.016, 0.0224), (8, 0.01, 0.1)])
 def test_out_of_phase_the_tail_of_the_first_token_is_no_less_than_a_simulation_sees(batch, decode, prefill):
-    found = load.closed(batch, 256, decode, prefill, False)
+    found = queueing.closed(batch, 256, decode, prefill, False)
     seen = simulated_tail(batch, 256, decode, prefill, 0.95)
     assert found.tail >= 0.9 * seen
     assert found.tail <= 3 * seen
-    assert load.closed(batch, 256, decode, prefill, False, 0.99).tail >= found.tail
-    assert load.closed(1, 256, decode, prefill, False).tail == prefill
+    assert queueing.closed(batch, 256, decode, prefill, False, 0.99).tail >= found.tail
+    assert queueing.closed(1, 256, decode, prefill, False).tail == prefill
 
 
 def test_what_is_printed_of_a_limit_is_what_was_held_against_it():
     planner = Planner(LLAMA8, flat(7e14, 2.8e12), Request(sla=sla("mlperf llama-3.1-8b interactive"), prompt=512))
-    pick = picker.pick(planner, Ranks())
-    [tail] = [each for each in picker.answers(planner) if each.name == "sla ttft tail" and each.about["devices"] == 1]
+    pick = sla_search.pick(planner, Ranks())
+    tails = [each for each in sla_search.answers(planner) if each.name == "sla ttft tail"]
+    [tail] = [each for each in tails if each.about["devices"] == 1]
     assert tail.about["quantile"] == 0.99
     assert tail.value == pytest.approx(math.ceil(0.99 * pick.chosen.batch) * pick.chosen.prefill.seconds
                                        + pick.chosen.step.seconds / 2)  # fmt: skip
@@ -200,7 +201,7 @@ def test_what_is_printed_of_a_limit_is_what_was_held_against_it():
 
 def test_the_bar_of_an_open_loop_is_the_loop_at_its_ends():
     plain = flat(7e14, 2.8e12).using(origin="measured", launch_origin="measured")
-    checked = plain.using(errors={"decode": Spread(-0.2, 0.0), "prefill": Spread(-0.2, 0.0)})
+    checked = plain.using(errors={"decode": ErrorRange(-0.2, 0.0), "prefill": ErrorRange(-0.2, 0.0)})
     rate = 8.0
     found = answer(LLAMA8, checked, Request(rate=rate)).find("open loop ttft p95")
     slower = flat(0.8 * 7e14, 0.8 * 2.8e12)
@@ -297,7 +298,7 @@ def test_no_host_time_is_a_time(capsys, tmp_path):
 
 
 def test_the_form_of_a_tree_is_the_one_that_scales():
-    assert closed.tree(0, 8, 1, 1) == 3 * closed.tree(0, 2, 1, 1)
+    assert formulas.tree(0, 8, 1, 1) == 3 * formulas.tree(0, 2, 1, 1)
 
 
 # --- a kernel that was too small to be measured out of a cache

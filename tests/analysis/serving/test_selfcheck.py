@@ -9,17 +9,17 @@ import pytest
 from bench import models
 from bench.analysis.facts import facts as fit_facts
 from bench.analysis.fit import fit
-from bench.analysis.serving import picker
-from bench.analysis.serving.answers import answer, facts
+from bench.analysis.serving import sla_search
+from bench.analysis.serving.answers import answer, to_json
 from bench.analysis.serving.curves import curve, family, reaching
+from bench.analysis.serving.efficiency_curves import curves_of
 from bench.analysis.serving.errors import ServingError
-from bench.analysis.serving.machine import Spread
-from bench.analysis.serving.measured import curves_of
+from bench.analysis.serving.machine import ErrorRange
+from bench.analysis.serving.machine_io import of_facts, of_file, of_product, of_run
 from bench.analysis.serving.planner import Planner, mixed_of, of_step
 from bench.analysis.serving.points import Point
 from bench.analysis.serving.request import Request, sla
 from bench.analysis.serving.selfcheck import errors, self_check
-from bench.analysis.serving.sources import of_facts, of_file, of_product, of_run
 from bench.analysis.serving.step import decoding, mixing, prefilling, timed
 from bench.roofline import Roof, Roofline
 from bench.transformer import FORMATS, Precision, Ranks
@@ -122,9 +122,8 @@ def test_the_bar_is_the_range_of_the_phase(simulated):
 
 
 def test_times_rates_and_sums_carry_the_bar_and_nothing_else_does():
-    checked = flat(700e12, 2.8e12).using(
-        errors={"decode": Spread(-0.2, 0.25), "prefill": Spread(-0.5, 0.0)}, launch_origin="measured", origin="measured"
-    )
+    errors = {"decode": ErrorRange(-0.2, 0.25), "prefill": ErrorRange(-0.5, 0.0)}
+    checked = flat(700e12, 2.8e12).using(errors=errors, launch_origin="measured", origin="measured")
     decode = timed(LLAMA8, checked, Precision(), decoding(8, 1024))
     prefill = timed(LLAMA8, checked, Precision(), prefilling(1024))
     time = of_step("t", decode.seconds, "s", decode)
@@ -143,7 +142,7 @@ def test_times_rates_and_sums_carry_the_bar_and_nothing_else_does():
 
 
 def test_a_datasheet_has_no_bars_and_json_says_null():
-    found = facts(answer(LLAMA8, of_product("h200-sxm"), Request()))
+    found = to_json(answer(LLAMA8, of_product("h200-sxm"), Request()))
     assert found["inputs"]["self_check"] == {}
     assert all(each["low"] is None and each["high"] is None for group in found["answers"].values() for each in group)
 
@@ -161,14 +160,14 @@ def test_the_picker_stays_on_the_safe_side():
     limits = Request(sla=sla("tps=60,ttft=10s"))
 
     def batch(errors):
-        return picker.pick(Planner(LLAMA8, plain.using(errors=errors), limits), Ranks()).chosen.batch
+        return sla_search.pick(Planner(LLAMA8, plain.using(errors=errors), limits), Ranks()).chosen.batch
 
     free = batch({})
-    assert batch({"decode": Spread(0.0, 0.3), "prefill": Spread(0.0, 0.3)}) == free
-    careful = batch({"decode": Spread(-0.2, 0.3), "prefill": Spread(-0.2, 0.0)})
+    assert batch({"decode": ErrorRange(0.0, 0.3), "prefill": ErrorRange(0.0, 0.3)}) == free
+    careful = batch({"decode": ErrorRange(-0.2, 0.3), "prefill": ErrorRange(-0.2, 0.0)})
     assert careful < free
     slower = flat(700e12 * 0.8, 2.8e12 * 0.8)
-    assert careful == picker.pick(Planner(LLAMA8, slower, limits), Ranks()).chosen.batch
+    assert careful == sla_search.pick(Planner(LLAMA8, slower, limits), Ranks()).chosen.batch
 
 
 def test_a_file_carries_the_bars_and_the_reserve(simulated, tmp_path):
@@ -278,7 +277,7 @@ def test_memory_in_use_before_the_model_came_is_no_room_for_it(simulated):
     assert other.batch < one.batch
     asked = Planner(LLAMA8, full, Request(reserve=0.0))
     assert asked.fits(8192).batch == one.batch, "what the user says goes before"
-    assert facts(answer(LLAMA8, full, Request()))["inputs"]["reserve"] == 10e9
+    assert to_json(answer(LLAMA8, full, Request()))["inputs"]["reserve"] == 10e9
 
 
 def test_both_sets_of_curves_make_the_bars(simulated, machine):

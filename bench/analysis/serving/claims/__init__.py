@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.fit import Fit
-from bench.analysis.serving.claims.finding import CONDITION, DEPENDS, OPEN, RIGHT, VERDICTS, Found, Lacking
+from bench.analysis.serving.claims.evidence import CONDITION, DEPENDS, OPEN, RIGHT, VERDICTS, Evidence, MissingProbe
 from bench.analysis.serving.claims.here import answers
+from bench.analysis.serving.claims.machine_under_test import MachineUnderTest
 from bench.analysis.serving.claims.reference import numbers
-from bench.analysis.serving.claims.subject import Subject
 from bench.analysis.serving.claims.words import filled
 from bench.analysis.serving.machine import Machine
 from bench.roofline import MissingRoof
@@ -36,7 +36,7 @@ class Checked:
 
     here: what this machine shows; None where the Run lacks it, and then `missing` is the probe to run, of which the Run
     may have some points (`partly`), but too few. by_reference: the verdict that data sheets and architectures give.
-    turns: on what a verdict of this machine depends, and where.
+    depends_on: on what a verdict of this machine depends, and where.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Checked:
     correction: str
     measured: bool
     by_reference: str = ""
-    turns: str = ""
+    depends_on: str = ""
     partly: bool = False
 
     @property
@@ -86,7 +86,7 @@ def _facts() -> Mapping[str, Any]:
 
 def checked(fit: Fit, machine: Machine | None) -> tuple[Checked, ...]:
     """Every claim, in the order of the texts. machine: of the same fit, None where that has too few roofs for one."""
-    subject, facts = Subject(fit, machine), _facts()
+    subject, facts = MachineUnderTest(fit, machine), _facts()
     titles = facts["documents"]
     return tuple(
         _checked(subject, name, titles[name.split("-")[0]], row)
@@ -95,7 +95,7 @@ def checked(fit: Fit, machine: Machine | None) -> tuple[Checked, ...]:
     )
 
 
-def _checked(subject: Subject, name: str, title: str, row: Mapping[str, str]) -> Checked:
+def _checked(subject: MachineUnderTest, name: str, title: str, row: Mapping[str, str]) -> Checked:
     found, missing = _found(subject, name, row)
     verdict, correction = row["verdict"], row.get("correction", "")
     # a machine that meets a condition does not lift it, and a simulated one measures nothing
@@ -115,35 +115,35 @@ def _checked(subject: Subject, name: str, title: str, row: Mapping[str, str]) ->
         correction=correction if verdict == row["verdict"] or not correction else f"by the reference: {correction}",
         measured="probe" in row,
         by_reference=row["verdict"],
-        turns=found.turns if found and verdict == DEPENDS else "",
+        depends_on=found.depends_on if found and verdict == DEPENDS else "",
         partly=bool(missing) and _has(subject, missing),
     )
 
 
-def _has(subject: Subject, probe: str) -> bool:
+def _has(subject: MachineUnderTest, probe: str) -> bool:
     try:
         return bool(subject.cases(probe))
-    except Lacking:
+    except MissingProbe:
         return False
 
 
-def _found(subject: Subject, name: str, row: Mapping[str, str]) -> tuple[Found | None, str]:
+def _found(subject: MachineUnderTest, name: str, row: Mapping[str, str]) -> tuple[Evidence | None, str]:
     """(what the machine shows, or None and the probe to run)."""
     answer = answers().get(name)
     if answer is None:
-        return Found(_NOWHERE if row["verdict"] == OPEN else _ANYWHERE), ""
+        return Evidence(_NOWHERE if row["verdict"] == OPEN else _ANYWHERE), ""
     try:
         return answer(subject), ""
-    except Lacking as lacking:
-        return None, _probe(subject, row, str(lacking))
+    except MissingProbe as needed:
+        return None, _probe(subject, row, str(needed))
     except MissingRoof:
         return None, "peak"
 
 
-def _probe(subject: Subject, row: Mapping[str, str], lacking: str) -> str:
+def _probe(subject: MachineUnderTest, row: Mapping[str, str], needed: str) -> str:
     """The claim's own probe where the Run has nothing of it, else the one that its answer needs beside it."""
-    own = row.get("probe", lacking)
-    return lacking if _has(subject, own) else own
+    own = row.get("probe", needed)
+    return needed if _has(subject, own) else own
 
 
 def contradictions() -> tuple[Contradiction, ...]:

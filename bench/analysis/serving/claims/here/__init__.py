@@ -1,13 +1,13 @@
-"""What one machine shows to each claim: claim -> function of a Subject; claims of pure arithmetic have none."""
+"""What one machine shows to each claim: claim -> function of a MachineUnderTest; pure arithmetic has none."""
 
 from collections.abc import Callable
 from functools import cache
 
-from bench.analysis.serving.claims.finding import Found
+from bench.analysis.serving.claims.evidence import Evidence
 from bench.analysis.serving.claims.here import bottlenecks, inference_cost, insights, mlperf, more_compute
-from bench.analysis.serving.claims.subject import Subject
+from bench.analysis.serving.claims.machine_under_test import MachineUnderTest
 
-Answers = dict[str, Callable[[Subject], Found]]
+Answers = dict[str, Callable[[MachineUnderTest], Evidence]]
 
 
 @cache

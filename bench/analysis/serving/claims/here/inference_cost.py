@@ -2,145 +2,145 @@
 
 import math
 
-from bench.analysis.serving import closed, load
+from bench.analysis.serving import formulas, queueing
 from bench.analysis.serving.capacity import USABLE
-from bench.analysis.serving.claims.finding import (
+from bench.analysis.serving.claims.evidence import (
     DEPENDS,
     NEAR,
     RIGHT,
-    Found,
-    Lacking,
+    Evidence,
+    MissingProbe,
     crossing,
     judged,
     of_product,
     within,
 )
 from bench.analysis.serving.claims.here import common, links
+from bench.analysis.serving.claims.machine_under_test import MachineUnderTest
 from bench.analysis.serving.claims.reference import anchors, numbers
 from bench.analysis.serving.claims.reference.anchors import PLAIN
-from bench.analysis.serving.claims.subject import Subject
 from bench.analysis.serving.claims.words import filled
 from bench.transformer import Step
 
 _KERNELS = 9  # of a layer
 
 
-def small_batches(subject: Subject) -> Found:
+def small_batches(subject: MachineUnderTest) -> Evidence:
     rows = subject.near(8)
     ratio = subject.slowdown(rows)
     text = filled(
         "{0:} rows take {1:ratio} times as long as one; the knee is at {2:} rows", (rows, ratio, subject.knee)
     )
-    return Found(text, judged(1.0, ratio), filled("the rows: the knee, {0:} here", (subject.knee,)))
+    return Evidence(text, judged(1.0, ratio), filled("the rows: the knee, {0:} here", (subject.knee,)))
 
 
-def sixty_four(subject: Subject) -> Found:
+def sixty_four(subject: MachineUnderTest) -> Evidence:
     near = subject.near(64)
     share = subject.gemm[near].flop_rate / subject.peak
     text = filled("{0:} rows reach {1:%} of the compute roof; the knee is at {2:} rows", (near, share, subject.knee))
     verdict = RIGHT if subject.knee <= 64 * NEAR else judged(64, subject.knee)
-    return Found(text, verdict, filled("the rows: compute-bound from {0:}", (subject.knee,)))
+    return Evidence(text, verdict, filled("the rows: compute-bound from {0:}", (subject.knee,)))
 
 
-def read_roof(subject: Subject) -> Found:
+def read_roof(subject: MachineUnderTest) -> Evidence:
     verdict = of_product(judged(2e12, subject.bandwidth), "a100", subject.product)
-    return Found(filled("{0:B/s}", (subject.bandwidth,)), verdict)
+    return Evidence(filled("{0:B/s}", (subject.bandwidth,)), verdict)
 
 
-def floor(subject: Subject) -> Found:
+def floor(subject: MachineUnderTest) -> Evidence:
     seven = anchors.llama("7B")
     read = anchors.streamed(seven) / subject.bandwidth
     text = filled("{0:s} to stream the 7B's weights", (read,))
     try:
         text += filled(", {0:s} to start its kernels in a graph", (seven.layers * _KERNELS * start(subject),))
-    except Lacking:
+    except MissingProbe:
         text += "; starting its kernels is not measured (launch)"
     verdict = of_product(judged(7e-3, read), "a100", subject.product)
-    return Found(text, verdict)
+    return Evidence(text, verdict)
 
 
-def start(subject: Subject) -> float:
+def start(subject: MachineUnderTest) -> float:
     """Seconds to start a kernel as a node of a graph."""
     return subject.cases("launch", way="graph")[0].seconds.value
 
 
-def tail(subject: Subject) -> Found:
+def tail(subject: MachineUnderTest) -> Evidence:
     seconds, tokens = common.prompt_seconds(subject)
-    one, many = (load.closed(users, 128, 0.0, seconds, in_phase=True).tail for users in (1, 32))
+    one, many = (queueing.closed(users, 128, 0.0, seconds, in_phase=True).tail for users in (1, 32))
     values = (tokens, one, many)
-    return Found(filled("8B, {0:} tokens: p95 of {1:s} for one user, {2:s} for 32 in phase", values))
+    return Evidence(filled("8B, {0:} tokens: p95 of {1:s} for one user, {2:s} for 32 in phase", values))
 
 
-def users(subject: Subject) -> Found:
+def users(subject: MachineUnderTest) -> Evidence:
     user, _ = common.limits(subject)
-    return Found(filled("{0:} users of 70B with FP8 weights by the memory roof", (user,)))
+    return Evidence(filled("{0:} users of 70B with FP8 weights by the memory roof", (user,)))
 
 
-def fits(subject: Subject) -> Found:
+def fits(subject: MachineUnderTest) -> Evidence:
     _, memory = common.limits(subject)
     text = filled("{0:} sequences of 2048 tokens beside 70B in FP8, by the driver's {1:size}", (memory, subject.memory))
     try:
         case = subject.cases("capacity")[0]
-    except Lacking:
-        return Found(text + "; not confirmed by allocating (capacity)")
+    except MissingProbe:
+        return Evidence(text + "; not confirmed by allocating (capacity)")
     notes = case.notes
     if "confirmed" in notes:
         text += (
             f"; allocated {notes['confirmed']} of {notes['predicted']} sequences predicted for {case.params['model']}"
         )
-    return Found(text)
+    return Evidence(text)
 
 
-def within_two_seconds(subject: Subject) -> Found:
+def within_two_seconds(subject: MachineUnderTest) -> Evidence:
     seconds, tokens = common.prompt_seconds(subject)
-    most = load.largest(lambda b: load.closed(b, 128, 0.0, seconds, in_phase=True).tail <= 2, 1 << 20)
-    return Found(filled("8B, {0:} tokens in {1:s}: {2:} users in phase", (tokens, seconds, most)))
+    most = queueing.largest(lambda b: queueing.closed(b, 128, 0.0, seconds, in_phase=True).tail <= 2, 1 << 20)
+    return Evidence(filled("8B, {0:} tokens in {1:s}: {2:} users in phase", (tokens, seconds, most)))
 
 
-def ends(subject: Subject) -> Found:
+def ends(subject: MachineUnderTest) -> Evidence:
     middle = anchors.llama("70B")
-    turn = closed.kv_equals_compute(middle.matmul_params_token, subject.ridge, anchors.kv(middle))
+    turn = formulas.kv_equals_compute(middle.matmul_params_token, subject.ridge, anchors.kv(middle))
     text = filled("compute ends it at {0:} users of short context, KV beyond {1:} tokens (70B)", (subject.ridge, turn))
-    return Found(text)
+    return Evidence(text)
 
 
-def profile(subject: Subject) -> Found:
+def profile(subject: MachineUnderTest) -> Evidence:
     batches = ", ".join(str(batch) for batch in subject.layers)
-    return Found(f"a layer was measured at batches {batches}; products at " + ", ".join(map(str, subject.gemm)))
+    return Evidence(f"a layer was measured at batches {batches}; products at " + ", ".join(map(str, subject.gemm)))
 
 
-def fused(subject: Subject) -> Found:
+def fused(subject: MachineUnderTest) -> Evidence:
     apart, together = (subject.sweep("fusion", "tokens", part="attention", form=form) for form in ("unfused", "fused"))
     ratios = {n: apart[n] / together[n] for n in apart if n in together}
     if not ratios:
-        raise Lacking("fusion")
+        raise MissingProbe("fusion")
     low, high = min(ratios.values()), max(ratios.values())
     text = filled(
         "fused is {0:ratio} to {1:ratio} times as fast, {2:} to {3:} tokens", (low, high, min(ratios), max(ratios))
     )
     at = crossing(sorted(ratios.items()), 2.0)
-    turns = filled("the prompt: twice as fast near {0:} tokens", (at,)) if at else "the prompt, mask and dtype"
-    return Found(text, within(2, 4, ratios.values()), turns)
+    depends_on = filled("the prompt: twice as fast near {0:} tokens", (at,)) if at else "the prompt, mask and dtype"
+    return Evidence(text, within(2, 4, ratios.values()), depends_on)
 
 
-def speculation(subject: Subject) -> Found:
+def speculation(subject: MachineUnderTest) -> Evidence:
     shape = anchors.llama("8B")
     one, verify = (
         subject.step(shape, PLAIN, Step(decode=((1, 1024),), queries=rows)) for rows in (1, 5)
     )  # fmt: skip
     ratio = verify.seconds / one.seconds
-    gain = closed.speculated(0.8, 4) / (4 * 0.1 + ratio)
+    gain = formulas.speculated(0.8, 4) / (4 * 0.1 + ratio)
     text = filled(
         "8B: verifying 5 rows takes {0:ratio} times one; a gain of {1:ratio} at acceptance 0.8", (ratio, gain)
     )
-    return Found(
+    return Evidence(
         text + subject.caveat(one, verify),
         "",
         filled("the acceptance: {0:ratio} for a factor of 2", (numbers()["IL-08"][3],)),
     )
 
 
-def narrow_weights(subject: Subject) -> Found:
+def narrow_weights(subject: MachineUnderTest) -> Evidence:
     gains = quantised(subject, "weights")
     first = {weights: rows[min(rows)] for weights, rows in gains.items()}
     text = ", ".join(f"{weights} weights " + filled("{0:ratio} times", (gain,)) for weights, gain in first.items())
@@ -149,11 +149,11 @@ def narrow_weights(subject: Subject) -> Found:
         for name, rows in gains.items()
         if (at := crossing(sorted(rows.items()), 1.0))
     ]
-    turns = "the batch: no gain from " + ended[0] if ended else "the batch and the fixed time"
-    return Found(f"one row: {text}", within(1.5, 3, first.values()), turns)
+    depends_on = "the batch: no gain from " + ended[0] if ended else "the batch and the fixed time"
+    return Evidence(f"one row: {text}", within(1.5, 3, first.values()), depends_on)
 
 
-def quantised(subject: Subject, what: str) -> dict[str, dict[int, float]]:
+def quantised(subject: MachineUnderTest, what: str) -> dict[str, dict[int, float]]:
     """Weights' format -> rows -> how many times faster than unquantised."""
     plain = subject.sweep("quantised", "batch", quantised="unquantised")
     found: dict[str, dict[int, float]] = {}
@@ -162,85 +162,86 @@ def quantised(subject: Subject, what: str) -> dict[str, dict[int, float]]:
         if rows in plain:
             found.setdefault(case.params["weights"], {})[rows] = plain[rows] / case.seconds.value
     if not found:
-        raise Lacking("quantised")
+        raise MissingProbe("quantised")
     return found
 
 
-def large_batches(subject: Subject) -> Found:
+def large_batches(subject: MachineUnderTest) -> Evidence:
     alone = quantised(subject, "weights")
     parts = [(name, rows[max(rows)], "weights alone") for name, rows in alone.items()]
     try:
         both = quantised(subject, "weights and activations")
         parts += [(name, rows[max(rows)], "both") for name, rows in both.items()]
-    except Lacking:
+    except MissingProbe:
         pass
     most = max(max(rows) for rows in alone.values())
     said = ", ".join(f"{name} ({what}) " + filled("{0:ratio} times", (gain,)) for name, gain, what in parts)
     gains = [gain for _, gain, what in parts if what == "weights alone"]
     verdict = DEPENDS if min(gains) <= NEAR or len(parts) == len(gains) else RIGHT
-    return Found(filled("{0:} rows: ", (most,)) + said, verdict, "whether the activations are narrow too")
+    return Evidence(filled("{0:} rows: ", (most,)) + said, verdict, "whether the activations are narrow too")
 
 
-def fewer_heads(subject: Subject) -> Found:
+def fewer_heads(subject: MachineUnderTest) -> Evidence:
     full, grouped = subject.decode("mha", "gqa")
     keys = max(full.keys() & grouped.keys(), default=0)
     if not keys:
-        raise Lacking("attention")
+        raise MissingProbe("attention")
     ratio = full[keys] / grouped[keys]
     text = filled("32 KV heads take {0:ratio} times as long as 8 at {1:} keys; the cache is 4 times", (ratio, keys))
-    return Found(text, RIGHT if ratio > NEAR else DEPENDS, "the kernel: it reads a KV head once per query head")
+    return Evidence(text, RIGHT if ratio > NEAR else DEPENDS, "the kernel: it reads a KV head once per query head")
 
 
-def prefix(subject: Subject) -> Found:
+def prefix(subject: MachineUnderTest) -> Evidence:
     times = subject.sweep("decode", "prefix", part="prefill attention")
     first, last = min(times), max(times)
     new = subject.cases("decode", part="prefill attention")[0].params["new"]
     text = filled("attention of {0:} new tokens takes {1:ratio} times as long after {2:} cached as after {3:}",
                   (new, times[last] / times[first], last, first))  # fmt: skip
-    return Found(text, "", "the length of the prefix that new tokens attend to")
+    return Evidence(text, "", "the length of the prefix that new tokens attend to")
 
 
-def draft(subject: Subject) -> Found:
+def draft(subject: MachineUnderTest) -> Evidence:
     target, layers = anchors.llama("70B"), 16  # a 1B model's
     each = _KERNELS * start(subject)
     small = 2e9 / subject.bandwidth + layers * each
     whole = anchors.streamed(target) / subject.bandwidth + target.layers * each
-    gain = closed.speculated(0.8, 4) / (1 + 4 * small / whole)
-    return Found(filled("with its launches a draft costs {0:ratio} of a step: {1:ratio} times", (small / whole, gain)))
+    gain = formulas.speculated(0.8, 4) / (1 + 4 * small / whole)
+    text = "with its launches a draft costs {0:ratio} of a step: {1:ratio} times"
+    return Evidence(filled(text, (small / whole, gain)))
 
 
-def pays(subject: Subject) -> Found:
+def pays(subject: MachineUnderTest) -> Evidence:
     batch = numbers()["IL-37"][0] * subject.ridge
-    return Found(filled("up to {0:} users at acceptance 0.8 and short context", (batch,)), "", "the batch")
+    return Evidence(filled("up to {0:} users at acceptance 0.8 and short context", (batch,)), "", "the batch")
 
 
-def second_model(subject: Subject) -> Found:
+def second_model(subject: MachineUnderTest) -> Evidence:
     _, memory = common.limits(subject)
     room = 2e9 / anchors.kv(anchors.llama("70B"), 2048)
     values = (memory, max(0, math.floor(memory - room)))
-    return Found(filled("70B in FP8, 2048 tokens: {0:} sequences without a 1B draft, {1:} with its weights", values))
+    return Evidence(filled("70B in FP8, 2048 tokens: {0:} sequences without a 1B draft, {1:} with its weights", values))
 
 
-def devices(subject: Subject) -> Found:
+def devices(subject: MachineUnderTest) -> Evidence:
     large, small = (math.ceil(anchors.llama(size).params_total * 2 / subject.memory) for size in ("2-70B", "7B"))
     text = filled("{0:} of these hold 70B in 16 bits, {1:} holds 7B, before any KV", (large, small))
-    return Found(text, "", "the memory of the device")
+    return Evidence(text, "", "the memory of the device")
 
 
-def four_bits(subject: Subject) -> Found:
+def four_bits(subject: MachineUnderTest) -> Evidence:
     packed = numbers()["IL-31"][2]
     sequences = math.floor((subject.memory * USABLE - packed) / anchors.kv(anchors.llama("2-70B"), 2048))
-    return Found(filled("{0:} sequences of 2048 tokens beside 70B in INT4", (max(sequences, 0),)))
+    return Evidence(filled("{0:} sequences of 2048 tokens beside 70B in INT4", (max(sequences, 0),)))
 
 
-def ceiling(subject: Subject) -> Found:
+def ceiling(subject: MachineUnderTest) -> Evidence:
     middle = anchors.llama("70B")
     sweep = common.throughput(subject)
-    limit = closed.batching_gain(
+    limit = formulas.batching_gain(
         anchors.streamed(middle), 8192, anchors.kv(middle), middle.matmul_params_token, subject.peak, subject.bandwidth
     )
     text = sweep.text + filled("; at most {0:ratio} times for 70B at 8192 tokens", (limit,))
-    return Found(text, sweep.verdict, sweep.turns)
+    return Evidence(text, sweep.verdict, sweep.depends_on)
 
 
 def answers() -> dict:

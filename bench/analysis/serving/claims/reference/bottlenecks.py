@@ -2,11 +2,11 @@
 
 import math
 
-from bench.analysis.serving import load
+from bench.analysis.serving import queueing
 from bench.analysis.serving.capacity import USABLE
 from bench.analysis.serving.claims.reference import anchors
 from bench.analysis.serving.claims.reference.anchors import A100, H100, H200, PLAIN
-from bench.analysis.serving.closed import drain, usd_per_million
+from bench.analysis.serving.formulas import drain, usd_per_million
 from bench.analysis.serving.step import decoding, mixing, prefilling, timed
 from bench.transformer import Model, Operation, Step, operations, visible_pairs
 
@@ -20,7 +20,7 @@ def numbers() -> dict[str, tuple[float, ...]]:
 
 
 def _metrics() -> dict[str, tuple[float, ...]]:
-    together = load.closed(32, 128, 0.0, 0.1, in_phase=True)
+    together = queueing.closed(32, 128, 0.0, 0.1, in_phase=True)
     alone = 0.5 + 100 * 0.02
     return {
         "P2-01": (together.ttft,),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from bench.analysis.serving import closed, load
+from bench.analysis.serving import formulas, queueing
 from bench.analysis.serving.capacity import USABLE
 from bench.analysis.serving.claims.reference import anchors
 from bench.analysis.serving.claims.reference.anchors import A100, A100_40, FP8, H100, H200, INT4, NAMED
@@ -26,14 +26,14 @@ def _latency() -> dict[str, tuple[float, ...]]:
         "IL-02": (
             64 / ridges[0],
             64 / ridges[1],
-            closed.critical(anchors.peak(A100), anchors.bandwidth(A100), INT4.bytes),
+            formulas.critical(anchors.peak(A100), anchors.bandwidth(A100), INT4.bytes),
             *ridges,
-            closed.critical(anchors.peak(H100), anchors.bandwidth(H100), INT4.bytes),
+            formulas.critical(anchors.peak(H100), anchors.bandwidth(H100), INT4.bytes),
         ),
         "IL-03": (anchors.bandwidth(A100), anchors.bandwidth(A100_40)),
         "IL-04": (14e9 / 2e12, anchors.streamed(seven) / anchors.bandwidth(A100), seven.layers * _KERNELS * 3e-6),
         "IL-05": (1 / ridges[0],),
-        "IL-13": (load.closed(32, 128, 0.0, 0.1, in_phase=True).tail,),
+        "IL-13": (queueing.closed(32, 128, 0.0, 0.1, in_phase=True).tail,),
     }
 
 
@@ -41,7 +41,7 @@ def _batches() -> dict[str, tuple[float, ...]]:
     middle = anchors.llama("70B")
     gains = (1 + anchors.streamed(middle) / anchors.kv(middle, context) for context in (1024, 8192))
     prompt = 0.05
-    meets = [b for b in range(1, 200) if load.closed(b, 128, 0.0, prompt, in_phase=True).tail <= 2 + 1e-9]
+    meets = [b for b in range(1, 200) if queueing.closed(b, 128, 0.0, prompt, in_phase=True).tail <= 2 + 1e-9]
     return {
         "IL-14": (sla_batches(),),
         "IL-15": (memory_batches(), memory_batches(8192, FP8)),
@@ -76,13 +76,13 @@ def _techniques() -> dict[str, tuple[float, ...]]:
 
 def _speculation() -> dict[str, tuple[float, ...]]:
     def gain(acceptance: float, drafts: int, cost: float = _DRAFT) -> float:
-        return closed.speculated(acceptance, drafts) / (1 + drafts * cost)
+        return formulas.speculated(acceptance, drafts) / (1 + drafts * cost)
 
     def best(acceptance: float) -> float:
         return max(gain(acceptance, drafts) for drafts in range(41))
 
     share = 1e9 / anchors.llama("70B").matmul_params_token
-    ends = closed.speculation_ends(0.8, 4, _DRAFT)
+    ends = formulas.speculation_ends(0.8, 4, _DRAFT)
     return {
         "IL-08": (gain(0.8, 4), best(0.6), best(0.9), least(best, 2.0), least(best, 4.0)),
         "IL-35": (share, gain(0.8, 4, share)),
@@ -134,7 +134,7 @@ def _parallel() -> dict[str, tuple[float, ...]]:
 
     def kept(shape: Model, count: int, reduce: float) -> float:
         single = anchors.streamed(shape) / anchors.bandwidth(H100)
-        return closed.tensor_efficiency(count, shape.layers, reduce, single)
+        return formulas.tensor_efficiency(count, shape.layers, reduce, single)
 
     layout = ((eight, 4), (eight, 8), (middle, 8))
     floor = anchors.streamed(seven) / anchors.bandwidth(A100)

@@ -1,11 +1,11 @@
 """The numbers of 'serving insights', recomputed."""
 
-from bench.analysis.serving import closed, load
+from bench.analysis.serving import formulas, queueing
 from bench.analysis.serving.capacity import USABLE
 from bench.analysis.serving.claims.reference import anchors
 from bench.analysis.serving.claims.reference.anchors import A100, H100, H200, NAMED
 from bench.analysis.serving.claims.reference.bottlenecks import memory_batches, sla_batches
-from bench.analysis.serving.load import largest
+from bench.analysis.serving.queueing import largest
 from bench.models import model
 from bench.work import all_reduce
 
@@ -19,17 +19,17 @@ _DRAM, _SRAM, _MULTIPLY = 640e-12, 5e-12, 3.7e-12
 def numbers() -> dict[str, tuple[float, ...]]:
     mixtral, small, deep = model("Mixtral-8x7B"), anchors.llama("8B"), model("DeepSeek-V3")
     memory = anchors.bandwidth(H100)
-    drains = tuple(closed.drain(NAMED[sku], anchors.bandwidth(sku)) for sku in (H100, H200, A100))
+    drains = tuple(formulas.drain(NAMED[sku], anchors.bandwidth(sku)) for sku in (H100, H200, A100))
     one, every = mixtral.matmul_params_token * 2 / memory, mixtral.matmul_params_all * 2 / memory
     return {
-        "PI-01": (*drains, closed.drain(anchors.TPU_MEMORY, anchors.TPU_BANDWIDTH)),
+        "PI-01": (*drains, formulas.drain(anchors.TPU_MEMORY, anchors.TPU_BANDWIDTH)),
         "PI-02": (USABLE * drains[0],),
         "PI-05": (memory_batches(), sla_batches()),
         # the text's GPU by its datasheet's two digits
         "PI-06": (memory / (12 * _CHANNEL), memory / (8 * _CHANNEL), memory / 64e9),
-        "PI-07": (1 / closed.speculated(0.8, 4),),
+        "PI-07": (1 / formulas.speculated(0.8, 4),),
         "PI-08": (2 * _BYTE / (2 * _FLOP), _DRAM / _MULTIPLY, _SRAM / _MULTIPLY),
-        "PI-09": (closed.joules_per_token(700, 0.02, 1), closed.joules_per_token(700, 0.02, 64)),
+        "PI-09": (formulas.joules_per_token(700, 0.02, 1), formulas.joules_per_token(700, 0.02, 64)),
         "PI-10": (pools(100 / 3, 1 << 20), pools(1000, 64)),
         "PI-11": (
             one,
@@ -38,7 +38,7 @@ def numbers() -> dict[str, tuple[float, ...]]:
             every / one,
             deep.matmul_params_all / deep.matmul_params_token,
         ),
-        "PI-13": (all_reduce(16384, 8).bytes / anchors.link(H100), closed.beyond_p99(160)),
+        "PI-13": (all_reduce(16384, 8).bytes / anchors.link(H100), formulas.beyond_p99(160)),
     }
 
 
@@ -55,6 +55,6 @@ def pools(limit: float, most: int) -> float:
     def cost(batch: int) -> float:
         return prompt + gaps * step(batch) / batch
 
-    together = largest(lambda b: load.closed(b, gaps + 1, step(b), prompt, in_phase=False).tpot <= limit, most)
+    together = largest(lambda b: queueing.closed(b, gaps + 1, step(b), prompt, in_phase=False).tpot <= limit, most)
     apart = largest(lambda b: step(b) <= limit, most)
     return cost(together) / cost(apart)

@@ -1,6 +1,6 @@
 """The numbers of 'the hidden bottleneck and MLPerf', recomputed."""
 
-from bench.analysis.serving import load
+from bench.analysis.serving import queueing
 from bench.analysis.serving.claims.reference import anchors
 from bench.analysis.serving.claims.reference.anchors import H100, PLAIN
 from bench.analysis.serving.claims.reference.insights import pools
@@ -17,6 +17,6 @@ def numbers() -> dict[str, tuple[float, ...]]:
         "MB-02": (idle,),
         "MB-03": (anchors.streamed(middle),),
         "MB-04": (1 - idle,),
-        "MB-05": (load.closed(32, 128, 0.02, 0.1, in_phase=False).tpot,),
+        "MB-05": (queueing.closed(32, 128, 0.02, 0.1, in_phase=False).tpot,),
         "MB-06": (pools(1000, 64), pools(100 / 3, 1 << 20)),
     }

@@ -1,6 +1,6 @@
 """The numbers of 'why more compute cannot fix inference lag', recomputed."""
 
-from bench.analysis.serving import closed
+from bench.analysis.serving import formulas
 from bench.analysis.serving.claims.reference import anchors
 from bench.analysis.serving.claims.reference.anchors import A100, H100, H200, PLAIN
 from bench.analysis.serving.step import decoding, prefilling, timed
@@ -27,11 +27,11 @@ def numbers() -> dict[str, tuple[float, ...]]:
     prompt = timed(small, anchors.example(), PLAIN, prefilling(2048))
     sparsity = deep.experts / deep.active_experts, deep.matmul_params_all / deep.matmul_params_token
     # dispatch in FP8, combine in BF16 (DeepEP)
-    sent = closed.expert_traffic(deep.moe_layers, deep.active_experts, deep.width, 1, 2)
+    sent = formulas.expert_traffic(deep.moe_layers, deep.active_experts, deep.width, 1, 2)
     compute = 2 * deep.matmul_params_token / anchors.peak(H100, "float8_e4m3")
-    turns = sorted(closed.kv_equals_compute(m.matmul_params_token, ridge, anchors.kv(m)) for m in models())
+    turns = sorted(formulas.kv_equals_compute(m.matmul_params_token, ridge, anchors.kv(m)) for m in models())
     ours = [
-        closed.kv_equals_compute(m.matmul_params_token, ridge, anchors.kv(m))
+        formulas.kv_equals_compute(m.matmul_params_token, ridge, anchors.kv(m))
         for m in (middle, deep, anchors.llama("405B"))
     ]
     return {

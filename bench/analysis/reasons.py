@@ -1,0 +1,277 @@
+"""Why a device's health is in doubt: by its driver's counters, its siblings, a baseline and its datasheet.
+
+Facts only, each as one Reason. What a device is compared with is decided where it always is (bench.analysis.siblings,
+run_comparison, datasheet); here is only what it means for its health.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.datasheet import RoofRatio, at_clock, compare, datasheet
+from bench.analysis.fit import Fit
+from bench.analysis.quality import kind, suspect_share
+from bench.analysis.run_comparison import (
+    AGAINST_FIRST,
+    EQUIVALENT,
+    OTHER_MACHINES,
+    SAME_RUN,
+    SIMULATED_BESIDE_MEASURED,
+    Difference,
+    Pair,
+    RunComparison,
+)
+from bench.analysis.summary import Summary
+from bench.analysis.telemetry import THROTTLES, DeviceTelemetry
+from bench.roofline import Roof
+from bench.schema import SUSTAINED, Measurement
+
+WARN, FAIL = "warn", "fail"
+SIBLINGS, BASELINE, DATASHEET = "siblings", "baseline", "datasheet"
+THROTTLED, POWER_LIMIT, CLOCK_SETTING, CLOCK = "throttled", "power limit", "clock setting", "clock"
+LOST, NOT_MEASURABLE = "lost", "not measurable"
+MEMORY_ERRORS, CORRECTED_ERRORS, ROW_REMAP = "memory errors", "corrected memory errors", "row remap"
+PCIE, NVLINK, OTHERS = "PCIe", "NVLink", "other processes"
+
+# Of its datasheet. The best GEMM of a healthy GPU comes near its claim; where it does not, the clock was held below the
+# one that the claim assumes, and by what is worth knowing. Of DRAM, refresh and turning the bus between reading and
+# writing take their part from every GPU: 90 to 93 % is what vendors' own tools reach of most.
+LOW_COMPUTE, LOW_DRAM = 0.90, 0.85
+# Of the time that heat, a power brake or the power limit took: the driver's counters step, so less is nothing.
+LEAST_SHARE = 0.01
+# A clock explains a low roof if it explains at least this much of what is missing (as logarithms).
+EXPLAINED = 0.5
+# Corrected memory errors in a Run; fewer are cosmic rays.
+MOST_CORRECTED = 100
+# From three others on siblings say what is usual; one or two can only disagree.
+FEWEST_SIBLINGS = 3
+# A "range of n" is no interval: two of them that do not meet may still be chance, unless they are this far apart.
+SURE = 0.001
+# What holds a clock by design: how a GPU works at full load, or in step with its group. Everything else is a throttle.
+_CLOCK_CAUSES = {THROTTLES["throttled_power_cap_s"]: POWER_LIMIT, THROTTLES["throttled_sync_boost_s"]: CLOCK_SETTING}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One fact that speaks against a device. status: WARN or FAIL. cause: one of the constants of this module.
+
+    key: of the roof, "" where it is about the whole device. value, expected: FLOP/s or B/s of a roof, else a count;
+    ratio: value over expected. n: siblings or repetitions behind `expected`, or how many. share: of the time.
+    detail: the driver's or a record's own words, "sustained" for a roof of that regime.
+    """
+
+    device: str
+    status: str
+    cause: str
+    key: str = ""
+    value: float | None = None
+    expected: float | None = None
+    ratio: float | None = None
+    n: int = 0
+    share: float | None = None
+    detail: str = ""
+
+    @property
+    def weight(self) -> tuple[int, float]:
+        """For sorting, gravest first: FAIL before WARN, what is broken before what deviates, then by how much."""
+        broken = (LOST, MEMORY_ERRORS, ROW_REMAP, NOT_MEASURABLE).count(self.cause) and not self.key
+        off = math.inf if broken else abs(self.ratio - 1) if self.ratio is not None else self.share or 0.0
+        return (self.status != FAIL, -off)
+
+
+def by_driver(seen: DeviceTelemetry, fit: Fit, most_links: int) -> Iterator[Reason]:
+    """What its driver counted. most_links: NVLinks that the best connected of its siblings has up."""
+    who = fit.info.id
+    if lost := seen.ever("lost"):
+        yield Reason(who, FAIL, LOST, detail=str(lost))
+    if errors := seen.grown("ecc_double_bit"):
+        yield Reason(who, FAIL, MEMORY_ERRORS, value=errors, expected=0.0)
+    if seen.ever("remap_failed"):
+        yield Reason(who, FAIL, ROW_REMAP, detail="failed")
+    elif seen.ever("remap_pending"):
+        yield Reason(who, WARN, ROW_REMAP, detail="pending")
+    corrected = seen.grown("ecc_single_bit") or 0
+    if corrected > MOST_CORRECTED:
+        yield Reason(who, WARN, CORRECTED_ERRORS, value=corrected, expected=0.0)
+    for cause, share in seen.throttled_share.items():
+        if cause not in _CLOCK_CAUSES and share > LEAST_SHARE:
+            # a device that could show nothing for it is not only slow
+            useless = not fit.roofs and bool(_lost(fit, seen.measurements))
+            yield Reason(who, FAIL if useless else WARN, THROTTLED, share=share, detail=cause)
+    # the generation of an idle link goes down to save power, the number of its lanes does not
+    yield from _fewer(who, PCIE, seen.last("pcie_width"), seen.info.facts.get("pcie_width_max", ""))
+    yield from _fewer(who, NVLINK, seen.last("nvlinks"), str(most_links or ""))
+    if seen.others:
+        yield Reason(who, WARN, OTHERS, n=len(seen.others), detail=", ".join(map(str, seen.others)))
+
+
+def _fewer(who: str, cause: str, value: Any, most: str) -> Iterator[Reason]:
+    if value is not None and most.isdigit() and value < int(most):
+        yield Reason(who, WARN, cause, value=float(value), expected=float(most), ratio=value / int(most))
+
+
+def links(seen: DeviceTelemetry) -> int:
+    """NVLinks that were up at any time; how many there could be says nothing, a board may leave some unused."""
+    first = seen.info.facts.get("nvlinks", "")
+    known = [reading["nvlinks"] for reading in seen.readings if "nvlinks" in reading]
+    return max([*known, int(first) if first.isdigit() else 0])
+
+
+def not_measured(
+    fit: Fit, fits: Sequence[Fit], mine: Sequence[Measurement], failures: Sequence[str]
+) -> Iterator[Reason]:
+    """Roofs that were lost to invalid measurements, and a device that failed: what was never able to be measured is a
+    skip and no fault.
+
+    A device without any roof left fails, unless it is others who kept it busy or libraries that refused everything.
+    """
+    who = fit.info.id
+    for failure in failures:
+        if failure.startswith(f"{who}: "):
+            yield Reason(who, FAIL, LOST, detail=failure.removeprefix(f"{who}: "))
+    bad, lost = _invalid(mine), _lost(fit, mine)
+    if lost and not fit.roofs:
+        found = Counter(reason for m in bad for reason in m.reasons)
+        detail = found.most_common(1)[0][0] if found else ""
+        excused = all(m.stop_reason == "error" or _only_others(m) for m in bad)
+        share = suspect_share(mine)
+        yield Reason(who, WARN if excused else FAIL, NOT_MEASURABLE, n=len(lost), share=share, detail=detail)
+        return
+    for key in lost:
+        # what a library refuses on every device is the library's
+        refused = all(m.stop_reason == "error" for m in bad if m.saturates == key)
+        if not refused or any(key in other.roofs for other in fits):
+            yield Reason(who, WARN, NOT_MEASURABLE, key, detail=fit.missing[key])
+
+
+def _only_others(m: Measurement) -> bool:
+    return bool(m.reasons) and all(kind(reason).startswith("other processes") for reason in m.reasons)
+
+
+def _invalid(mine: Sequence[Measurement]) -> list[Measurement]:
+    return [m for m in mine if m.validity == "invalid" and not m.skip]
+
+
+def _lost(fit: Fit, mine: Sequence[Measurement]) -> list[str]:
+    return [key for key in fit.missing if any(m.saturates == key for m in _invalid(mine))]
+
+
+def by_siblings(table: pd.DataFrame, lasting: pd.DataFrame) -> Iterator[Reason]:
+    """Outliers of both regimes, a roof once; a faster one makes its siblings worth a look."""
+    burst = {(row.device, row.key) for row in table[table["outlier"]].itertuples()}
+    for rows, regime in ((table, ""), (lasting, SUSTAINED)):
+        for row in rows[rows["outlier"]].itertuples():
+            if regime and (row.device, row.key) in burst:
+                continue
+            # Its siblings' repetitions together say what noise is, so that few of each are enough; but one of each
+            # says nothing, and then a lone value may be a bad moment.
+            sure = row.ratio < 1 and row.siblings >= FEWEST_SIBLINGS and row.n > 1
+            yield Reason(
+                row.device, FAIL if sure else WARN, SIBLINGS, row.key, row.rate, row.median, row.ratio,
+                n=row.siblings, detail=regime,
+            )  # fmt: skip
+
+
+def by_baseline(comparison: RunComparison) -> Iterator[Reason]:
+    """Roofs that are slower than in the baseline by more than machines are from day to day, each once."""
+    told: set[tuple[str, str]] = set()
+    for device, found in _slower(comparison):
+        if (device, found.key) in told:
+            continue
+        told.add((device, found.key))
+        # chips of one product differ: another unit that is slower is no regression
+        sure = comparison.regression and _sure(found)
+        details = (
+            SUSTAINED if found.regime == SUSTAINED else "",
+            "" if comparison.regression else comparison.relation,
+        )
+        yield Reason(
+            device, FAIL if sure else WARN, BASELINE, found.key, found.other, found.reference, found.ratio,
+            n=found.n_reference or 0, detail="; ".join(filter(None, details)),
+        )  # fmt: skip
+
+
+def _slower(comparison: RunComparison) -> list[tuple[str, Difference]]:
+    """Lasting load last."""
+    found = [(pair.other.info.id, each) for pair in _pairs(comparison) for each in pair.of("roof") if each.differs]
+    found = [(device, each) for device, each in found if each.ratio < 1 / (1 + EQUIVALENT)]
+    return sorted(found, key=lambda row: row[1].regime == SUSTAINED)
+
+
+def judged_by_baseline(comparison: RunComparison, device: str) -> bool:
+    mine = (pair for pair in _pairs(comparison) if pair.other.info.id == device)
+    return any(found.judged for pair in mine for found in pair.of("roof"))
+
+
+def _pairs(comparison: RunComparison) -> Sequence[Pair]:
+    """Devices that are one another's earlier selves, or of one product at least."""
+    if comparison.relation in (SAME_RUN, SIMULATED_BESIDE_MEASURED, OTHER_MACHINES):
+        return ()
+    return [pair for pair in comparison.pairs if pair.matched != AGAINST_FIRST]
+
+
+def _sure(found: Difference) -> bool:
+    """Whether an interval shows the difference, or ranges of few repetitions that hardly lie so far apart by chance.
+
+    What was measured once borrows its scatter and is only "perhaps slower".
+    """
+    return found.verdict == "slower" and (not found.few or found.p < SURE)
+
+
+def claims(fit: Fit) -> tuple[RoofRatio, ...]:
+    """Its roofs beside what its vendor prints; none where that is only assumed, which judges nothing."""
+    theory = datasheet(fit.info)
+    return tuple(each for each in compare(fit.roofline, theory) if not each.assumed) if theory else ()
+
+
+def judged_by_datasheet(fit: Fit) -> bool:
+    return any(_least(each.ours) for each in claims(fit))
+
+
+def _least(roof: Roof) -> float:
+    """The share of its claim below which a roof is low; 0 for one whose claim nobody should expect to reach."""
+    if roof.key == "dram":
+        return LOW_DRAM
+    return LOW_COMPUTE if roof.is_compute and roof.method == "library" else 0.0
+
+
+def by_datasheet(fit: Fit, seen: DeviceTelemetry) -> Iterator[Reason]:
+    """Roofs that are low by their value, not by the end of their interval: a whole GPU at 84 % once went unnoticed."""
+    for each in claims(fit):
+        if each.ratio < _least(each.ours):
+            cause, share, detail = _held(fit, each, seen) if each.ours.is_compute else (DATASHEET, None, "")
+            yield Reason(
+                fit.info.id, WARN, cause, each.ours.key, each.ours.rate, each.theirs.rate, each.ratio,
+                share=share, detail=detail,
+            )  # fmt: skip
+
+
+def _held(fit: Fit, each: RoofRatio, seen: DeviceTelemetry) -> tuple[str, float | None, str]:
+    """(cause, its share of the time, in the driver's words): what held the clock, if a clock explains a low roof."""
+    winner = fit.roofs[each.ours.key].winner
+    reached = at_clock(fit.info, each.ours.key, winner.clock_hz)
+    if reached and math.log(each.theirs.rate / reached) < EXPLAINED * math.log(1 / each.ratio):
+        return DATASHEET, None, ""
+    # without a clock, what held it half of the time or more probably did it
+    least = LEAST_SHARE if reached else 0.5
+    shares = {cause: _share(winner, key) for key, cause in THROTTLES.items()}
+    shares = {c: seen.throttled_share.get(c, 0.0) if share is None else share for c, share in shares.items()}
+    most = max(shares, key=shares.get)
+    if shares[most] > least:
+        return _CLOCK_CAUSES.get(most, THROTTLED), shares[most], most
+    held = next((words for words in winner.causes if words.startswith("clocks held by")), "")
+    if held:
+        return POWER_LIMIT if "power limit" in held else CLOCK_SETTING, None, held
+    return (CLOCK if reached else DATASHEET), None, ""
+
+
+def _share(case: Summary, key: str) -> float | None:
+    """Of the time of a case's own repetitions, what a throttle counter gained; None where it was not read."""
+    pairs = [(each.get("before") or {}, each.get("after") or {}) for each in case.telemetry]
+    pairs = [pair for pair in pairs if all(key in reading and "at_s" in reading for reading in pair)]
+    seconds = sum(after["at_s"] - before["at_s"] for before, after in pairs)
+    return min(sum(after[key] - before[key] for before, after in pairs) / seconds, 1.0) if seconds > 0 else None

@@ -1,0 +1,286 @@
+"""Where a Machine comes from: a Run's fit, a file of `bench fit RUN --json`, or a product's datasheet.
+
+The file (all SI base units; * is needed, all else may be missing and is then assumed and said so):
+
+    {"devices": [{                      or the object of one device alone
+       "name": "H200",
+       "roofs": [{"key": "dram", "rate": 4.5e12}*, {"key": "tensor.bfloat16.library", "rate": 7.9e14}*, ...],
+       "memory_bytes": 1.507e11*,
+       "overheads_s": {"launch": {"graph": 2e-6, "eager": 5e-6}, "host": 0.0},
+       "collectives": {"alpha_s": {"custom": 5e-6, "library": 1.7e-5}, "bus_bytes_per_s": 4.6e11},
+       "watts": {"memory": 480, "compute": 690},
+       "reserve_bytes": 6e8,            of the memory, never free
+       "self_check": {"decode": {"low": -0.03, "high": 0.05, "points": 6}, ...},    errors of a predicted layer
+       "alone": true,                   there was no second device to talk to, so no all-reduce is missed
+       "cases": [{"probe": "gemm", "params": {"dtype": "bfloat16", "batch": 1, "n": 4096, "k": 4096},
+                  "flops": 3.4e7, "unit": "tensor", "dtype": "bfloat16", "bytes": 3.4e7, "seconds": 1.1e-5}, ...]
+    }]}
+
+`cases` are the measured points behind the curves, in the words of the probe that measured them.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from bench import theory, units
+from bench.analysis.fit import Fit
+from bench.analysis.serving.efficiency_curves import Curves, curves_of
+from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving.machine import ASSUMED, FORMULA, LATENCY, LAUNCH, MEASURED, ErrorRange, Machine
+from bench.analysis.serving.points import Point, points_facts, points_from, points_of
+from bench.analysis.serving.selfcheck import errors as checked_errors
+from bench.roofline import MissingRoof, Roof, Roofline
+
+# Curve -> the probe that measures it.
+PROBE_OF = {
+    "gemm": "gemm",
+    "decode": "attention",
+    "prefill": "attention",
+    "stream": "bandwidth",
+    "reduce": "allreduce",
+}
+# The launch probe's ways -> the modes of an engine: kernels of a step are queued, never waited for one by one.
+_WAYS = {"graph": "graph", "back to back": "eager"}
+
+
+def of_run(fit: Fit) -> Machine:
+    """The machine that a fitted device of a Run is. Raises ServingError where it lacks the memory or a compute roof."""
+    roofs = tuple(each.roof for each in fit.roofs.values())
+    points = points_of(fit)
+    curves = curves_of(points, Roofline(fit.info.id, roofs))
+    machine = _machine(
+        name=fit.info.name,
+        roofs=roofs,
+        memory_bytes=fit.info.memory_bytes,
+        curves=curves,
+        launch=_launch(fit, points),
+        watts=_watts(fit),
+        origin=FORMULA if fit.info.simulated else MEASURED,
+        simulated=fit.info.simulated,
+        alone=fit.info.ranks < 2,
+        reserve=_reserve(fit),
+    )
+    # a simulated layer is no real one: it checks the plumbing, and bounds nothing
+    return machine if fit.info.simulated else machine.using(errors=checked_errors(fit, machine))
+
+
+def of_file(path: Path | str, device: int = 0) -> Machine:
+    """A Roofline file's machine. Raises ServingError, one line, where it is no such file or lacks what it needs."""
+    path = Path(path)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ServingError(f"no such file: {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServingError(f"cannot read {path}: {error}") from None
+    except json.JSONDecodeError as error:
+        raise ServingError(f"{path} is not JSON: {error}") from None
+    if isinstance(found, Mapping) and "devices" in found:
+        devices = found["devices"]
+        if not isinstance(devices, list) or not 0 <= device < len(devices):
+            raise ServingError(f"{path} has no device {device}")
+        found = {"simulated": found.get("simulated", False)} | devices[device]
+    if not isinstance(found, Mapping):
+        raise ServingError(f"{path} holds no Roofline: write one with `bench fit RUN --json`")
+    return of_facts(found, str(path))
+
+
+def of_facts(found: Mapping[str, Any], source: str) -> Machine:
+    """As of_file, from the object of one device; `source` names it in messages."""
+
+    def fail(why: str) -> ServingError:
+        return ServingError(f"{source}: {why}")
+
+    try:
+        roofs = tuple(Roof(str(row["key"]), float(row["rate"])) for row in found.get("roofs", ()))
+        memory = float(found.get("memory_bytes", math.nan))
+        overheads = found.get("overheads_s", {})
+        launch = {str(way): float(s) for way, s in overheads.get("launch", {}).items()}
+        host = float(overheads.get("host", 0.0))
+        shared = found.get("collectives", {})
+        latency = {str(kind): float(s) for kind, s in shared.get("alpha_s", {}).items()}
+        bus = float(shared.get("bus_bytes_per_s", 0.0))
+        watts = {str(kind): float(w) for kind, w in found.get("watts", {}).items()}
+        reserve = float(found.get("reserve_bytes", 0.0))
+        checked = found.get("self_check", {}).items()
+        errors = {
+            str(phase): ErrorRange(float(row["low"]), float(row["high"]), int(row.get("points", 0)))
+            for phase, row in checked
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise fail(f"cannot be read as a Roofline: {error!r}") from None
+    if "dram" not in {roof.key for roof in roofs}:
+        raise fail("no roof `dram`; a Roofline needs dram, one compute roof and memory_bytes")
+    if not any(roof.is_compute for roof in roofs):
+        raise fail(
+            "no compute roof such as `tensor.bfloat16.library`; a Roofline needs dram, one compute roof and memory"
+        )
+    if not (memory > 0 and math.isfinite(memory)):
+        raise fail("no memory_bytes; a Roofline needs dram, one compute roof and memory_bytes")
+    keys = [roof.key for roof in roofs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise fail(f"the roof {twice[0]} is given twice")
+    if endless := [
+        s for s in (*launch.values(), host, *latency.values(), bus, *watts.values(), reserve) if s == math.inf
+    ]:
+        raise fail(f"an overhead, a rate, a power or the reserve is endless: {endless[0]}")
+    negative = [s for s in (*launch.values(), host, *latency.values(), bus, *watts.values(), reserve) if not s >= 0]
+    if negative:
+        raise fail(f"an overhead, a rate, a power or the reserve is negative: {negative[0]:g}")
+    if wrong := [phase for phase, (low, high, _) in errors.items() if not -1 < low <= high < math.inf]:
+        raise fail(f"the self-check of {wrong[0]} is no range of errors (predicted over measured less 1)")
+    cases = found.get("cases") or []
+    if not isinstance(cases, list):
+        raise fail("cases is no list of measured cases")
+    points = points_from(cases, fail)
+    simulated = found.get("simulated", False)
+    if not isinstance(simulated, bool):
+        raise fail(f"simulated must be true or false, not {simulated!r}")
+    claimed = all(roof.method == "datasheet" for roof in roofs if roof.is_compute)
+    return _machine(
+        name=str(found.get("name", Path(source).stem)),
+        roofs=roofs,
+        memory_bytes=memory,
+        curves=curves_of(points, Roofline(source, roofs)),
+        launch=launch,
+        watts=watts,
+        origin=FORMULA if simulated or claimed else MEASURED,
+        simulated=simulated,
+        latency=latency,
+        bus=bus,
+        host=host,
+        alone=bool(found.get("alone", False)),
+        reserve=reserve,
+    ).using(errors=errors)
+
+
+def of_product(sku: str) -> Machine:
+    """A datasheet's machine: every kernel on its roof, launches assumed. Its numbers are the best that could be."""
+    product = theory.product(sku.removeprefix("sim:").split(":")[0])
+    return Machine(
+        name=product.sku,
+        origin=FORMULA,
+        memory_bytes=product.memory_bytes,
+        roofline=product.roofline,
+        typical={},
+        typical_origin=FORMULA,
+        bus=product.nvlink / 2 if product.nvlink else 0.0,
+        watts={"memory": product.tdp_watts, "compute": product.tdp_watts},
+        notes=(
+            "roofs: formula, from the datasheet; nothing was measured",
+            f"launch: assumed, {LAUNCH['graph'] * 1e6:g} µs per kernel in a graph",
+            f"collectives: assumed, {LATENCY['custom'] * 1e6:g} µs and NVLink's rate",
+            "watts: the board's power limit",
+        ),
+        partial=tuple(dict.fromkeys(PROBE_OF.values())),
+    )
+
+
+def _machine(
+    name: str,
+    roofs: tuple[Roof, ...],
+    memory_bytes: float,
+    curves: Curves,
+    launch: Mapping[str, float],
+    watts: Mapping[str, float],
+    origin: str,
+    simulated: bool,
+    latency: Mapping[str, float] | None = None,
+    bus: float = 0.0,
+    host: float = 0.0,
+    alone: bool = False,
+    reserve: float = 0.0,
+) -> Machine:
+    keys = {roof.key for roof in roofs}
+    if "dram" not in keys or not any("." in key for key in keys):
+        probe = "bandwidth" if "dram" not in keys else "peak"
+        raise ServingError(
+            f"{name}: no roof of {'memory' if probe == 'bandwidth' else 'compute'}: run the {probe} probe"
+        )
+    have = {
+        "gemm": bool(curves.gemm), "decode": bool(curves.decode), "prefill": bool(curves.prefill),
+        "stream": bool(curves.stream), "reduce": bool(curves.reduce),
+    }  # fmt: skip
+    lacking = [kind for kind, there in have.items() if not there and not (kind == "reduce" and (alone or latency))]
+    notes = [f"{kind}: {origin if have[kind] else ASSUMED}" for kind in have]
+    notes.append(f"launch: {origin if launch else ASSUMED}")
+    if curves.gemm:
+        notes.append("a weight of another shape is read from the nearest that was measured")
+    if any(name in curves.named for name in ("norm + residual", "rotary + KV append", "gated activation")):
+        notes.append("norms, rotary and gates are torch's, several launches each where an engine has one")
+    if curves.unread:
+        names = ", ".join(dict.fromkeys(point.probe for point in curves.unread))
+        notes.append(f"{len(curves.unread)} cases of {names} cannot be read and are not used")
+    for kept in curves.narrow:
+        notes.append(f"{kept} KV cache: {origin}, of a kernel that widens it in memory; a fused one would be faster")
+    if reserve:
+        notes.append(f"memory that is never free: {units.size(reserve)}, {origin}")
+    if curves.beaten:
+        names = ", ".join(dict.fromkeys(point.probe for point in curves.beaten))
+        notes.append(f"{len(curves.beaten)} points of {names} beat their roof and are not used")
+    return Machine(
+        name=name,
+        origin=origin,
+        memory_bytes=memory_bytes,
+        roofline=Roofline(name, roofs),
+        curves=curves,
+        launch=dict(LAUNCH) | dict(launch),
+        launch_origin=origin if launch else ASSUMED,
+        host=host,
+        latency=dict(LATENCY) | dict(latency or {}),
+        bus=bus,
+        watts=watts,
+        notes=tuple(notes),
+        partial=tuple(dict.fromkeys(PROBE_OF[kind] for kind in lacking)) + (() if launch else ("launch",)),
+        reserve=reserve,
+        simulated=simulated,
+    )
+
+
+def machine_facts(fit: Fit) -> dict[str, Any]:
+    """What `bench fit RUN --json` says of a device so that of_file can answer from it alone."""
+    points = points_of(fit)
+    try:
+        errors = of_run(fit).errors
+    except (ServingError, MissingRoof):  # such a Run answers nothing, and who asks is told why
+        errors = {}
+    return {
+        "memory_bytes": fit.info.memory_bytes,
+        "reserve_bytes": _reserve(fit),
+        "self_check": {phase: found._asdict() for phase, found in errors.items()},
+        "overheads_s": {"launch": _launch(fit, points)},
+        "watts": _watts(fit),
+        "alone": fit.info.ranks < 2,
+        "cases": points_facts(points),
+    }
+
+
+def _launch(fit: Fit, points: tuple[Point, ...]) -> dict[str, float]:
+    """Seconds per kernel by mode; where nothing is launched, what the fit found beside the work."""
+    if not fit.info.launches:
+        return dict.fromkeys(LAUNCH, fit.roofline.overhead)
+    ways = {str(p.params.get("way")): p.seconds for p in points if p.probe == "launch"}
+    return {_WAYS[way]: seconds for way, seconds in ways.items() if way in _WAYS}
+
+
+def _reserve(fit: Fit) -> float:
+    """Bytes in use before the capacity probe took any: contexts, other programs, a host's own; 0 without the probe."""
+    taken = [0.0]
+    for case in fit.cases:
+        if case.probe == "capacity" and case.seconds:
+            with suppress(KeyError, ValueError):
+                taken.append(float(case.notes["total_bytes"]) - float(case.notes["free_bytes"]))
+    return max(taken)
+
+
+def _watts(fit: Fit) -> dict[str, float]:
+    """Mean power under lasting load: the most that a compute roof took, and what the memory roof took."""
+    found: dict[str, float] = {}
+    for key, cost in (fit.sustained.energy if fit.sustained else {}).items():
+        kind = "compute" if "." in key else "memory"
+        found[kind] = max(found.get(kind, 0.0), cost.watts)
+    return found

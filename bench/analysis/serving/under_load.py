@@ -1,0 +1,160 @@
+"""What users meet under load: interference of prompts, queues, chunks, two pools; and what a million tokens cost."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from bench import units
+from bench.analysis.serving import formulas, queueing
+from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving.machine import ASSUMED, FORMULA, PROVENANCE
+from bench.analysis.serving.planner import Answer, Planner, mixed_of, of_step
+from bench.analysis.serving.step import StepTime
+
+
+def loops(planner: Planner) -> Iterator[Answer]:
+    """A closed loop of B users, both ends of their phase: TTFT mean and p95, TPOT, output tokens/s of the system."""
+    request = planner.request
+    prefill = planner.prefill(request.prompt)
+    for batch in _loaded(planner):
+        step = planner.decode(batch, planner.mean_context)
+        for in_phase in (False, True):
+            loop = queueing.closed(batch, request.output, step.seconds, prefill.seconds, in_phase)
+            about = {"batch": batch, "prompt": request.prompt, "output": request.output,
+                     "phase": "in phase" if in_phase else "out of phase"}  # fmt: skip
+            parts = [(request.output - 1, step), (batch, prefill)]
+            yield mixed_of("closed loop ttft", loop.ttft, "s", [(1, prefill)], **about)
+            yield mixed_of("closed loop ttft p95", loop.tail, "s", [(1, prefill)], **about)
+            yield mixed_of("closed loop tpot", loop.tpot, "s", parts, "(E2E - TTFT)/(OSL - 1)", **about)
+        rate = loop.rate * request.output
+        about = {"batch": batch, "prompt": request.prompt, "output": request.output}
+        yield mixed_of("closed loop output", rate, "tokens/s", parts, "output tokens only", **about)
+        yield mixed_of("closed loop prefill share", loop.busy, "1", parts, **about)
+
+
+def _loaded(planner: Planner) -> tuple[int, ...]:
+    return tuple(batch for batch in planner.request.batches if batch <= planner.most)
+
+
+def queue(planner: Planner) -> Iterator[Answer]:
+    """Poisson arrivals: by the rate asked for, else at half of what prefill and decode together could take."""
+    request = planner.request
+    if not planner.most:
+        return
+    prefill, most = planner.prefill(request.prompt), planner.most
+    full = planner.decode(most, planner.mean_context)
+    ceiling = most / (most * prefill.seconds + (request.output - 1) * full.seconds)
+    rate = request.rate if not math.isnan(request.rate) else ceiling / 2
+    about = {"requests_per_s": rate, "prompt": request.prompt, "output": request.output}
+    loop = queueing.opened(
+        rate, request.output, lambda b: planner.decode(b, planner.mean_context).seconds, prefill.seconds, most
+    )
+    ends = [_opened_at(planner, rate, side) for side in (0, 1)]
+    step = planner.decode(max(1, round(loop.batch)), planner.mean_context)
+    parts = [(request.output - 1, step), (loop.batch, prefill)]
+    yield mixed_of("open loop batch", loop.batch, "sequences", parts, **about)
+    for name, kind, made, note in (
+        ("open loop ttft", "ttft", [(1, prefill)], ""),
+        ("open loop ttft p95", "tail", [(1, prefill)], "M/D/1 wait (Crommelin)"),
+        ("open loop tpot", "tpot", parts, ""),
+    ):
+        # a queue is not proportional to its service: the bar is the loop solved again with the steps at both ends
+        bar = [getattr(each, kind) if each else math.nan for each in ends]
+        yield replace(mixed_of(name, getattr(loop, kind), "s", made, note, **about), low=bar[0], high=bar[1])
+    yield mixed_of("largest stable rate", ceiling, "requests/s", parts, "every slot taken", batch=most)
+
+
+def _opened_at(planner: Planner, rate: float, side: int) -> queueing.Loop | None:
+    """The loop with every step at one end of its bar, None where it has none; where that overloads it, without end."""
+    prefill = planner.prefill(planner.request.prompt).bar
+    if prefill is None or planner.decode(1, planner.mean_context).bar is None:
+        return None
+
+    def decode(batch: int) -> float:
+        step = planner.decode(batch, planner.mean_context)
+        return (step.bar or (step.seconds, step.seconds))[side]
+
+    try:
+        return queueing.opened(rate, planner.request.output, decode, prefill[side], planner.most)
+    except ServingError:
+        return queueing.Loop(math.inf, math.inf, math.inf, math.inf, math.inf, rate, 1.0)
+
+
+def interference(planner: Planner) -> Iterator[Answer]:
+    """What a prompt does to those who decode: the stall of a whole one, the stretch of a step that carries a chunk."""
+    request = planner.request
+    chunk = min(request.chunk, request.prompt)
+    steps = queueing.chunks(request.prompt, chunk)
+    prefill = planner.prefill(request.prompt)
+    for batch in _loaded(planner)[-1:]:
+        step = planner.decode(batch, planner.mean_context)
+        mixed = planner.mixed(batch, planner.mean_context, chunk, (request.prompt - chunk) // 2)
+        about = {"batch": batch, "prompt": request.prompt}
+        whole = step.seconds + prefill.seconds
+        yield mixed_of("worst gap, whole prompts", whole, "s", [(1, step), (1, prefill)], **about)
+        about |= {"chunk": chunk}
+        yield of_step("worst gap, chunked prefill", mixed.seconds, "s", mixed, **about)
+        yield of_step("marginal time of a chunk", mixed.seconds - step.seconds, "s", mixed, **about)
+        loop = queueing.chunked(batch, request.output, step.seconds, mixed.seconds, steps)
+        parts = [(request.output - 1, step), (batch * steps, mixed)]
+        yield mixed_of("closed loop tpot, chunked prefill", loop.tpot, "s", parts, **about)
+        yield mixed_of("closed loop ttft, chunked prefill", loop.ttft, "s", [(steps, mixed)], **about)
+
+
+def pools(planner: Planner) -> Iterator[Answer]:
+    """Prefill and decode on devices of their own: what that gains under the SLA's TPOT, and how many of each."""
+    request = planner.request
+    prefill, limit = planner.prefill(request.prompt), request.sla.tpot
+    if request.output < 2 or not planner.most or planner.decode(1, planner.mean_context).seconds > limit:
+        return
+    kv_bytes = planner.model.resident_kv(request.precision.kv, request.prompt)
+    found = queueing.pools(
+        limit, request.output, lambda b: planner.decode(b, planner.mean_context).seconds,
+        prefill.seconds, planner.most, kv_bytes, request.network,
+    )  # fmt: skip
+    step = planner.decode(found.apart, planner.mean_context)
+    parts = [(1, prefill), ((request.output - 1) / found.apart, step)]
+    about = {"tpot_limit_s": limit, "prompt": request.prompt, "output": request.output}
+    yield mixed_of("gain of two pools", found.gain, "1", parts, **about)
+    yield mixed_of("batch in one pool", found.together, "sequences", parts, **about)
+    yield mixed_of("batch of the decode pool", found.apart, "sequences", parts, **about)
+    yield mixed_of("prefill devices per decode device", found.devices, "1", parts, **about)
+    note = f"{units.bandwidth(request.network)} between the pools"
+    yield Answer("KV transfer", found.transfer, "s", "network", ASSUMED, about, note=note)
+
+
+def cost(planner: Planner) -> Iterator[Answer]:
+    """USD and joules per million tokens, output and input apart, given a price and watts."""
+    request, machine = planner.request, planner.machine
+    prefill = planner.prefill(request.prompt)
+    for batch in _loaded(planner):
+        step = planner.decode(batch, planner.mean_context)
+        rate = batch / step.seconds
+        about = {"batch": batch, "prompt": request.prompt}
+        if not math.isnan(request.price):
+            usd = formulas.usd_per_million(request.price, step.devices, rate)
+            yield of_step("cost of output", usd, "USD per 1e6 tokens", step, **about)
+            seconds = queueing.closed(batch, request.output, step.seconds, prefill.seconds, False).rate * request.output
+            usd = formulas.usd_per_million(request.price, step.devices, seconds)
+            yield of_step("cost of output, prompts included", usd, "USD per 1e6 tokens", step, **about)
+        watts = _watts(planner, step)
+        if not math.isnan(watts):
+            joules = formulas.joules_per_token(watts * step.devices, step.seconds, batch) * 1e6
+            origin = machine.origin if math.isnan(request.watts) and not machine.simulated else FORMULA
+            note = "power of full load throughout: an upper bound where starts and communication take a share"
+            energy = of_step("energy of output", joules, "J per 1e6 tokens", step, note, **about, watts=watts)
+            yield replace(energy, origin=max(origin, step.origin, key=PROVENANCE.index))
+    if not math.isnan(request.price):
+        usd = formulas.usd_per_million(request.price, prefill.devices, request.prompt / prefill.seconds)
+        yield of_step("cost of input", usd, "USD per 1e6 tokens", prefill, prompt=request.prompt)
+
+
+def _watts(planner: Planner, step: StepTime) -> float:
+    """Mean power of one device in a step: given, or between the measured powers of memory and compute load."""
+    if not math.isnan(planner.request.watts):
+        return planner.request.watts
+    watts = planner.machine.watts
+    if "memory" not in watts or "compute" not in watts:
+        return math.nan
+    share = step.parts["compute"] / (step.parts["compute"] + step.parts["memory"] or 1.0)
+    return watts["compute"] * share + watts["memory"] * (1 - share)
