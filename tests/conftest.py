@@ -83,7 +83,7 @@ def simulated_run(spec: str, probes: Sequence[str] = (), budget: Budget = BUDGET
     chosen = select(list(probes))
     infos = [device.info for device in open_simulated(spec)]
     measured = [e.measurement for e in workers.run([spec], chosen, budget, seed) if isinstance(e, workers.Measured)]
-    about = environment(infos, ("python", "-m", "bench", "all", "--device", spec), budget.name, seed)
+    about = environment(infos, ("python", "-m", "bench", "all", "--device", spec), budget.name, seed, chosen)
     return Run(about, tuple(measured), End("complete", 0, "2026-01-01T00:00:00Z"))
 
 

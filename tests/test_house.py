@@ -151,11 +151,12 @@ def test_readmes_example_probe_changes_no_other_file(tmp_path):
     example = re.search(r"```python\n(.*?)```", README, re.S)[1]
     assert len([line for line in example.splitlines() if line.strip() and "import" not in line]) <= 12
     (tmp_path / "bench" / "probes" / "fill.py").write_text(example)
-    assert "How fast torch fills a tensor" in run(sys.executable, "-m", "bench", "list", cwd=tmp_path).stdout
+    assert "How fast does torch fill a tensor?" in run(sys.executable, "-m", "bench", "list", cwd=tmp_path).stdout
     done = run(
         sys.executable, "-m", "bench", "run", "--probes", "fill", "--device", "cpu", "--budget", "90s", cwd=tmp_path
     )
-    assert done.returncode == 0, done.stderr
+    # on a busy machine nothing is usable, and that is said
+    assert done.returncode in (0, 3), done.stderr
     measured = [m for m in read(next(tmp_path.glob("results/*/*.jsonl"))).measurements if m.seconds]
     assert {m.probe for m in measured} == {"fill"}
     assert "fill" in next(tmp_path.glob("reports/*.html")).read_text().split("<main", 1)[-1]

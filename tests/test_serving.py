@@ -26,8 +26,18 @@ def test_the_readme_example(capsys):
     code, out, _ = typed(capsys, *words[4:])
     assert code == 0
     assert promised.strip() in out
-    assert "24 (42)" in out
-    assert "310" in out, "as many as the memory holds end the curve"
+    assert re.search(r"^ +2 +24 .* 42 +ttft ", out, re.M), "24 if all start at once, 42 if users stay out of phase"
+    assert "Memory holds 310 sequences" in out
+    assert len(out.splitlines()) < 25, "the answer; --full has the rest"
+
+
+def test_full_shows_every_question_behind_the_answer(capsys):
+    code, out, _ = typed(capsys, "llama-3.1-8b", *H200, "--full")
+    assert code == 0
+    for caption in ("Latency floor", "Time to first token", "Closed loop", "Cost and energy", "Tensor parallel"):
+        assert f"\n{caption}" in out
+    (most,) = re.findall(r"Memory holds (\d+) sequences", out)
+    assert re.search(rf"^ +{most} ", out, re.M), "the curve ends with as many as the memory holds"
 
 
 def test_json_says_of_each_number_its_unit_its_roof_and_its_fixed_share(capsys):

@@ -1,5 +1,6 @@
-"""What people call things: "tensor.bfloat16.library" is "BF16 tensor, best GEMM" to a reader."""
+"""What people call things: "tensor.bfloat16.library" is "BF16 GEMM" to a reader."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,10 +22,12 @@ CHANNELS = {
     "dram": "DRAM",
     "link": "link",
     "shared": "shared memory",
-    "h2d": "host to device",
-    "d2h": "device to host",
-    "duplex": "both ways at once",
+    "h2d": "H2D",
+    "d2h": "D2H",
+    "duplex": "H2D and D2H",
 }
+# The roofs that a node's devices are first compared by, beside the headline of each.
+HEADLINES = ("dram", "tensor.float8_e4m3.library", "vector.float32.loop", "h2d", "link")
 # What distinguishes two ways to multiply the same dtype.
 VARIANTS = {"fast_accum": "fast accumulation"}
 # Params whose value is a size in bytes; every other number prints as it is.
@@ -48,16 +51,14 @@ def quantity(key: str) -> str:
     return ", ".join([f"{dtype(rest[0])} {unit}", *variant])
 
 
-def short(key: str) -> str:
-    """A roof on one tick of an axis: "BF16 GEMM", "FP32 loop", "DRAM"; a device multiplies a dtype in one unit only."""
+def roof(key: str) -> str:
+    """The one name of a roof: "BF16 GEMM", "FP32 vector loop", "DRAM"; tables have the key beside it."""
     if "." not in key:
         return channel(key)
     unit, name, *rest = key.split(".")
-    method = {"loop": "loop", "library": "GEMM"}.get(rest[-1] if rest else "", "")
-    # a dtype may have a loop in both units
-    which = {"loop": unit}.get(rest[-1] if rest else "", "")
-    fast = "fast" if "fast_accum" in rest else ""
-    return " ".join(part for part in (dtype(name), fast, which, method) if part)
+    method = {"loop": f"{unit} loop", "library": "GEMM"}.get(rest[-1], rest[-1]) if rest else unit
+    variants = ["fast" if part == "fast_accum" else part.replace("_", " ") for part in rest[:-1]]
+    return " ".join([dtype(name), *variants, method])
 
 
 def claim(evidence: str) -> str:
@@ -68,12 +69,6 @@ def claim(evidence: str) -> str:
 def fact(key: str, text: str) -> str:
     """A device's fact as a reader wants it: clocks in GHz."""
     return units.hertz(float(text), 4) if key.endswith("_hz") and text.replace(".", "", 1).isdigit() else text
-
-
-def roof(key: str) -> str:
-    """The quantity and the method that states it."""
-    method = METHODS.get(key.rsplit(".", 1)[-1]) if "." in key else None
-    return f"{quantity(key)}, {method}" if method else quantity(key)
 
 
 def per(key: str) -> str:
@@ -99,6 +94,15 @@ def device(name: str) -> str:
     """The short name of a device within its node: "GPU 3" from "cuda:3" or "sim:h200-sxm:3"."""
     head, colon, index = name.rpartition(":")
     return f"GPU {index}" if colon and index.isdigit() and head else name
+
+
+def selector(name: str) -> str:
+    """What `--device` takes for a device: "cuda:3"; of a simulated node the whole. What is copied into a shell is never
+    a foreign text: "DEVICE" stands for one.
+    """
+    head, _, index = name.rpartition(":")
+    name = head if name.startswith("sim:") and index.isdigit() and head != "sim" else name
+    return name if re.fullmatch(r"[\w:.-]+", name) else "DEVICE"
 
 
 def value(name: str, given: Any) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import theory
-from bench.analysis.compare import compare, datasheet
+from bench.analysis.datasheet import compare, datasheet
 from bench.analysis.fit import fit
 from bench.budget import BUDGETS
 from bench.device import DeviceError, sim

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
+from bench.cli.app import parsed
 from bench.cli.codes import INCONCLUSIVE, OK, REGRESSED
-from bench.cli.parser import parser
 from bench.lock import PATH
 from tests.examples.node import CI, HEALTHY, SLOW, lists, said
 from tests.examples.steps import fake, surroundings
@@ -84,7 +84,7 @@ def test_the_service_can_reach_gpu_and_lock():
     hiding = {"PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock", "MemoryDenyWriteExecute", "PrivateTmp"}
     assert not hiding & settings.keys()
     writable = [Path(word.lstrip("-")) for word in settings["ReadWritePaths"][0].split()]
-    options = parser().parse_args(service())
+    options = parsed(service())[1].arguments["options"]
     assert PATH.parent == Path(tempfile.gettempdir())
     assert Path("/tmp") in writable
     written = [options.out, options.reports, *(Path(text.split("=", 1)[1]) for text in options.export)]
@@ -195,5 +195,6 @@ def test_the_detector_would_take_its_configuration():
         assert rule["condition"] in {each["type"] for each in found["conditions"]}
         assert seconds(rule["timeout"]) <= longest
         assert (NPD / Path(rule["path"]).name).stat().st_mode & 0o111
-        export = next(text for text in parser().parse_args(service()).export if text.startswith("prometheus="))
+        exports = parsed(service())[1].arguments["options"].export
+        export = next(text for text in exports if text.startswith("prometheus="))
         assert rule["args"][0] == export.removeprefix("prometheus=")

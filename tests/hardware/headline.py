@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import theory
-from bench.analysis.compare import at_clock, datasheet
+from bench.analysis.datasheet import at_clock, datasheet
 from bench.analysis.gate.metrics import Candidate, Metric, Pin, metrics, pinned
 from bench.budget import BUDGETS
 from bench.device import Unsupported

@@ -1,6 +1,5 @@
 """The headline cases themselves: the gate's own, each with a check that comes first, and none beyond physics."""
 
-from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -8,9 +7,9 @@ from weakref import ref
 
 import pytest
 
-from bench.analysis.compare import datasheet
+from bench.analysis.datasheet import datasheet
 from bench.analysis.gate.metrics import metrics
-from bench.cli.followed import Followed
+from bench.cli.gate_session import GateSession
 from bench.device import CheckFailed, DeviceError, Unsupported
 from bench.device.sim import open_simulated
 from bench.probes import probes
@@ -52,7 +51,7 @@ def test_they_are_the_gates_cases(own, device, tmp_path):
     gating = {name for name, metric in metrics(device.info).items() if metric.gates}
     found = dict(headlines(device))
     assert found.keys() <= gating <= set(names())
-    followed = Followed(tmp_path, list(probes().values()), Namespace(), None).everything([device.info])
+    followed = GateSession(tmp_path, list(probes().values()), None).everything([device.info])
     assert len(found) >= 7
     assert {each.pin for each in found.values()} <= set(followed.cases[device.info.id])
 

@@ -20,12 +20,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bench.analysis.gate import bands, rule, verdict
+from bench.analysis.gate import rule, thresholds, verdict
 from bench.analysis.gate.baselines import Baseline
-from bench.analysis.gate.held import Known
+from bench.analysis.gate.expectations import Known
 from bench.analysis.gate.metrics import metrics
 from bench.analysis.gate.past import Past, remembered
-from bench.analysis.gate.readings import pins
+from bench.analysis.gate.samples import pins
 from bench.analysis.gate.tolerances import Settings
 from bench.schema import CONFIRM, FIRST_ROUND, DeviceInfo, End, Environment, Measurement, Run
 from tests.conftest import simulated_run
@@ -190,7 +190,7 @@ def found(node: Machine, world: World, count: int, name: str, drop: float, runs_
     def caught(runs: list[Run], chance: random.Random) -> bool:
         made = drawn(node, world, chance, HISTORY, lambda device, metric: 1 - drop if metric == name else 1.0)
         gate = gated(node, runs[:runs_before], made)
-        return next(v for v in gate.verdicts if v.metric.name == name).word == verdict.REGRESSED
+        return next(v for v in gate.verdicts if v.metric.name == name).status == verdict.REGRESSED
 
     return histories(node, world, count, caught)
 
@@ -213,7 +213,7 @@ def missing(node: Machine, count: int) -> int:
     def caught(runs: list[Run], chance: random.Random) -> bool:
         gone = chance.choice(list(node.cases))
         gate = gated(node, runs, drawn(node, EASY, chance, HISTORY, without=gone))
-        words = {v.metric.name: v.word for v in gate.verdicts}
+        words = {v.metric.name: v.status for v in gate.verdicts}
         # a false alarm elsewhere comes before it, by the order of exit codes
         red = 1 if verdict.REGRESSED in words.values() else 3
         return words[gone] == verdict.MISSING and gate.code() == red
@@ -225,7 +225,7 @@ def table(count: int) -> list[Cell]:
     fine, own, eight = machine(floor=0.02), machine(), machine(gpus=8)
     dram, gemm = "memory.dram.read", "gemm.bfloat16"
     wide = metrics(own.devices[0])[gemm].tolerance.floor + 3.5 * EASY.between
-    few = bands.ENOUGH - 1
+    few = thresholds.ENOUGH - 1
     half = max(1, count // 5)
     return [
         Cell("false failures, 12 metrics, every floor 2 %", false_alarms(fine, EASY, count), count, FALSE, False),

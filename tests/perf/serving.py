@@ -33,12 +33,12 @@ from bench.analysis.fit import fit
 from bench.analysis.serving.answers import answer
 from bench.analysis.serving.errors import ServingError
 from bench.analysis.serving.latency import pareto
-from bench.analysis.serving.load import closed
 from bench.analysis.serving.machine import Machine
+from bench.analysis.serving.machine_io import of_facts, of_product, of_run
 from bench.analysis.serving.planner import Planner
+from bench.analysis.serving.queueing import closed
 from bench.analysis.serving.request import Request
 from bench.analysis.serving.selfcheck import self_check
-from bench.analysis.serving.sources import of_facts, of_product, of_run
 from bench.roofline import MissingRoof
 from bench.store import read
 from bench.transformer import FORMATS, Precision, Ranks

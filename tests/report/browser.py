@@ -34,14 +34,14 @@ const firstFigure = () => {
 requestAnimationFrame(firstFigure);
 addEventListener("afterprint", () => {
   const canvases = [...document.querySelectorAll("[data-figure]")];
-  window.printed = { figures: canvases.length,
-    drawn: canvases.filter((c) => c.querySelector(".main-svg .trace")).length,
+  const open = canvases.filter((c) => c.checkVisibility());
+  window.printed = { figures: open.length,
+    drawn: open.filter((c) => c.querySelector(".main-svg .trace, .static path")).length,
     closed: document.querySelectorAll("details:not([open])").length, theme: document.documentElement.dataset.theme };
 });
 """
 # Alike rows tell axe nothing new and cost it milliseconds each: one row of each kind of cells is kept
 THINNED = """
-for (const details of document.querySelectorAll("details")) details.open = true;
 for (const body of document.querySelectorAll("tbody")) {
   const seen = new Set();
   for (const row of [...body.rows]) {
@@ -51,6 +51,15 @@ for (const body of document.querySelectorAll("tbody")) {
   }
 }
 """
+# Drawings are hidden meanwhile; the page may draw them anew all the same
+WITHOUT_DRAWINGS = """(async () => {
+  const style = document.createElement("style");
+  style.textContent = ".plot-container { display: none }";
+  document.head.append(style);
+  const result = await RUN;
+  style.remove();
+  return result;
+})()"""
 
 
 def missing() -> str:
@@ -127,17 +136,20 @@ class Browser:
         self.find(selector).send_keys(key)
 
     def figures(self) -> int:
-        """Scrolls through the page as a reader does, until every figure is drawn; returns how many there are."""
-        count = self.evaluate("document.querySelectorAll('[data-figure]').length")
-        for index in range(count):
-            self._drawn(f"document.querySelectorAll('[data-figure]')[{index}]")
-        return count
+        """Scrolls through the page as a reader does, until every figure that is not folded away is drawn; returns how
+        many there are."""
+        shown = "[...document.querySelectorAll('[data-figure]')].filter((each) => each.checkVisibility())"
+        names = self.evaluate(f"{shown}.map((each) => each.dataset.figure)")
+        for name in names:
+            self.figure(name)
+        return len(names)
+
+    def unfold(self) -> None:
+        self.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
 
     def figure(self, name: str) -> None:
         """Scrolls to one figure and waits until it is drawn."""
-        self._drawn(f"document.querySelector('[data-figure={name}]')")
-
-    def _drawn(self, canvas: str) -> None:
+        canvas = f"document.querySelector('[data-figure={name}]')"
         self.evaluate(f"{canvas}.scrollIntoView({{ block: 'center', behavior: 'instant' }})")
         self.until(f"{canvas}.querySelector('.main-svg .trace') !== null")
 
@@ -161,18 +173,20 @@ class Browser:
     def pdf(self) -> bytes:
         return base64.b64decode(self.devtools("Page.printToPDF", printBackground=True)["data"])
 
-    def violations(self) -> list[str]:
-        """What axe-core calls serious or critical in the page as it stands, a line each: rule, element, advice."""
+    def violations(self, figures: bool = False) -> list[str]:
+        """What axe-core finds in the page as it stands, best practice included, a line each: rule, element, advice.
+
+        figures: look into their drawings too, which are images to who cannot see them, and take axe long."""
         if self.evaluate("typeof axe") == "undefined":
             # only this file of the package is used: axe-core itself
             self.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8") + ";0")
         # preload would fetch style sheets, and the page has none to fetch
-        result = self.evaluate("axe.run(document, { resultTypes: ['violations'], preload: false })")
+        run = "axe.run(document, { resultTypes: ['violations'], preload: false })"
+        result = self.evaluate(run if figures else WITHOUT_DRAWINGS.replace("RUN", run))
         assert len(result["passes"]) > 10, "axe-core looked at next to nothing"
         return [
             f"{violation['id']} ({violation['impact']}): {node['html'][:160]}: {node['failureSummary']}"
             for violation in result["violations"]
-            if violation["impact"] in ("serious", "critical")
             for node in violation["nodes"]
         ]
 

@@ -24,10 +24,10 @@ def through_file(run: Run) -> Run:
 
 def simulated(spec: str, probes=(), budget=QUICK) -> Run:
     devices = open_simulated(spec)
-    found = tuple(m for device in devices for m in session(device, select(list(probes)), budget))
-    about = environment(
-        [device.info for device in devices], ("python", "-m", "bench", "all", "--device", spec), budget.name, 0
-    )
+    chosen = select(list(probes))
+    found = tuple(m for device in devices for m in session(device, chosen, budget))
+    command = ("python", "-m", "bench", "all", "--device", spec)
+    about = environment([device.info for device in devices], command, budget.name, 0, chosen)
     return through_file(Run(about, found, End("complete", 0, store.utc_now(), 1.0)))
 
 

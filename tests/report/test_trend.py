@@ -1,19 +1,23 @@
-"""The history's page says what was planted, shows what is unsound as such, and nothing from a Run becomes markup."""
+"""The history's page says what was planted, shows what is not usable as such, and nothing of a Run becomes markup."""
 
+import base64
+import gzip
 import html
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
-import plotly.graph_objects as go
 import pytest
 
+from bench import report
 from bench.analysis.changes import ChangePoint, ChangePoints
 from bench.analysis.history import Change, history
-from bench.report.trend import facts, figures, trend, words, write
-from bench.report.trend import page as trend_page
-from bench.report.trend.page import page
+from bench.analysis.history_records import to_json as facts
+from bench.report.document import NOT_JUDGED, PASS, WARN
+from bench.report.render.data import as_json, csv_text
+from bench.report.render.html import render
+from bench.report.trend import document, trend, write
 from bench.store import RunError
 from tests.analysis.test_history import DRAM, gpu, put, run
 from tests.perf.trend import template, written
@@ -40,14 +44,20 @@ def planted(folder: Path, days: int = 24, step: float = 0.97, **about):
     return history(folder)
 
 
-def traces(text: str) -> dict[str, list[dict]]:
-    """Figure -> its traces, as the page carries them."""
-    found = re.findall(r'<script type="application/json" id="data-([\w-]+)">(.*?)</script>', text, re.S)
-    return {name: json.loads(content)["data"] for name, content in found}
+def said(found, changes=None) -> list[str]:
+    """The findings of the first screen."""
+    return [each.text for each in document(found, changes).findings]
+
+
+def drawn(found, changes=None) -> dict[str, list[dict]]:
+    """Figure -> its traces."""
+    plots = document(found, changes).every_plot
+    return {plot.id: json.loads(plot.figure.to_json())["data"] for plot in plots}
 
 
 def prose(text: str) -> str:
-    return html.unescape(re.sub(r"<[^>]+>", "", text.split("<main>", 1)[1].split("<noscript>", 1)[0]))
+    body = text.split("<main", 1)[1].split("<noscript>", 1)[0]
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", body)))
 
 
 # --- what is said
@@ -55,16 +65,22 @@ def prose(text: str) -> str:
 
 def test_a_planted_step_of_a_driver_is_said(folder):
     found = planted(folder)
-    first = words.look_first(found)[0]
+    made = document(found)
+    first = made.findings[0]
     assert re.match(
-        rf"With driver {OLD} → {NEW} \(2026-01-13\), DRAM \((burst|sustained)\) moved by −[23]\.\d %", first
+        rf"DRAM \((burst|sustained)\) moved by −(2\.9|3\.\d) % \(.*\) with driver {OLD} → {NEW}, 2026-01-13", first.text
     )
-    assert "−3." in first or "−2.9" in first
-    assert "FP32" not in first, "what did not move is not named"
-    assert "Ridge" not in first, "the ridge moved because its roof did"
-    said = prose(page(found))
-    assert first in said
-    assert said.count(f"driver {OLD} → {NEW}") > 3
+    assert first.status == WARN
+    assert "FP32" not in " ".join(said(found)), "what did not move is not named, nor a ridge because of its roof"
+    assert [(v.question, v.status, v.word) for v in made.verdicts] == [("Trend", WARN, "moved")]
+    assert made.verdicts[0].text == "4 of 6 numbers moved beyond their scatter."
+    assert [section.title for section in made.sections if not section.group] == ["DRAM", "Where each number stands"]
+    assert made.tiles[0].name == "DRAM"
+    assert re.fullmatch(r"−(2\.9|3\.\d) %, 2026-01-13 \(driver\)", made.tiles[0].notes[0])
+    assert "did not move" in made.tiles[1].notes
+    page = prose(render(made))
+    assert first.text in page
+    assert page.count(f"driver {OLD} → {NEW}") > 3
 
 
 def test_several_changes_at_once_are_not_told_apart(folder):
@@ -72,32 +88,66 @@ def test_several_changes_at_once_are_not_told_apart(folder):
         late = day >= 12
         device = gpu(driver=NEW if late else OLD, power_limit_w="600" if late else "700")
         put(folder, run(day, dram=DRAM * (0.97 if late else 1), devices=(device,)))
-    first = words.look_first(history(folder))[0]
-    assert f"driver {OLD} → {NEW} and power limit 700 W → 600 W" in first
-    assert first.endswith("which of the changes did it, these Runs cannot tell.")
+    first = document(history(folder)).findings[0]
+    assert " with driver and power limit, " in first.text
+    assert first.next_step == (
+        f"driver {OLD} → {NEW} and power limit 700 W → 600 W: which of them did it, these Runs cannot tell"
+    )
 
 
 def test_a_quiet_change_is_said_to_be_quiet(folder):
-    said = " ".join(words.look_first(planted(folder, step=1.0)))
-    assert "Nothing moved by half a percent or more beyond its scatter" in said
-    assert f"Moved nothing beyond the scatter: driver {OLD} → {NEW}." in said
+    made = document(planted(folder, step=1.0))
+    assert (made.verdicts[0].status, made.verdicts[0].word) == (PASS, "no move")
+    assert made.verdicts[0].text.startswith("nothing moved by 0.5 % or more beyond its scatter: 6 numbers across")
+    assert [each.text for each in made.findings] == [f"Moved nothing beyond the scatter: driver {OLD} → {NEW}."]
 
 
-def test_few_runs_are_said_to_be_few(folder):
-    said = " ".join(words.look_first(planted(folder, days=4, step=0.5)))
-    assert "too few valid Runs to say whether anything moved" in said
-    assert f"Too few valid Runs to judge: driver {OLD} → {NEW}." in said
-    assert "too few Runs to say if it moved" in page(history(folder))
+@pytest.mark.parametrize(
+    ("levels", "changed", "expected"),
+    [
+        (
+            (1, 1, 1, 0.95),
+            9,
+            r"newest −[45]\.\d % against the median of 3 earlier Runs, outside their range \(4\.\d+–4\.\d+ TB/s\)\.",
+        ),
+        ((1, 1, 0.95, 0.95), 9, r"newest 2 Runs −[45]\.\d % against the median of 2 earlier Runs, outside"),
+        ((1, 0.95, 0.95, 0.95), 1, r"newest 3 Runs −[45]\.\d % against the median of 1 earlier Run, outside"),
+        ((1, 1.06), 9, r"newest \+[56]\.\d % against the median of 1 earlier Run, outside"),
+        ((1,) * 8 + (0.95,), 9, r"newest 4\.\d+ TB/s, [45]\.\d % below its median, outside the band\."),
+    ],
+)
+def test_few_runs_say_what_is_visible_and_are_said_to_be_few_once(folder, levels, changed, expected):
+    for day, level in enumerate(levels):
+        put(folder, run(day, dram=DRAM * level, devices=(gpu(driver=NEW if day >= changed else OLD),)))
+    made = document(history(folder))
+    assert (made.verdicts[0].status, made.verdicts[0].word) == (NOT_JUDGED, "too few Runs")
+    first = made.findings[0]
+    assert re.match(rf"DRAM \((burst|sustained)\): {expected}", first.text)
+    assert "again" in first.next_step
+    assert "FP32" not in " ".join(each.text for each in made.findings)
+    page = prose(render(made))
+    assert page.lower().count("too few") == 1
+    assert not re.search(r"\bmoved by −|did not move", page), "nothing is called a move"
+
+
+def test_few_alike_runs_say_no_more_than_that_they_are_few(folder):
+    for day in range(4):
+        put(folder, run(day, noise=0.01))
+    made = document(history(folder))
+    assert made.verdicts[0].word == "too few Runs"
+    assert made.findings == ()
+    assert "4 valid Runs (" in made.sections[0].findings[0].text
 
 
 def test_a_drift_and_a_step_without_a_cause_are_said(folder):
     for day in range(30):
         put(folder, run(day, dram=DRAM * 0.97 ** (day / 29)))
-    assert re.search(r"DRAM \(\w+\) drifted by −[23].* over 30 Runs", " ".join(words.look_first(history(folder))))
+    drift = r"DRAM \(\w+\) drifted by −[23].*, nothing recorded changed, over 30 Runs\."
+    assert re.fullmatch(drift, said(history(folder))[0])
     for day in range(30):
         put(folder, run(day, dram=DRAM * (1 if day < 20 else 0.95)), age=30)
-    said = " ".join(words.look_first(history(folder)))
-    assert re.search(r"stepped by −\d.* between 2026-01-20 03:00 and 2026-01-21 03:00 UTC", said)
+    step = r"DRAM \(\w+\) stepped by −\d.*, nothing recorded changed, 2026-01-21 03:00 UTC\."
+    assert re.fullmatch(step, said(history(folder))[0])
 
 
 def test_the_one_gpu_that_fell_is_named(folder):
@@ -111,68 +161,65 @@ def test_the_one_gpu_that_fell_is_named(folder):
             for m in one.measurements
         )
         put(folder, replace(one, measurements=slow))
-    said = " ".join(words.look_first(history(folder)))
-    assert re.search(r"of GPU 2 stepped by −5\.", said)
-    assert not re.search(r"of GPU [013]", said)
+    words = " ".join(said(history(folder)))
+    assert re.search(r"of GPU 2 stepped by −5\.", words)
+    assert not re.search(r"of GPU [013]", words)
 
 
-def test_what_is_unsound_is_said_and_drawn_as_such(folder):
+def test_what_is_not_usable_is_said_and_drawn_as_such(folder):
     for day in range(12):
         kind = {4: {"validity": "invalid"}, 6: {"validity": "suspect"}, 8: {"complete": False}}.get(day, {})
         put(folder, run(day, dram=DRAM * (0.5 if day == 4 else 1), **kind))
     found = history(folder)
-    said = " ".join(words.look_first(found))
-    assert "4 invalid (crossed, joined to nothing)" in said
-    assert "12 of 70 values are suspect (drawn open)" in said
-    assert "1 Run is incomplete" in said
-    line, cross = [t for t in traces(page(found))["fig-0-burst"] if t["mode"] != "lines"]
+    words = " ".join(said(found))
+    assert "12 suspect (open) and 4 invalid (crossed) of 70 values" in words
+    assert "1 Run is incomplete." in words
+    line, cross = [t for t in drawn(found)["fig-0-burst"] if t["mode"] != "lines"]
     assert line["marker"]["symbol"].count("circle-open") == 2
-    # nothing joins the two sides of the invalid Run, and its cross stands at the edge that it lies beyond
-    gap = line["y"].index(None)
-    assert gap == 4
+    # nothing joins the two sides of the invalid Run, and its arrow stands at the edge that it lies beyond
+    assert line["y"].index(None) == 4
     assert cross["name"].startswith("invalid")
     assert cross["marker"]["symbol"] == ["triangle-down-open"]
+    assert cross["text"] == ["2.40 TB/s"]
     assert "2.4" in cross["customdata"][0]
     assert "invalid: hot" in cross["customdata"][0]
 
 
-def test_a_newest_run_without_a_sound_number_comes_first(folder):
+def test_a_newest_run_without_a_usable_number_comes_first(folder):
     put(folder, run(0))
     put(folder, run(1, validity="invalid"))
-    assert words.look_first(history(folder))[1].startswith(
-        "The newest Run (000001.jsonl) is invalid: hot. It says nothing"
-    )
+    (banner,) = document(history(folder)).banners
+    assert banner.text == "The newest Run (000001.jsonl) is invalid: hot. It says nothing of the machine."
 
 
 def test_other_probe_versions_are_not_joined(folder):
     for day in range(12):
         put(folder, run(day, version=2 if day < 6 else 3, dram=DRAM * (1 if day < 6 else 0.8)))
     found = history(folder)
-    text = page(found)
-    line = next(t for t in traces(text)["fig-0-burst"] if t["mode"] == "lines+markers")
+    line = next(t for t in drawn(found)["fig-0-burst"] if t["mode"] == "lines+markers")
     assert line["y"].index(None) == 6
     assert line["connectgaps"] is False
-    assert "1 break where a probe measures otherwise than before" in prose(text)
-    said = words.look_first(found)
-    assert not [line for line in said if re.search(r"DRAM.* (moved|stepped|drifted) by", line)]
-    assert any(line.startswith("DRAM and Ridge: FP32 vector / DRAM: a probe measures otherwise") for line in said)
+    words = said(found)
+    assert not [line for line in words if re.search(r"DRAM.* (moved|stepped|drifted|newest) ", line)]
+    assert "A probe measures otherwise than before, the sides are not compared: DRAM and FP32 vector ridge." in words
+    assert "probe version bandwidth 2 → bandwidth 3; not compared" in prose(render(document(found)))
 
 
 def test_redacted_runs_are_drawn_but_not_joined(folder):
     for day in range(12):
-        put(folder, run(day, devices=(gpu(0, f"redacted-{day}"),), redacted=True))
-    text = page(history(folder))
-    assert {t["mode"] for t in traces(text)["fig-0-burst"]} == {"markers"}
-    assert "12 Runs are redacted: which device they measured cannot be known" in prose(text)
+        put(folder, run(day, dram=DRAM * 0.9**day, devices=(gpu(0, f"redacted-{day}"),), redacted=True))
+    found = history(folder)
+    assert {t["mode"] for t in drawn(found)["fig-0-burst"]} == {"markers"}
+    assert said(found) == ["12 redacted Runs: of unknown devices, neither joined nor judged."]
 
 
 def test_left_out_files_are_listed_with_their_reason(folder):
     put(folder, run(0))
     (folder / "bad.jsonl").write_text("{")
-    said = prose(page(history(folder)))
-    assert "1 file is left out" in said
-    assert "bad.jsonl" in said
-    assert "not a ridgepoint Run" in said
+    page = prose(render(document(history(folder))))
+    assert "1 file is left out" in page
+    assert "bad.jsonl" in page
+    assert "not a ridgepoint Run" in page
 
 
 def test_simulated_histories_say_so_everywhere(tmp_path):
@@ -180,11 +227,31 @@ def test_simulated_histories_say_so_everywhere(tmp_path):
     folder = tmp_path / one.about.product
     folder.mkdir()
     written(one, tmp_path, 6, range(6))
-    text = page(history(folder))
+    text = render(document(history(folder)))
     assert '<html lang="en" class="simulated">' in text
     assert "<title>SIMULATED" in text
-    for _, content in re.findall(r'id="data-(fig[\w-]+)">(.*?)</script>', text, re.S):
-        assert any(note["text"] == "SIMULATED" for note in json.loads(content)["layout"]["annotations"])
+    figures = re.findall(r'id="data-(fig[\w-]+)">(.*?)</script>', text, re.S)
+    assert figures
+    for _, content in figures:
+        layout = json.loads(gzip.decompress(base64.b64decode(content)))["layout"]
+        assert any(note["text"] == "SIMULATED" for note in layout["annotations"])
+
+
+def test_every_form_says_the_same_and_shortly(folder):
+    for day in range(24):
+        device = gpu(driver=NEW if day >= 12 else OLD, compiler="gcc (Debian 12.2.0-14) 12.2.0" if day > 5 else "x y")
+        put(folder, run(day, dram=DRAM * (0.97 if day >= 12 else 1), devices=(device,), host="a node`s long name"))
+    found = history(folder)
+    made = document(found, searched(found))
+    texts = [each.text for each in (*made.findings, *(f for s in made.sections for f in s.findings))]
+    assert texts
+    assert not [text for text in texts if len(text.split()) > 20]
+    told = json.loads(as_json(made))
+    assert [each["text"] for each in told["findings"]] == [each.text for each in made.findings]
+    for form in ("txt", "md", "html"):
+        page = re.sub(r"[\\\s]+", " ", html.unescape(re.sub(r"<[^>]+>", "", report.made(made, form).decode())))
+        for each in made.findings:
+            assert each.text.split(" (")[0] in page, form
 
 
 # --- change points, where they were searched for
@@ -196,36 +263,36 @@ def searched(found, ratio: float = 0.968, at: int = 12, **more) -> ChangePoints:
     before, after = series.points[at - 1], series.points[at]
     fields = {"changes": (Change("driver", OLD, NEW),), "p": 0.0, "before": at, "after": len(series.points) - at}
     point = ChangePoint(series, before.at, after.at, after.file, after.run.run_id, ratio=ratio, **fields | more)
-    left_out = ((found.series[-1], "too few valid Runs: 9 of the 10 that a search needs"),)
+    left_out = ((found.series[-1], "9 of the 10 valid Runs that a search needs"),)
     return ChangePoints((point,), len(found.series) - 1, left_out)
 
 
 def test_marks_are_said_to_be_information(folder):
     found = planted(folder)
-    text = page(found, searched(found))
-    said = prose(text)
-    assert (
-        "E-divisive (Matteson & James 2014) marks 1 step in 1 of 5 series, the largest −3.2 % in DRAM (burst) at"
-        f" 2026-01-13 03:00 UTC, with driver {OLD} → {NEW}: information, not the gate." in said
+    made = document(found, searched(found))
+    assert said(found, searched(found))[1] == (
+        "E-divisive (information, not the gate) marks 1 step in 5 series, largest: DRAM (burst) −3.2 %,"
+        " 2026-01-13 03:00."
     )
-    assert re.search(
-        r"Not searched for change points: .* \(too few valid Runs: 9 of the 10 that a search needs\)\.", said
-    )
-    assert "E-divisive marks −3.2 % at 2026-01-13 03:00 in burst: information, not the gate." in said
-    row = next(row for row in re.findall(r"<tr>.*?</tr>", text, re.S) if "step by E-divisive" in row)
-    cells = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.S)]
-    assert cells[5:10] == ["step by E-divisive", "−3.2 %", "p < 0.000001", "12", "12"]
-    assert cells[10] == "information, not the gate"
-    assert "suspect" not in row, "it is no verdict"
+    page = prose(render(made))
+    assert re.search(r"Not searched for change points: .*: 9 of the 10 valid Runs that a search needs\.", page)
+    table = next(table for table in made.every_table if table.id == "moves")
+    (row,) = [row for row in table.rows if row["kind"] == "step by E-divisive"]
+    cells = dict(zip((c.name for c in table.shown), table.cells[table.rows.index(row)], strict=True))
+    names = ("moved by", "interval or p", "Runs before", "after", "verdict", "changed")
+    assert [cells[name].text for name in names] == [
+        "−3.2 %", "p < 0.000001", "12", "12", "information, not the gate", f"driver {OLD} → {NEW}",
+    ]  # fmt: skip
+    assert not any(cell.mark for cell in cells.values()), "it is no verdict"
 
 
 def test_a_mark_is_drawn_on_its_jump_and_only_there(folder):
     found = planted(folder)
-    drawn = traces(page(found, searched(found)))
-    names = {figure for figure, each in drawn.items() if any("E-divisive" in trace.get("name", "") for trace in each)}
+    figures = drawn(found, searched(found))
+    names = {figure for figure, each in figures.items() if any("E-divisive" in trace.get("name", "") for trace in each)}
     assert names == {"fig-0-burst"}
-    mark = drawn["fig-0-burst"][-1]
-    assert (mark["x"], mark["text"]) == (["2026-01-13 03:00"], ["−3.2 %"])
+    mark = figures["fig-0-burst"][-1]
+    assert (mark["x"], mark["text"]) == (["2026-01-13 03:00:00"], ["−3.2 %"])
     values = [point.value.value for point in searched(found).points[0].series.points[11:13]]
     assert values[1] < mark["y"][0] < values[0]
     assert "between 2026-01-12 03:00 and 2026-01-13 03:00 UTC" in mark["customdata"][0]
@@ -234,27 +301,26 @@ def test_a_mark_is_drawn_on_its_jump_and_only_there(folder):
 
 def test_a_mark_with_few_runs_on_a_side_says_so(folder):
     found = planted(folder)
-    said = page(found, searched(found, at=22, p=0.00042, changes=()))
-    assert "information, not the gate; fewer than 10 Runs on a side" in said
-    assert "p 0.00042" in said
-    assert "22 valid Runs before, 2 after: few" in said
+    marks = searched(found, at=22, p=0.00042, changes=())
+    page = render(document(found, marks))
+    assert "information, not the gate; fewer than 10 Runs on a side" in page
+    assert "p 0.00042" in page
+    assert "22 valid Runs before, 2 after: few" in drawn(found, marks)["fig-0-burst"][-1]["customdata"][0]
 
 
 def test_a_search_without_a_mark_and_none_at_all(folder):
     found = planted(folder)
-    said = prose(page(found, ChangePoints((), 6, ())))
-    assert "marks no step in 6 series: information, not the gate." in said
-    assert "no series has the 10 valid Runs" in prose(page(found, ChangePoints((), 0, ())))
-    assert "E-divisive" not in page(found), "nobody asked"
+    none = ChangePoints((), 6, ())
+    assert "E-divisive (information, not the gate) marks no step in 6 series." in said(found, none)
+    assert "had no series with the 10 valid Runs" in " ".join(said(found, ChangePoints((), 0, ())))
+    assert "E-divisive" not in prose(render(document(found))), "nobody asked"
 
 
 def test_marks_of_several_devices_name_them(folder):
     for day in range(12):
         put(folder, run(day, devices=(gpu(0, "GPU-a"), gpu(1, "GPU-b"))))
     found = history(folder)
-    said = prose(page(found, searched(found, at=5)))
-    assert "in DRAM (burst) of GPU 0 at" in said
-    assert "at 2026-01-06 03:00 in burst of GPU 0: information" in said
+    assert "DRAM (burst) of GPU 0" in " ".join(said(found, searched(found, at=5)))
 
 
 def test_facts_have_the_marks(folder):
@@ -279,7 +345,7 @@ def test_writes_where_asked_and_by_default(folder, tmp_path, monkeypatch):
     path = trend(folder, tmp_path / "deep" / "page.html")
     assert path.read_text().startswith("<!doctype html>")
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"cannot write the page .* Choose another path with --out"):
+    with pytest.raises(RunError, match=r"cannot write the report .* Choose another path with --out"):
         trend(folder, tmp_path / "file" / "page.html")
 
 
@@ -292,6 +358,9 @@ def test_facts_are_json_with_nothing_lost(folder):
     assert {move["ratio"] for move in told["moves"]} == {None}
     points = [point["value"] for point in told["series"][0]["points"]]
     assert points == [point.value.value for point in found.series[0].points]
+    (shift,) = [each for each in told["shifts"] if (each["key"], each["regime"]) == ("dram", "burst")]
+    assert (shift["runs"], shift["changes"][0]["factor"]) == ([2, 2], "driver")
+    assert shift["ratio"] == pytest.approx(0.97, abs=0.01)
 
 
 def test_hostile_text_stays_text(folder):
@@ -300,42 +369,30 @@ def test_hostile_text_stays_text(folder):
         put(folder, run(day, devices=(device,), host=HOSTILE, validity="suspect" if day else "invalid"))
     put(folder, run(5, devices=(gpu(driver=OLD),), host=HOSTILE, started="<script>1</script>"))
     found = history(folder)
-    text = page(found, searched(found, at=1, changes=(Change(HOSTILE, HOSTILE, HOSTILE),)))
+    marks = searched(found, at=1, changes=(Change(HOSTILE, HOSTILE, HOSTILE),))
+    text = render(document(found, marks))
     assert "<img" not in text
     assert "<script>1" not in text
-    for name, each in traces(text).items():
+    for name, each in drawn(found, marks).items():
         for trace in each:
             assert "<img" not in json.dumps(trace), name
             assert "<b>" not in json.dumps(trace.get("customdata")), name
 
 
-def test_many_runs_are_drawn_as_stretches_that_hide_nothing(folder):
-    found = planted(folder, days=40)
-    one = next(each for each in found.series if (each.key, each.regime) == ("dram", "burst"))
-    point = one.points[0]
-    many = [
-        replace(point, run=replace(point.run, at=3600.0 * n), value=replace(point.value, low=4e12 + n, high=5e12 + n))
-        for n in range(10_000)
-    ]
-    line = replace(one, segments=(replace(one.segments[0], points=tuple(many)),))
-    fig = figures.over_time([line])
-    band, drawn = fig.data
-    assert len(drawn.x) <= figures.MOST
-    assert len(fig.to_json()) < 400_000
-    assert min(band.y) == float(f"{4e12:.6g}")
-    assert max(band.y) == pytest.approx(5e12 + 9999)
-    assert sum(int(re.search(r"(\d+) Runs", text)[1]) for text in drawn.customdata) == 10_000
-    assert not any(isinstance(trace, go.Scattergl) for trace in fig.data), "its renderer needs unsafe-eval"
-
-
 def test_the_file_in_the_page_keeps_the_newest_rows(folder, monkeypatch):
     found = planted(folder)
-    monkeypatch.setattr(trend_page, "MOST_ROWS", 10)
-    data = trend_page._download(found)
-    assert data.note == "The file holds the newest 10 of 24 rows; --json prints all."
-    assert trend_page._download(replace(found, runs=found.runs[:5])).note == ""
-    monkeypatch.setattr(trend_page, "MOST_PACKED", len(data.content) // 2)
-    assert len(trend_page._download(found).content) <= len(data.content) // 2
+    whole = document(found)
+    assert [row["run_id"] for _, row in whole.rows.iterrows()] == [entry.run_id for _, entry in found.runs]
+    series = next(each for each in found.series if (each.key, each.regime) == ("dram", "burst"))
+    assert whole.rows["dram burst low"].tolist() == pytest.approx([p.value.low for p in series.points], rel=1e-6)
+    assert not [note for section in whole.sections for note in section.notes if "CSV" in note]
+    monkeypatch.setattr("bench.report.trend.MOST_ROWS", 10)
+    made = document(found)
+    lines = csv_text(made.rows).splitlines()
+    assert len(lines) == 11
+    assert "000017.jsonl" in lines[-1]
+    notes = [note for section in made.sections for note in section.notes]
+    assert "The CSV file holds the newest 10 of 24 rows; --json prints all." in notes
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
@@ -344,6 +401,7 @@ def test_in_a_browser(browser, folder, tmp_path, scheme, width):
     found = planted(folder)
     path = write(found, tmp_path / "trend.html", searched(found))
     browser.open(path, scheme, width)
+    browser.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
     assert browser.figures() == 6
     assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways"
     sort = "document.querySelectorAll('#standing th button')[2].click()"
@@ -354,5 +412,4 @@ def test_in_a_browser(browser, folder, tmp_path, scheme, width):
     assert after == sorted(before) != before
     assert browser.requests() == [path.as_uri()]
     assert browser.complaints() == []
-    browser.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
     assert browser.violations() == []

@@ -1,0 +1,220 @@
+"""What a page, a terminal, a pull request and a JSON file show alike: findings, tables and plots as plain data.
+
+A view (run.py, comparison.py, trend.py ...) returns a Document; a renderer (render/) writes it in one form and decides
+nothing: what is said is said here once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+# How a finding, a cell or a verdict stands; "" is a plain statement. Each has a symbol, so that colour is never alone.
+PASS, WARN, FAIL, NOT_JUDGED, SKIP = "pass", "warn", "fail", "not judged", "skip"
+SYMBOLS = {PASS: "✓", WARN: "!", FAIL: "✕", NOT_JUDGED: "○", SKIP: "–", "": ""}
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence with its numbers. next_step: what to do about it, a command where there is one."""
+
+    text: str
+    status: str = ""
+    next_step: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is decided about one question ("GPU health", "Measurement", "Gate"), and why in a line."""
+
+    question: str
+    status: str
+    word: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, and how a row's value under `key` is read. Values stay in base units: they are sorted and exported.
+
+    text: the value for a reader; by: another of the row's keys that `text` takes as its second argument
+    (`Column("rate", "rate", units.rate_text, by="key")`). unit: the base unit of a column of numbers. mark: the row's
+    key under which a status of the cell stands.
+    """
+
+    name: str
+    key: str
+    text: Callable[..., str] = str
+    by: str = ""
+    unit: str = ""
+    mark: str = ""
+    number: bool = False
+
+    @property
+    def is_number(self) -> bool:
+        return self.number or bool(self.unit)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is read, and the value behind it."""
+
+    text: str
+    value: Any = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values (mappings, or what DataFrame.to_dict("records") gives) with the columns that show them.
+
+    A column that no row has a value for is left out. folded: a page opens it on demand only.
+    """
+
+    id: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    folded: bool = True
+
+    @property
+    def shown(self) -> tuple[Column, ...]:
+        return tuple(c for c in self.columns if not self.rows or any(has(row.get(c.key)) for row in self.rows))
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        return [[_cell(column, row) for column in self.shown] for row in self.rows]
+
+
+def table(id: str, caption: str, rows: Iterable[Mapping[str, Any]], *columns: Column, folded: bool = True) -> Table:
+    """A Table from any rows, a DataFrame's records among them."""
+    return Table(id, caption, columns, tuple(rows), folded)
+
+
+def has(value: Any) -> bool:
+    """Whether a cell holds something: a frame turns a missing number into NaN."""
+    return value is not None and value != "" and value == value
+
+
+def _cell(column: Column, row: Mapping[str, Any]) -> Cell:
+    value, mark = row.get(column.key), str(row.get(column.mark) or "") if column.mark else ""
+    if not has(value) or (isinstance(value, float) and not math.isfinite(value)):
+        return Cell(NONE, "", mark)
+    given = (value, row.get(column.by)) if column.by else (value,)
+    return Cell(column.text(*given), value, mark)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure, and what it says to who cannot see it. variants: the same for other devices, by name."""
+
+    id: str
+    title: str
+    figure: go.Figure
+    caption: str = ""
+    label: str = ""
+    variants: tuple[tuple[str, go.Figure], ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A question and its answer: findings (three at most), plots, tables, and notes in small print.
+
+    group: the fold of the page that it stands in; without one it stands open.
+    """
+
+    id: str
+    title: str
+    question: str = ""
+    formula: str = ""
+    findings: tuple[Finding, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A headline number: what, how much, its share of a reference, and how sure."""
+
+    name: str
+    value: str
+    notes: tuple[str, ...] = ()
+    status: str = ""
+
+
+@dataclass(frozen=True)
+class Download:
+    """A text file inside the page."""
+
+    name: str
+    kind: str
+    content: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One answer as every form shows it: the first screen (verdicts, findings, tiles, matrix, lead), then sections.
+
+    about: who, when and how, in short. banners: what must be read before anything else. matrix: devices × quantities
+    with a status per cell. lead: the section that belongs to the first screen. absent: what was not measured, in a
+    line. links: (text, file) of documents beside it. rows: the flat table behind it in base units, for CSV and Parquet.
+    data: what JSON holds beside verdicts and findings. scripts: files of render/ that this page needs too, or
+    package/file.
+    """
+
+    title: str
+    heading: str
+    about: tuple[str, ...] = ()
+    simulated: bool = False
+    banners: tuple[Finding, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    tiles: tuple[Tile, ...] = ()
+    matrix: Table | None = None
+    lead: Section | None = None
+    sections: tuple[Section, ...] = ()
+    absent: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+    downloads: tuple[Download, ...] = ()
+    scripts: tuple[str, ...] = ()
+    rows: pd.DataFrame | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def every_section(self) -> tuple[Section, ...]:
+        return (*((self.lead,) if self.lead else ()), *self.sections)
+
+    @property
+    def every_plot(self) -> tuple[Plot, ...]:
+        return tuple(plot for section in self.every_section for plot in section.plots)
+
+    @property
+    def every_table(self) -> tuple[Table, ...]:
+        tables = tuple(table for section in self.every_section for table in section.tables)
+        return (*((self.matrix,) if self.matrix else ()), *tables)
+
+
+def findings(texts: Iterable[str | Finding]) -> tuple[Finding, ...]:
+    """Sentences as findings."""
+    return tuple(each if isinstance(each, Finding) else Finding(each) for each in texts)
+
+
+def groups(sections: Sequence[Section]) -> list[tuple[str, list[Section]]]:
+    """Neighbours of one group together; a section without a group is alone."""
+    found: list[tuple[str, list[Section]]] = []
+    for section in sections:
+        if section.group and found and found[-1][0] == section.group:
+            found[-1][1].append(section)
+        else:
+            found.append((section.group, [section]))
+    return found

@@ -1,0 +1,288 @@
+"""A judged Run as a Document: did this hardware become slower, where, and what to do about it.
+
+One fault is one finding: the metrics of a family fall together ("GPU 3 memory: 6 of 6 metrics −9.6 to −10 %,
+confirmed"). Every metric with its value, limit and evidence stands in a table; `to_json` is what `gate --json` prints.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import units
+from bench.analysis.gate.causes import CLOCK, KERNEL, SOFTWARE
+from bench.analysis.gate.facts import facts, marker, repetitions
+from bench.analysis.gate.groups import SLOW, Group, doubtful, groups, worst_of
+from bench.analysis.gate.verdict import OK, STATUSES, Gate, MetricVerdict
+from bench.report import names
+from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN, Column, Document, Finding, Section, Table, Verdict
+from bench.report.phrases import listed, many, plain, sentence, signed
+from bench.store import RunError, whole_file
+
+# What `--export FORM=FILE` takes; each is a file of render/.
+FORMS = ("junit", "md", "prometheus", "github-benchmark", "pytest-benchmark", "json")
+# Form -> a second file beside the first, by what is added to its name; not written where there is nothing for it.
+_BESIDE = {"github-benchmark": "-smaller"}
+_MARKS = dict(zip(STATUSES, (FAIL, FAIL, FAIL, WARN, WARN, PASS, PASS), strict=True))
+_VALUES = {"B/s": units.bandwidth, "FLOP/s": units.flops, "s": units.seconds}
+_AMOUNT = {"text": lambda value, unit: _VALUES[unit](value), "by": "unit", "number": True}
+_MOST_FINDINGS, _MOST_NOTES = 8, 12
+# With more rows only what is not ok is worth the screen, and of that so many.
+_FEW_ROWS, _MOST_ROWS = 16, 40
+
+# A status, else what slowed it, else what is slow -> what to do. alone: the same probes on that device alone.
+_STEPS = {
+    "missing": "see the table for why; if that is wanted: `python -m bench baseline promote {run}`",
+    "invalid": "look for Xid errors in `dmesg`; cool, reset or drain the GPU, repeat",
+    "inconclusive": "repeat on a quiet machine: `python -m bench gate`",
+    "suspicious": "measure it again: `python -m bench gate`",
+    "improved": "to keep it: `python -m bench baseline promote {run}`",
+    SOFTWARE: "if the change is wanted: `python -m bench baseline promote {run}`",
+    CLOCK: "check cooling and power: `nvidia-smi -q -d POWER,PERFORMANCE`; compare with its peers",
+    KERNEL: "compare the libraries' versions; repeat alone: `{alone}`",
+    "memory": "check ECC and row remaps; repeat alone: `{alone}`; drain if confirmed",
+    "links": "check lanes and cables: `nvidia-smi topo -m`; repeat: `{alone}`",
+    "latency": "look for other processes and the CPU's governor; repeat: `{alone}`",
+    "": "repeat alone: `{alone}`; drain if confirmed",
+}
+
+
+def document(gate: Gate) -> Document:
+    """What a gate says on every surface."""
+    about, product = gate.run.environment, _text(gate.run.environment.product, 80)
+    who = (_text(about.host, 80), f"{_text(about.started, 16).replace('T', ' ')} UTC", f"Run {_text(about.run_id, 8)}")
+    data = to_json(gate)
+    few = sum(gate.counts.values()) <= _FEW_ROWS and len(gate.devices) <= 2
+    shown = [each for each in gate.worst if (each.gates and (few or each.status != OK)) or each.below]
+    return Document(
+        title=f"{'SIMULATED · ' * about.simulated}Gate: {_word(gate).upper()} · {product}",
+        heading=product,
+        about=tuple(filter(None, (*who, f"ridgepoint {_text(about.suite, 40)}", _text(" ".join(about.command), 200)))),
+        simulated=about.simulated,
+        verdicts=(verdict(gate),),
+        findings=findings(gate),
+        matrix=_matrix(gate) if len(gate.devices) > 1 else None,
+        sections=(Section("metrics", "Metrics", tables=_metrics(gate, data, shown), notes=tuple(_notes(gate))),),
+        rows=repetitions(gate),
+        data=data,
+    )
+
+
+def section(gate: Gate) -> Section:
+    """The gate on the page of the Run that it judged."""
+    found, every = findings(gate), _metrics(gate, facts(gate))
+    matrix = (_matrix(gate),) if len(gate.devices) > 1 else ()
+    notes = (*(each.text for each in found[3:]), *_notes(gate))
+    return Section("gate", "Gate", "Did this hardware become slower?", "", found[:3], (), (*matrix, *every), notes)
+
+
+def verdict(gate: Gate) -> Verdict:
+    """The outcome in a line: the status, and what it rests on."""
+    word = _word(gate)
+    return Verdict("Gate", NOT_JUDGED if word == NOT_JUDGED else _MARKS[gate.status], word, f"{_summary(gate)}.")
+
+
+def _word(gate: Gate) -> str:
+    """With nothing to compare with it is not ok."""
+    return NOT_JUDGED if gate.status == OK and gate.no_reference and not gate.compared else gate.status
+
+
+def _summary(gate: Gate) -> str:
+    total = sum(gate.counts.values())
+    said = ["no baseline, and one is required"] if gate.required and gate.no_reference else []
+    if not total:
+        said.append("no gated metric was judged")
+    elif set(gate.counts) != {OK}:
+        said.append(f"{_tally(gate.counts)} of {many(total, 'gated metric')}")
+    else:
+        alone = "measured, but neither a baseline nor a history to compare with"
+        said.append(f"{many(total, 'gated metric')}{f' {alone}' if gate.no_reference else ', all as expected'}")
+    if (bad := doubtful(gate)) and len(gate.devices) > 1:
+        said.append(f"look at {listed(list(map(_device, bad)), 8)}")
+    return "; ".join(said)
+
+
+def _tally(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+
+def findings(gate: Gate) -> tuple[Finding, ...]:
+    """What is not ok, gravest first, each with what to do next."""
+    every = groups(gate)
+    found = [Finding(sentence(f"{_device(who)}: {_text(what)}"), FAIL, "drain it") for who, what in gate.defects]
+    found += [Finding(sentence(_text(text)), FAIL) for text in gate.baseline_elsewhere]
+    found += [finding(group, gate) for group in every if group.gates]
+    if gate.no_reference:
+        step = f"to compare the next one with it: `python -m bench baseline set {_typed(gate.run.source, 'RUN')}`"
+        found.append(Finding("No baseline yet: nothing says what is usual here.", WARN * gate.required, step))
+    if len(found) > _MOST_FINDINGS:
+        more = many(len(found) - _MOST_FINDINGS, "more finding")
+        found = [*found[:_MOST_FINDINGS], Finding(f"{more}, in the table of metrics.")]
+    if warned := [each for group in every if not group.gates for each in group.verdicts]:
+        which = listed([f"{_where(each, gate)}{_change(each)}" for each in warned], 2)
+        found.append(Finding(f"Warn only: {which}."))
+    return tuple(found)
+
+
+def finding(group: Group, gate: Gate) -> Finding:
+    """A group of metrics in a sentence: how many, how far, confirmed or not, and the worst with its numbers."""
+    worst, several = group.verdicts[0], len(gate.devices) > 1
+    who = f"all {len(gate.devices)} devices" if group.together and several else _device(group.device)
+    how = f"{group.kind}: {_text(worst.why, 120)}"
+    if group.kind in (SLOW, "improved"):
+        values = units.between(worst.value, worst.expected, _VALUES[worst.metric.unit]).replace("–", " against ")
+        how = f"{_range(group)}, {_confirmed(group) if group.kind == SLOW else group.kind} ({_metric(worst)} {values})"
+    what = f"{who} {group.family}".strip()
+    text = sentence(f"{what}: {len(group.verdicts)} of {many(group.of, 'metric')} {how}")
+    return Finding(text, _MARKS[group.status], _next(group, gate))
+
+
+def _confirmed(group: Group) -> str:
+    if group.status == "inconclusive":
+        return group.status
+    if not group.confirmed:
+        return "not confirmed" if group.looked else "not repeated"
+    return "confirmed" if group.confirmed == len(group.gated) else f"{group.confirmed} confirmed"
+
+
+def _range(group: Group) -> str:
+    """ "−9.6 to −10 %"."""
+    low, high = group.range
+    span = units.between(low, high, lambda change: signed(1 + change)).replace("–", " to ")
+    return signed(1 + low) if signed(1 + low) == signed(1 + high) else span
+
+
+def _next(group: Group, gate: Gate) -> str:
+    """What to do about it, after the cause that is likely."""
+    cause = _text(group.cause)
+    alone = f"python -m bench run --device {names.selector(group.device)} --probes {','.join(group.probes)}"
+    step = _STEPS.get(group.remedy, _STEPS[""]).format(alone=alone, run=_typed(gate.run.source, "RUN"))
+    return f"Likely cause: {cause}. {sentence(step)}" if cause.rstrip("s") not in group.family else step
+
+
+def _typed(text: str, otherwise: str) -> str:
+    """What is copied into a shell is never a foreign text."""
+    return text if re.fullmatch(r"[\w./:+-]+", text, re.ASCII) else otherwise
+
+
+def _text(text: str, most: int = 400) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in plain(text)).split())[:most]
+
+
+def _device(device: str) -> str:
+    return names.device(_text(device, 80))
+
+
+def _metric(each: MetricVerdict) -> str:
+    return _text(each.metric.name, 120)
+
+
+def _where(each: MetricVerdict, gate: Gate) -> str:
+    """The metric, and its device where there are several."""
+    return f"{_metric(each)} on {_device(each.device)}" if len(gate.devices) > 1 else _metric(each)
+
+
+def _status(each: MetricVerdict) -> str:
+    return NOT_JUDGED if each.status == OK and each.reference is None else each.status
+
+
+def _change(each: MetricVerdict) -> str:
+    return "" if each.change is None else f" {signed(1 + each.change)}"
+
+
+def _evidence(each: MetricVerdict, gate: Gate) -> str:
+    """Why a metric has its status, and what probably caused it."""
+    measured = "" if each.value is None else f", {_VALUES[each.metric.unit](each.value)}"
+    cause = f". Likely cause: {_text(each.cause)}" if each.cause else ""
+    return f"{each.status} {_where(each, gate)}{measured}: {_text(each.why) or 'no evidence was given'}{cause}."
+
+
+def _notes(gate: Gate) -> Iterator[str]:
+    """The evidence of every group, what each device was compared with, and what a reader should know besides."""
+    sources = {_device(device): _text(text) for device, text in (gate.references or {}).items()}
+    compared = [f"{device} compared with {text}." for device, text in sources.items()]
+    if len(set(sources.values())) == 1:
+        compared = [f"Compared with {next(iter(sources.values()))}."]
+    notes = [(listed([_device(device) for device in whose]), whose, text) for text, whose in gate.shared_notes.items()]
+    notes = [("every device" if len(gate.devices) == len(whose) > 1 else who, text) for who, whose, text in notes]
+    said = [f"{who}: {_text(text)}" if who else _text(text) for who, text in notes]
+    for found in ([_evidence(group.verdicts[0], gate) for group in groups(gate)], compared, said):
+        yield from map(sentence, found[:_MOST_NOTES])
+        if len(found) > _MOST_NOTES:
+            yield f"And {len(found) - _MOST_NOTES} more."
+
+
+def _matrix(gate: Gate) -> Table:
+    """A row per device: its worst change in each family of metrics."""
+    rows = []
+    for device in gate.devices:
+        row = {"device": _device(device), "gated": _tally(gate.tally(device)) or "none"}
+        for family, each in worst_of(gate, device).items():
+            row |= {family: _change(each).strip() if each.below else _status(each)}
+            row |= {f"{family} mark": _MARKS[each.status]}
+        rows.append(row)
+    families = dict.fromkeys(each.metric.family for each in gate.verdicts)
+    columns = [Column("device", "device"), *(Column(family, family, mark=f"{family} mark") for family in families)]
+    columns.append(Column("gated metrics", "gated"))
+    return Table("gate-devices", "Every device by family of metrics", tuple(columns), tuple(rows), folded=False)
+
+
+def _metrics(gate: Gate, data: Mapping[str, Any], shown: Sequence[MetricVerdict] | None = None) -> tuple[Table, ...]:
+    """Every followed metric, worst first; or those that are shown, without their evidence."""
+    columns = [Column("metric", "metric", _text)] + [Column("device", "device", _device)] * (len(gate.devices) > 1)
+    columns += [Column("value", "value", **_AMOUNT), Column("expected", "expected", **_AMOUNT)]
+    columns += [Column("change", "change", lambda change: signed(1 + change), number=True)]
+    columns += [Column("limit", "limit", **_AMOUNT), Column("n", "n", number=True)]
+    columns += [Column("verdict", "verdict", mark="mark")]
+    if shown is None:
+        columns += [Column("gates", "gates", lambda gates: "yes" if gates else "only warns")]
+        columns += [Column("compared with", "source", _text), Column("why", "why", _text)]
+        columns += [Column("likely cause", "cause", _text)]
+    rows, wanted = [], None if shown is None else set(map(id, shown[:_MOST_ROWS]))
+    for record, each in zip(data["verdicts"], gate.worst, strict=True):
+        if wanted is None or id(each) in wanted:
+            found = {"verdict": _status(each), "mark": "" if each.status == OK else _MARKS[each.status]}
+            rows.append(record | found | {"source": each.reference.source if each.reference else ""})
+    caption = "Every followed metric and its verdict" if shown is None else "Metrics, worst first"
+    caption = f"Metrics, the worst {_MOST_ROWS} of {len(shown)}" if shown and len(shown) > _MOST_ROWS else caption
+    return (Table("gate-metrics", caption, tuple(columns), tuple(rows), shown is None),) if rows else ()
+
+
+def to_json(gate: Gate) -> dict[str, Any]:
+    """What `gate --json` prints: every value, and the sentences that every other form says."""
+    found = facts(gate) | {"summary": f"{_word(gate).upper()}: {_summary(gate)}"}
+    for record, group in zip(found["groups"], groups(gate), strict=True):
+        said = finding(group, gate)
+        record |= {"text": said.text, "next_step": said.next_step}
+    for record, each in zip(found["verdicts"], gate.worst, strict=True):
+        record["text"] = _evidence(each, gate)
+    return found
+
+
+def exported(gate: Gate, form: str) -> bytes:
+    """A gate in one of FORMS. Raises RunError where that needs a package that is not there."""
+    from bench.report.render import forms
+
+    if form == "json":
+        return (json.dumps(to_json(gate), indent=2, allow_nan=False) + "\n").encode()
+    try:
+        made = forms()[form](document(gate))
+    except ModuleNotFoundError as error:
+        raise RunError(f"{form} needs {error.name}: pip install 'ridgepoint[ci]'") from None
+    return f"{marker(gate)}\n".encode() + made if form == "md" else made
+
+
+def write(gate: Gate, form: str, path: Path | str) -> tuple[Path, ...]:
+    """Writes a gate in one of FORMS and returns the paths; no reader ever sees half of a file. Raises RunError."""
+    if form not in FORMS:
+        raise RunError(f"unknown form {form!r}; choose one of {', '.join(FORMS)}")
+    path, what = Path(path), f"{form} export"
+    if not path.name:
+        raise RunError(f"{form} needs a file to write to: --export {form}=FILE")
+    if form == "prometheus" and path.suffix != ".prom":
+        raise RunError(f"{path} does not end in .prom, so that no textfile collector would read it")
+    files = [(path, exported(gate, form))]
+    if ending := _BESIDE.get(form):
+        files.append((path.with_name(f"{path.stem}{ending}{path.suffix}"), exported(gate, f"{form}{ending}")))
+    return tuple(whole_file(content, where, what) for where, content in files if content)

@@ -1,0 +1,54 @@
+"""Counts, lists and intervals in words: what the findings of every section are put together from."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from bench import units
+from bench.roofline import Roof
+from bench.stats import Estimate
+
+
+def many(count: int, noun: str, plural: str = "") -> str:
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def listed(words: Sequence[str], most: int = 0) -> str:
+    """ "a", "a and b", "a, b and c"; of more than `most` the rest as a count."""
+    if most and len(words) > most:
+        words = [*words[:most], f"{len(words) - most} more"]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def sentence(text: str) -> str:
+    """With a capital first letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}" if text else ""
+
+
+def spread(value: Estimate | Roof, text: Callable[[float], str]) -> str:
+    """ "95 % interval 4.75–4.85 TB/s", or "range of 3: …"."""
+    kind, n = (value.kind, value.n) if isinstance(value, Estimate) else (value.estimate.kind, value.n)
+    if n == 1:
+        return "one repetition, no interval"
+    return f"{kind}{':' * kind.startswith('range')} {units.between(value.low, value.high, text)}"
+
+
+def rate_spread(roof: Roof) -> str:
+    return spread(roof, lambda value: units.rate_text(value, roof.key))
+
+
+def signed(ratio: float, significant: int = 2) -> str:
+    """A ratio as a signed percentage ("−3.1 %"), a large one as a factor ("× 2.4")."""
+    if not 0.5 < ratio < 2:
+        return f"× {units.digits(ratio)}"
+    share = abs(ratio - 1)
+    return "±0 %" if share < 5e-6 else f"{'−' if ratio < 1 else '+'}{units.percent(share, significant)}"
+
+
+def slug(name: str) -> str:
+    """A name as an id: letters, digits and dashes."""
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name) or "unnamed"
+
+
+def plain(text: str) -> str:
+    """A text of a machine or a file in one line, without control characters and without the marks of a command."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).replace("`", "'").strip()

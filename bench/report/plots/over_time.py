@@ -1,0 +1,224 @@
+"""One number over time: each Run with its interval, each segment's median and band, each change as a line.
+
+Many Runs are drawn as stretches of equal count, their median as the line and their whole reach as the band, so that ten
+thousand points neither hide one another nor weigh on the page. Nothing here needs WebGL, whose renderer would need a
+policy that lets scripts make scripts.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import plotly.graph_objects as go
+
+from bench import units
+from bench.analysis import thinning
+from bench.analysis.changes import ChangePoint
+from bench.analysis.history import Point, Series
+from bench.analysis.thinning import Group
+from bench.report import names
+from bench.report.phrases import signed, spread
+from bench.report.plots import theme
+
+# Lines beyond which bands and intervals would lie on one another: they are in hover and table.
+FEW_LINES = 4
+INFORMATION = "information, not the gate"
+_INVALID, _LABELS, _SHAPES = 200, 10, 120
+
+
+def metric(key: str) -> str:
+    """ "DRAM", "BF16 GEMM", "BF16 tensor ridge"."""
+    return f"{names.quantity(key.removeprefix('ridge '))} ridge" if key.startswith("ridge ") else names.roof(key)
+
+
+def text(value: float, key: str, significant: int = 4) -> str:
+    """Four digits: what a history is read for is in the third and the fourth."""
+    ridge = key.startswith("ridge ")
+    return units.intensity(value, significant) if ridge else units.rate_text(value, key, significant)
+
+
+def moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def chance(p: float) -> str:
+    """Otava rounds p to six digits."""
+    return f"p {p:.6f}".rstrip("0") if p >= 5e-7 else "p < 0.000001"
+
+
+def over_time(lines: Sequence[Series], marks: Sequence[ChangePoint] = ()) -> go.Figure:
+    """Every line of one number in one regime, with the change points that were found in them."""
+    low, high = thinning.reach(lines)
+    first, last = min(each.points[0].at for each in lines), max(each.newest.at for each in lines)
+    # a lone Run has no range of its own
+    pad = 0.03 * (last - first) or 1800.0
+    x = theme.axis("", type="date", range=[_iso(first - pad), _iso(last + pad)])
+    ticks, digits = thinning.ticks(low, high)
+    said = [text(value, lines[0].key, digits) for value in ticks]
+    y = theme.axis("", range=[low, high], automargin=True, tickvals=ticks, ticktext=said)
+    fig = theme.figure(300, x, y, margin={"b": 44})
+    budgets, few = len({each.budget for each in lines}) > 1, len(lines) <= FEW_LINES
+    for number, each in enumerate(lines):
+        stretches = list(thinning.stretches(each, thinning.joined(each, lines)))
+        if few and each.known:
+            _medians(fig, each, _colour(number))
+            fig.traces += [_interval(stretch, _colour(number)) for stretch in stretches]
+        name = f"{each.device}, {each.budget}" if budgets else each.device
+        if stretches:
+            fig.add_trace(_line(each, stretches, number, name=theme.safe(name), showlegend=len(lines) > 1))
+    _invalid(fig, lines, low, high)
+    _changes(fig, lines, (low + high) / 2)
+    # left of its line, for the right is what changed in the environment; but not beyond the axis
+    _marks(fig, lines, marks, first + 0.15 * (last - first))
+    return fig.made()
+
+
+def caption(lines: Sequence[Series], marks: Sequence[ChangePoint] = ()) -> str:
+    """What the figure's signs mean, those that are in it."""
+    joined, few = max(thinning.joined(each, lines) for each in lines), len(lines) <= FEW_LINES
+    seen = {point.value.validity for each in lines for point in each.points}
+    later = [segment for each in lines for segment in each.segments[1:]]
+    banded = few and any(s.deviation is not None for each in lines for s in each.segments)
+    parts = [
+        f"Each point is {'a Run' if joined == 1 else f'the median of up to {joined} neighbouring Runs'}.",
+        "Coloured band: intervals." if few else "Intervals: in hover and table.",
+        "Dashed, on grey: a segment's median, twice the typical deviation around it." * banded,
+        "Vertical: the environment changed." * bool(later),
+        "Dotted: a probe measures otherwise from there on; the sides are not compared."
+        * any(not segment.joined for segment in later),
+        f"Dash-dotted, diamond: a step by E-divisive; {INFORMATION}." * bool(marks),
+        "Open: suspect." * ("suspect" in seen),
+        "Crosses: invalid; triangles: invalid, beyond the axis." * ("invalid" in seen),
+    ]
+    return " ".join(filter(None, parts))
+
+
+def _colour(number: int) -> str:
+    return theme.SERIES[number % len(theme.SERIES)]
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _brief(value: float) -> float:
+    """Six digits: more than a screen has, and a third of the page's weight."""
+    return float(f"{value:.6g}")
+
+
+def _hovers(texts: Iterable[Iterable[str]]) -> dict:
+    return theme.hovers(theme.text(map(theme.safe, lines)) for lines in texts)
+
+
+def _interval(stretch: Sequence[Group], colour: str) -> dict:
+    there = [(_iso(group.at), _brief(group.low)) for group in stretch]
+    back = [(_iso(group.at), _brief(group.high)) for group in reversed(stretch)]
+    x, y = zip(*there, *back, strict=True)
+    look = {"fill": "toself", "fillcolor": colour, "opacity": 0.16, "line": {"width": 0}}
+    return theme.scatter(x=x, y=y, mode="lines", hoverinfo="skip", showlegend=False, **look)
+
+
+def _line(each: Series, stretches: Sequence[Sequence[Group]], number: int, **look: Any) -> dict:
+    # a None between stretches, which plotly does not join across
+    groups = [group for stretch in stretches for group in (None, *stretch)][1:]
+    marker = theme.MARKERS[number % len(theme.MARKERS)]
+    symbols = [theme.symbol(marker, group.validity if group else "valid") for group in groups]
+    crowded = len(groups) >= 150 or any(group and len(group.points) > 1 for group in groups)
+    look |= _hovers(_hover(group, each.device) if group else () for group in groups)
+    look |= {"marker": {"symbol": symbols, "size": 4 if crowded else 6, "color": _colour(number)}}
+    look |= {"mode": "lines+markers" if each.known else "markers", "line": {"color": _colour(number), "width": 1.2}}
+    x, y = [group and _iso(group.at) for group in groups], [group and _brief(group.value) for group in groups]
+    return theme.scatter(x=x, y=y, connectgaps=False, **look)
+
+
+def _hover(group: Group, device: str) -> list[str]:
+    first, last, key = group.points[0], group.points[-1], group.points[0].value.key
+    if first is last:
+        return _point_text(first, device)
+    head = [f"{device}, {moment(first.at)} to {moment(last.at)} UTC", f"{len(group.points)} Runs: median"]
+    head[1] += f" {text(group.value, key)}"
+    return [*head, f"intervals {text(group.low, key)} to {text(group.high, key)}"]
+
+
+def _point_text(point: Point, device: str) -> list[str]:
+    value = point.value
+    more = f", {spread(value.estimate, partial(text, key=value.key))}, n {value.n}" if value.n > 1 else ""
+    doubt = value.doubt if len(value.doubt) < 160 else f"{value.doubt[:159]}…"
+    factors = ", ".join(f"{name} {given}" for name, given in list(point.device.factors.items())[:3])
+    lines = [f"{device}, {moment(point.at)} UTC", f"{text(value.value, value.key)}{more}"]
+    return [*lines, f"{value.validity}{f': {doubt}' * bool(doubt)}", factors, point.file]
+
+
+def _medians(fig: theme.Drawing, each: Series, colour: str) -> None:
+    """Each segment's median as a dashed line, twice the typical deviation around it as a band."""
+    for segment in [segment for segment in each.segments if segment.deviation is not None][-_SHAPES:]:
+        span = {"x0": _iso(segment.points[0].at), "x1": _iso(segment.points[-1].at), "layer": "below"}
+        half, middle = segment.median * segment.deviation, segment.median
+        grey = {"fillcolor": theme.MUTED, "opacity": 0.14, "line": {"width": 0}}
+        fig.add_shape(type="rect", y0=middle - half, y1=middle + half, **grey, **span)
+        fig.add_shape(type="line", y0=middle, y1=middle, line={"color": colour, "width": 1, "dash": "dash"}, **span)
+
+
+def _invalid(fig: theme.Drawing, lines: Sequence[Series], low: float, high: float) -> None:
+    """Crosses that nothing joins; one beyond the axis stands at its edge with its value."""
+    points = [(point, each) for each in lines for point in each.points if point.value.validity == "invalid"]
+    points = sorted(points, key=lambda each: each[0].at)[-_INVALID:]
+    if not points:
+        return
+    values, inset = [point.value.value for point, _ in points], 0.02 * (high - low)
+    out = ["down" if value < low else "up" if value > high else "" for value in values]
+    few = sum(map(bool, out)) <= _LABELS
+    said = [text(value, lines[0].key, 3) if way and few else "" for value, way in zip(values, out, strict=True)]
+    symbols = [f"triangle-{way}-open" if way else "x-thin-open" for way in out]
+    line = {"width": 1.5, "color": theme.ALARM}
+    look = {"mode": "markers+text", "text": said, "textfont": {"size": 11, "color": theme.ALARM}}
+    look |= {"textposition": ["top center" if way == "down" else "bottom center" for way in out]}
+    look |= {"marker": {"symbol": symbols, "size": 9, "color": theme.ALARM, "line": line}}
+    look |= _hovers(_point_text(point, each.device) for point, each in points)
+    x, y = [_iso(point.at) for point, _ in points], [min(max(value, low + inset), high - inset) for value in values]
+    fig.add_trace(theme.scatter(name="invalid: counts nowhere", x=x, y=y, **look))
+
+
+def _changes(fig: theme.Drawing, lines: Sequence[Series], middle: float) -> None:
+    """A vertical line for each change of the environment, labelled; the oldest of many go without a label."""
+    newest = thinning.change_lines(lines)[-_SHAPES:]
+    for number, each in enumerate(newest, _LABELS - len(newest)):
+        line = {"color": theme.MUTED, "width": 1, "dash": "solid" if each.joined else "dot"}
+        fig.add_vline(_iso(each.at), line=line, layer="below")
+        if number < 0:
+            continue
+        said = f"{each.changes[0].factor} {each.changes[0].after}"
+        said += f" and {len(each.changes) - 1} more" * (len(each.changes) > 1)
+        if {*each.devices} != {series.device for series in lines}:
+            first, *rest = each.devices
+            said = f"{first}{f' and {len(rest)} more' * bool(rest)}: {said}"
+        said = theme.safe(said if len(said) < 42 else f"{said[:41]}…")
+        # where the values after it are not
+        low = each.after > middle
+        look = {"yref": "paper", "yanchor": "bottom" if low else "top", "textangle": -90, "name": "change"}
+        look |= {"font": {"size": 11, "color": theme.MUTED}}
+        fig.add_annotation(theme.note(said, _iso(each.at), 0 if low else 1, **look))
+
+
+def _marks(fig: theme.Drawing, lines: Sequence[Series], marks: Sequence[ChangePoint], early: float) -> None:
+    """A dash-dotted line and a diamond in its line's colour for each change point; the newest say by how much."""
+    newest = sorted(marks, key=lambda mark: mark.at)[-_SHAPES:]
+    if not newest:
+        return
+    colours = [_colour(next(n for n, each in enumerate(lines) if each is mark.series)) for mark in newest]
+    for mark, colour in zip(newest, colours, strict=True):
+        fig.add_vline(_iso(mark.at), line={"color": colour, "width": 1.2, "dash": "dashdot"}, layer="below")
+    said = [signed(mark.ratio) for mark in newest[-_LABELS:]]
+    look = {"mode": "markers+text", "text": [""] * (len(newest) - len(said)) + said}
+    look |= {"textposition": [f"middle {'right' if mark.at < early else 'left'}" for mark in newest]}
+    look |= {"textfont": {"size": 11, "color": theme.INK}} | _hovers(map(_mark_text, newest))
+    look |= {"marker": {"symbol": "diamond", "size": 9, "color": theme.PAPER, "line": {"width": 1.8, "color": colours}}}
+    x, y = [_iso(mark.at) for mark in newest], [_brief(thinning.halfway(mark)) for mark in newest]
+    fig.add_trace(theme.scatter(name=f"step by E-divisive: {INFORMATION}", x=x, y=y, **look))
+
+
+def _mark_text(mark: ChangePoint) -> list[str]:
+    counts = f"{mark.before} valid Runs before, {mark.after} after{': few' * (not mark.trusted)}"
+    between = f"between {moment(mark.since)} and {moment(mark.at)} UTC"
+    return [f"{mark.series.device}: {signed(mark.ratio)} by E-divisive, {chance(mark.p)}", between, counts, INFORMATION]

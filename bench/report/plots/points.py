@@ -1,0 +1,228 @@
+"""What was measured, as points under the roofs: by question, joined where a sweep is a path, flagged where too good.
+
+A reader's own kernels stand there by name, each with an arrow to what its roof allows. One that has no roof here stands
+open; one beyond the frame stands at its edge, pointing outwards, with its value.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from bench import units
+from bench.analysis import tidy
+from bench.analysis.fit import Fit
+from bench.analysis.user_kernels import RooflinePoint
+from bench.analysis.viewport import Viewport, brief
+from bench.report import names
+from bench.report.phrases import listed, many
+from bench.report.plots import theme
+from bench.report.plots.roofs import HEIGHT, WIDTH, Drawn, hovered
+from bench.report.plots.sweep import told
+
+# A question keeps its marker and colour on every machine.
+_LOOKS = {
+    "stream": ("circle", theme.SERIES[0]),
+    "FMA loop": ("square", theme.SERIES[1]),
+    "tensor loop": ("pentagon", theme.SERIES[6]),
+    "on-chip reads": ("star", theme.SERIES[0]),
+    "GEMM shapes": ("diamond", theme.SERIES[2]),
+    "FMA sweep": ("triangle-up", theme.SERIES[3]),
+    "GEMM over batch": ("hexagon", theme.SERIES[4]),
+    "attention decode": ("x", theme.SERIES[5]),
+    "attention prefill": ("cross", theme.SERIES[5]),
+}
+_OTHER = ("star", theme.SERIES[6])
+# Sweeps that are drawn as paths, and what tells one path from the next.
+_PATHS = {
+    "GEMM over batch": ("variant", "n", "k", "strided"),
+    "attention decode": ("layout", "batch", "backend"),
+    "attention prefill": ("layout", "batch", "causal", "backend"),
+}
+# What is shown at first; everything else can be chosen.
+FEW = {"GEMM over batch", "attention decode", "stream"}
+# Where a point lies beyond the frame, it stands at the edge and points there.
+OUT = {"left": "triangle-left", "right": "triangle-right", "up": "triangle-up", "down": "triangle-down"}
+YOURS = "your kernels"
+# Arrows for the slowest of so many kernels, names for so many: more would lie on one another, and hovers have them all.
+_MOST_ARROWS, _MOST_NAMES = 6, 12
+# Where a name may stand beside its marker, as parts of its own size.
+_SIDES = {"bottom center": (0, 1), "middle right": (1, 0), "middle left": (-1, 0), "top center": (0, -1)}
+
+
+def points(fit: Fit, rows: pd.DataFrame, frame: Viewport) -> Iterator[Drawn]:
+    """What was measured, a trace per question and precision."""
+    seen: dict[tuple[str, str], list] = {}
+    for row in tidy.each(rows[rows["seconds"].notna() & (rows["intensity"] > 0)]):
+        seen.setdefault((question(row.probe, row.params), row.work.dtype), []).append(row)
+    for (asked, dtype), part in seen.items():
+        marker, colour = _LOOKS.get(asked, _OTHER)
+        path = asked in _PATHS
+        # of a sweep that is drawn as a path the headline's precision stands out, and is asked for at first
+        main = dtype == fit.info.headline.split(".")[1] or not path
+        colour = colour if main else _OTHER[1]
+        head, steps = _steps(part, _PATHS.get(asked, ()), marker, frame)
+        xs, ys, symbols, texts = (list(column) for column in zip(*steps, strict=True))
+        name = theme.safe(f"{asked}, {names.dtype(dtype)}" if path else asked)
+        symbol = symbols if len(set(symbols)) > 1 else symbols[0]
+        trace = theme.scatter(
+            name=name, x=xs, y=ys, text=texts, hovertemplate=hovered([head], "%{text}"),
+            mode="lines+markers" if path else "markers", meta=f"points {theme.safe(asked)} {dtype}",
+            line={"color": colour, "width": 1.4}, opacity=0.9 if main else 0.6,
+            marker={"symbol": symbol, "size": 7 if main else 5, "color": colour},
+        )  # fmt: skip
+        probe = asked if main else f"{asked}, other precisions"
+        drawn = Drawn(trace, name, name, dtype, regime=part[0].regime, probe=probe)
+        yield from (drawn, *flagged([frame.clamped(row.intensity, row.flop_rate) for row in part if row.above], drawn))
+
+
+def question(probe: str, params: Mapping[str, Any]) -> str:
+    """What a point answers, in words; a probe that is not known by name is a question of its own."""
+    if probe == "gemm" and params.get("dtype"):
+        return "GEMM over batch"
+    if probe == "attention" and params.get("phase"):
+        return f"attention {params['phase']}"
+    if probe == "peak":
+        return {"loop": "FMA loop", "tensor loop": "tensor loop"}.get(str(params.get("kind")), "GEMM shapes")
+    return {"intensity": "FMA sweep", "bandwidth": "stream", "onchip": "on-chip reads"}.get(probe, probe)
+
+
+def _steps(part: Sequence, keys: Sequence[str], marker: str, frame: Viewport) -> tuple[str, list[tuple]]:
+    """(what all points have in common, (x, y, symbol, hover) of each), path after path with a gap wherever another
+    begins: another weight matrix, another shape.
+    """
+    rows = part[:: math.ceil(len(part) / theme.MOST_POINTS)]
+    first = rows[0].params
+    common = {key: first[key] for key in first if len({repr(row.params.get(key)) for row in rows}) == 1}
+    paths: dict[tuple, list] = {}
+    for row in rows:
+        paths.setdefault(tuple(str(row.params.get(key)) for key in keys), []).append(row)
+    steps: list[tuple] = []
+    for path in paths.values():
+        steps += [(None, None, marker, "")] * bool(steps)
+        for row in sorted(path, key=lambda row: row.intensity) if keys else path:
+            out = row.intensity > frame.right
+            x = frame.clamped(row.intensity, row.flop_rate)[0] if out else row.intensity
+            symbol = OUT["right"] if out else theme.symbol(marker, row.validity)
+            own = names.case({key: value for key, value in row.params.items() if key not in common})
+            steps.append((brief(x), brief(row.flop_rate), symbol, told(row, theme.safe(own))))
+    return f"<b>{theme.safe(rows[0].probe)}</b> {theme.safe(names.case(common))}", steps
+
+
+def flagged(places: Sequence[tuple], drawn: Drawn, size: int = 14) -> Iterator[Drawn]:
+    """Rings around what lies above its roof."""
+    if places:
+        name = "above its roof"
+        ring = {"symbol": "circle-open", "size": size, "color": theme.ALARM, "line": {"width": 1.5}}
+        found = theme.scatter(
+            x=[brief(x) for x, *_ in places], y=[brief(y) for _, y, *_ in places], mode="markers", name=name,
+            hoverinfo="skip", marker=ring, meta=drawn.name.replace("points", "above", 1),
+        )  # fmt: skip
+        yield replace(drawn, trace=found, kind=name)
+
+
+def outside(traces: Sequence[dict], frame: Viewport) -> dict:
+    """How many of the points that are shown lie outside the frame."""
+    places = (place for trace in traces for place in zip(trace["x"], trace["y"], strict=True))
+    out = sum(x is not None and not frame.holds(x, y) for x, y in places)
+    text = f"{many(out, 'point')} outside the frame: “Fit to data” shows them" if out else ""
+    look = {"xref": "paper", "yref": "paper", "name": "outside", "visible": bool(out)}
+    return theme.note(text, 0.005, 0.012, font={"size": 12, "color": theme.MUTED}, **look)
+
+
+def place_of(each: RooflinePoint) -> tuple[float, float]:
+    work = each.kernel.work
+    return work.intensity, work.flops / each.kernel.seconds
+
+
+def kernels(placed: Sequence[RooflinePoint], frame: Viewport) -> Iterator[Drawn]:
+    """Nothing for kernels without arithmetic, which have no place on these axes."""
+    shown = [each for each in placed if each.kernel.work.flops]
+    if not shown:
+        return
+    at = [frame.clamped(*place_of(each)) for each in shown]
+    slow = sorted((k for k, each in enumerate(shown) if each.possible > 1), key=lambda k: -shown[k].possible)
+    arrows = [k for k in slow if not at[k][2]][:_MOST_ARROWS]
+    first = [*(k for k in range(len(at)) if at[k][2]), *arrows, *range(len(at))]
+    texts = {k: _text(shown[k], at[k][2]) for k in list(dict.fromkeys(first))[:_MOST_NAMES]}
+    ways = zip(shown, at, strict=True)
+    trace = theme.scatter(
+        x=[brief(x) for x, *_ in at], y=[brief(y) for _, y, _ in at], mode="markers+text", name=YOURS,
+        text=[texts.get(k, "") for k in range(len(at))], textposition=_sides(at, texts, frame), cliponaxis=False,
+        textfont={"size": 12, "color": theme.INK}, meta=f"points {YOURS}",
+        marker={
+            "symbol": [OUT.get(out, "bowtie" if each.share else "bowtie-open") for each, (*_, out) in ways],
+            "size": 13, "color": theme.GOOD, "line": {"color": theme.INK, "width": 1},
+        },
+        **theme.hovers(map(_hover, shown)),
+    )  # fmt: skip
+    drawn = Drawn(trace, YOURS, YOURS, probe=YOURS)
+    yield from (drawn, *flagged([place for each, place in zip(shown, at, strict=True) if each.above], drawn, 20))
+    if arrows:
+        ends = [(trace["x"][k], trace["y"][k], brief(trace["y"][k] * shown[k].possible)) for k in arrows]
+        heads = theme.scatter(
+            x=[x for x, *_ in ends for x in (x, x, None)], y=[y for _, *ys in ends for y in (*ys, None)],
+            mode="lines+markers", name=YOURS, hoverinfo="skip", meta="possible",
+            line={"color": theme.GOOD, "width": 1.4, "dash": "dot"},
+            marker={"symbol": "triangle-up", "size": [0, 9, 0] * len(arrows), "color": theme.GOOD},
+        )  # fmt: skip
+        yield Drawn(heads, YOURS, YOURS, probe=YOURS)
+
+
+def _text(each: RooflinePoint, out: str) -> str:
+    """Its name, what its roof would allow, and its value where it stands at the edge and not at its place."""
+    x, y = place_of(each)
+    value = f"{x:.3g} FLOP/B" if out in ("left", "right") else units.flops(y) if out else ""
+    return theme.text((theme.safe(each.kernel.name), value, possible(each)))
+
+
+def possible(each: RooflinePoint) -> str:
+    """What its roof would allow, "" where it is there."""
+    times = each.possible
+    return f"× {units.digits(times) if times < 1e4 else units.number(times)} possible" if times > 1 else ""
+
+
+def _sides(at: Sequence[tuple], texts: Mapping[int, str], frame: Viewport) -> list[str]:
+    """Where each text stands beside its marker: within the frame, and where the fewest others are."""
+    across, up = WIDTH / frame.decades[0], HEIGHT / frame.decades[1]
+    spots = [(across * theme.log(x / frame.left), up * theme.log(frame.top / y)) for x, y, _ in at]
+    taken = [(x, y, 14.0, 14.0) for x, y in spots]
+    found = ["bottom center"] * len(at)
+    for k, text in texts.items():
+        lines = text.split("<br>")
+        w, h = 6.8 * max(map(len, lines)), 15.0 * len(lines)
+        boxes = {
+            side: (spots[k][0] + right * (w / 2 + 9), spots[k][1] + down * (h / 2 + 8), w, h)
+            for side, (right, down) in _SIDES.items()
+        }
+        found[k] = min(boxes, key=lambda side: (_leaves(*boxes[side]), _crowd(boxes[side], taken)))
+        taken.append(boxes[found[k]])
+    return found
+
+
+def _leaves(x: float, y: float, w: float, h: float) -> bool:
+    return x < w / 2 or x > WIDTH - w / 2 or y < h / 2 or y > HEIGHT - h / 2
+
+
+def _crowd(box: tuple, taken: Sequence[tuple]) -> int:
+    return sum(2 * abs(box[0] - x) < box[2] + w and 2 * abs(box[1] - y) < box[3] + h for x, y, w, h in taken)
+
+
+def _hover(each: RooflinePoint) -> str:
+    """Rates, share of the roof, limiter and what lacks."""
+    work, seconds = each.kernel.work, each.kernel.seconds
+    rate = units.rate_text(work.flops / seconds, f"{work.compute}.x")
+    limit, lacking = names.limiter(each.limit), listed([names.quantity(key) for key in each.lacking])
+    lines = (
+        f"<b>{theme.safe(each.kernel.name)}</b>",
+        f"{rate} of {theme.safe(names.quantity(work.compute))}, {units.intensity(work.intensity)}",
+        f"{units.bandwidth(work.bytes / seconds)} over {theme.safe(names.channel(work.channel))}" if work.bytes else "",
+        f"{units.seconds(seconds)} a launch, as you gave it",
+        f"{units.percent(each.share)} of measured roof, limited by {theme.safe(limit)}" if each.share else "",
+        possible(each),
+        f"no measured roof for {theme.safe(lacking)}" if lacking else "",
+        "<b>above its roof: flagged</b>" if each.above else "",
+    )
+    return theme.text(lines)

@@ -1,0 +1,190 @@
+"""The roofline: what this machine allows at every intensity, in a burst and under lasting load, what it did, and what
+its datasheet claims.
+
+A reader chooses what is drawn. Every trace has a name of its own in `meta`; layout.meta says of each which precision,
+method, level, regime and probe it shows (`traces`), what can be chosen and what is at first (`selectors`), and what
+lines, labels and ridges follow from (`roofs`, `ridges`, `frame`). roofline.js reads all of it.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from bench import units
+from bench.analysis.fit import Fit
+from bench.analysis.ridges import RidgePoint, met, ridges
+from bench.analysis.user_kernels import RooflinePoint
+from bench.analysis.viewport import Viewport, brief, spans, viewport
+from bench.report import names
+from bench.report.phrases import spread
+from bench.report.plots import theme
+from bench.report.plots.points import FEW, YOURS, kernels, outside, place_of, points
+from bench.report.plots.roofs import BASELINE, SIBLINGS, Drawn, ghosts, kinds, labels, level, roofs, stretched
+from bench.roofline import Roofline
+from bench.schema import SUSTAINED
+
+_TITLES = {"dtype": "Precision", "method": "Compute roofs by", "level": "Memory level", "regime": "Regime"}
+_TITLES |= {"probe": "Points"}
+# Ridges by what their lines are -> legend entry, marker, its size for the headline and for others.
+_RIDGES = {
+    "roof": ("ridge, measured", "diamond", 11, 6),
+    SUSTAINED: ("ridge, sustained", "diamond-tall-open", 14, 8),
+    "datasheet": ("ridge, datasheet", "diamond-open", 15, 8),
+}
+_LEVELS = {"host": "host link", "link": "NVLink"}
+
+
+def roofline(
+    fit: Fit, theory: Roofline | None, rows: pd.DataFrame, siblings: Sequence[Fit] = (),
+    placed: Sequence[RooflinePoint] = (), baseline: Fit | None = None,
+) -> go.Figure | None:  # fmt: skip
+    """None without a memory roof and a compute roof, measured or claimed."""
+    frame = viewport(fit, theory)
+    if frame is None:
+        return None
+    frame = frame.widened(place_of(each) for each in placed if each.kernel.work.flops)
+    lines = list(roofs(fit, theory, frame))
+    drawn = [
+        *ghosts(siblings, frame, SIBLINGS, "sibling GPUs"),
+        *ghosts([baseline] if baseline else [], frame, BASELINE, "baseline Run"),
+        *(each for each, _ in lines),
+        *points(fit, rows, frame),
+        *kernels(placed, frame),
+    ]
+    selectors = _selectors(fit, theory, drawn, placed)
+    shown = {each.name for each in drawn if each.within(_chosen(selectors))}
+    bound = [line for _, line in lines if line.trace in shown]
+    reach = spans(bound, frame)
+    for each, line in lines:
+        if line.trace in reach:
+            each.trace.update(stretched(line, reach[line.trace], frame))
+    known = list(ridges(fit, theory, frame))
+    first = [_told(ridge) for ridge in met(known, shown)]
+    drawn += _markers([ridge.what for ridge in known], first)
+    shown = {each.name for each in drawn if each.within(_chosen(selectors)) and each.trace["x"]}
+    x_axis = theme.log_axis("Arithmetic intensity (FLOP/B)", frame.left, frame.right, theme.plain)
+    y_axis = theme.log_axis("Performance (FLOP/s; OP/s for integers)", frame.bottom, frame.top)
+    fig = theme.figure(600, x_axis, y_axis, margin={"r": 220, "t": 44})
+    # of a kind the first speaks for all
+    legend = {each.kind: each.name for each in reversed(drawn) if each.name in shown}
+    for each in drawn:
+        entry = each.name == legend.get(each.kind)
+        fig.add_trace(each.trace | {"visible": each.name in shown, "showlegend": entry})
+    _zones(fig, first[0] if first else {}, frame)
+    seen = [each.trace for each in drawn if each.name.startswith("points ") and each.name in shown]
+    for note in (*labels(bound, reach, frame), outside(seen, frame)):
+        fig.add_annotation(note)
+    fig.update_layout(
+        meta={
+            "device": names.device(fit.info.id),
+            "traces": {each.name: each.facets for each in drawn},
+            "selectors": selectors,
+            "isolates": sorted({name for each in drawn for name in (each.kind, each.group)} - {"above its roof"}),
+            "roofs": [{key: value for key, value in vars(line).items() if value} for _, line in lines],
+            "ridges": list(map(_told, known)),
+            "frame": vars(frame),
+        }
+    )
+    return fig.made()
+
+
+def _selectors(
+    fit: Fit, theory: Roofline | None, drawn: Sequence[Drawn], placed: Sequence[RooflinePoint]
+) -> list[dict]:
+    """What a reader may choose, and what is chosen at first: the headline's precision, float32 and what the reader's
+    own kernels use; few points; every level but the links; both regimes.
+    """
+    have = {side: list(dict.fromkeys(getattr(each, side) for each in drawn)) for side in _TITLES}
+    mine = {each.kernel.work.dtype for each in placed} | {fit.info.headline.split(".")[1], "float32"}
+    dtypes = dict.fromkeys((*names.DTYPES, *sorted(have["dtype"])))
+    linked = {level(each.kernel.work.channel) for each in placed}
+    methods = names.METHODS | {"datasheet": kinds(theory)["datasheet"]}
+    # from the fastest on, links last
+    rates = {level(roof.key): roof.rate for roof in fit.roofline.roofs if not roof.is_compute}
+    levels = sorted(have["level"], key=lambda key: (key in _LEVELS, -rates.get(key, 0.0)))
+    few = {*FEW, YOURS, SIBLINGS, BASELINE}
+    choices: dict[str, Iterable[tuple[str, str, bool]]] = {
+        "dtype": ((key, names.dtype(key), key in mine) for key in dtypes),
+        "method": ((method, text, True) for method, text in sorted(methods.items())),
+        "level": ((key, _LEVELS.get(key, names.channel(key)), key not in _LEVELS or key in linked) for key in levels),
+        "regime": ((f"burst & {SUSTAINED}", "both", True), ("burst", "burst", False), (SUSTAINED, SUSTAINED, False)),
+        "probe": ((probe, probe, probe in few) for probe in have["probe"]),
+    }
+    found = []
+    for side, given in choices.items():
+        every = [{"value": value, "text": text, "on": on} for value, text, on in given]
+        kept = [each for each in every if each["value"] and (side == "regime" or each["value"] in have[side])]
+        if kept and (side != "regime" or fit.sustained):
+            found.append({"side": side, "title": _TITLES[side], "one": side == "regime", "choices": kept})
+    return found
+
+
+def _chosen(selectors: Sequence[dict]) -> dict[str, list[str]]:
+    """Side -> the values that are shown at first."""
+    return {
+        each["side"]: [value for choice in each["choices"] if choice["on"] for value in choice["value"].split(" & ")]
+        for each in selectors
+    }
+
+
+def _told(ridge: RidgePoint) -> dict[str, Any]:
+    """A ridge as it is drawn: its place, its hover (`text`), its label (`title`)."""
+    value = ridge.intensity
+    said = f"{units.intensity(value.value)}, {spread(value, units.digits) if value.n else 'by the datasheet'}"
+    pair = theme.safe(f"{names.roof(ridge.compute)} / {names.channel(ridge.memory)}")
+    place = {"x": brief(value.value), "low": brief(value.low), "high": brief(value.high), "y": brief(ridge.rate)}
+    return place | {
+        "what": ridge.what,
+        "compute": ridge.compute,
+        "memory": ridge.memory,
+        "text": f"{pair}<br>{said}",
+        "title": f"<b>ridge{', sustained' * (ridge.what == SUSTAINED)}</b> {said}",
+        "size": _RIDGES[ridge.what][2 if ridge.lead else 3],
+    }
+
+
+def _markers(known: Iterable[str], shown: Sequence[dict]) -> Iterator[Drawn]:
+    """A trace per kind of ridge, with those that are shown; roofline.js fills in what a reader chooses."""
+    for what in dict.fromkeys(known):
+        name, symbol, *_ = _RIDGES[what]
+        sides = ("x", "y", "low", "high", "text", "size")
+        xs, ys, lows, highs, texts, sizes = ([each[s] for each in shown if each["what"] == what] for s in sides)
+        trace = theme.scatter(
+            x=xs, y=ys, text=texts, mode="markers", error_x=theme.error(xs, lows, highs, theme.INK),
+            marker={"symbol": symbol, "color": theme.INK, "size": sizes, "line": {"width": 1.6}},
+            name=name, meta=f"ridge {what}", hovertemplate=f"<b>{name}</b> %{{text}}<extra></extra>",
+        )  # fmt: skip
+        yield Drawn(trace, name, name)
+
+
+def _zones(fig: theme.Drawing, ridge: dict, frame: Viewport) -> None:
+    """Left of the ridge a kernel waits for memory, right of it for arithmetic. They are named above the highest roof,
+    the ridge above the plot, where nothing else is.
+    """
+    middle = ridge.get("x") or math.sqrt(frame.left * frame.right)
+    look = {"yref": "paper", "xanchor": "center", "visible": bool(ridge)}
+    for x0, x1, colour, text in (
+        (frame.left, middle, theme.MEMORY, "memory-bound"),
+        (middle, frame.right, theme.COMPUTE, "compute-bound"),
+    ):
+        fill = {"fillcolor": colour, "opacity": 0.055, "layer": "below", "line": {"width": 0}}
+        fig.add_vrect(x0, x1, **fill, visible=bool(ridge))
+        more = {"yanchor": "top", "name": "zone", "font": {"size": 12, "color": theme.MUTED}}
+        fig.add_annotation(theme.note(text, theme.log(math.sqrt(x0 * x1)), 1, **look | more))
+    fig.add_vline(middle, line={"color": theme.MUTED, "width": 1, "dash": "dot"}, visible=bool(ridge))
+    fig.add_annotation(theme.note(ridge.get("title", ""), theme.log(middle), 1, yshift=16, name="ridge name", **look))
+
+
+def common(figure: go.Figure, others: Iterable[go.Figure]) -> None:
+    """One set of controls for figures of several devices: whatever one of them has can be chosen."""
+    for selectors in (other.layout.meta["selectors"] for other in others):
+        mine = {each["side"]: each for each in figure.layout.meta["selectors"]}
+        for each in selectors:
+            if each["side"] not in mine:
+                figure.layout.meta["selectors"].append(each)
+                continue
+            known = mine[each["side"]]["choices"]
+            known += [choice for choice in each["choices"] if choice["value"] not in {own["value"] for own in known}]

@@ -1,0 +1,214 @@
+"""What all figures share: roles of colour, axes in SI units, hover text. No figure names a colour of its own.
+
+Colours are CSS variables of the page (report.css), which report.js resolves for the theme in force; so a figure has no
+theme. Dash and marker always say again what colour says. What every figure has stands in the plotly template.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+import plotly.io as pio
+
+from bench import units
+
+INK, MUTED, FAINT, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--faint)", "var(--grid)", "var(--paper)"
+MEMORY, COMPUTE, THEORY, ALARM = "var(--memory)", "var(--compute)", "var(--ink)", "var(--alarm)"
+GOOD = "var(--good)"
+# Okabe-Ito, each with a darker or lighter twin for the other theme.
+SERIES = tuple(f"var(--s{n})" for n in range(1, 8))
+MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+MOST_POINTS = 2000
+
+
+def safe(text: Any) -> str:
+    """Text from a Run for plotly, which reads a little HTML in labels and hovers."""
+    return escape(str(text), quote=False)
+
+
+class Drawing:
+    """A figure while it is drawn, in plain values: plotly, which checks each value, is given all of them once."""
+
+    def __init__(self, base: dict[str, Any]):
+        self.traces: list[dict[str, Any]] = []
+        self.layout: dict[str, Any] = {}
+        self._base = base
+
+    def add_trace(self, trace: dict[str, Any]) -> None:
+        self.traces.append(trace)
+
+    def add_annotation(self, note: dict[str, Any]) -> None:
+        self.layout.setdefault("annotations", []).append(note)
+
+    def add_shape(self, **shape: Any) -> None:
+        self.layout.setdefault("shapes", []).append(shape)
+
+    def add_vline(self, x: float, **look: Any) -> None:
+        self.add_vrect(x, x, type="line", **look)
+
+    def add_vrect(self, x0: float, x1: float, **look: Any) -> None:
+        """From the bottom to the top, whatever the axis shows."""
+        self.add_shape(**{"type": "rect", "x0": x0, "x1": x1, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain"} | look)
+
+    def add_hline(self, y: float, **look: Any) -> None:
+        self.add_shape(type="line", x0=0, x1=1, xref="x domain", y0=y, y1=y, yref="y", **look)
+
+    def update_xaxes(self, axis: dict[str, Any]) -> None:
+        self.update_layout(xaxis=axis)
+
+    def update_yaxes(self, axis: dict[str, Any]) -> None:
+        self.update_layout(yaxis=axis)
+
+    def update_layout(self, **parts: dict[str, Any]) -> None:
+        """Parts of what was drawn are added to; of the house's style a part is replaced whole."""
+        self.layout |= {name: self.layout.get(name, {}) | part for name, part in parts.items()}
+
+    def made(self) -> go.Figure:
+        made = go.Figure(self.traces, self._base)
+        for name, part in self.layout.items():
+            made.layout[name] = part
+        return made
+
+
+_MARGIN = {"l": 56, "r": 16, "t": 20, "b": 48}
+_AXIS = {
+    "title": {"font": {"size": 12, "color": MUTED}, "standoff": 8},
+    "gridcolor": GRID,
+    "linecolor": MUTED,
+    "tickfont": {"size": 12, "color": MUTED},
+    "zeroline": False,
+    "ticks": "",
+}
+TEMPLATE = "ridgepoint"
+pio.templates[TEMPLATE] = go.layout.Template(
+    layout={
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
+        "margin": _MARGIN,
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "yanchor": "top", "font": {"size": 12}},
+        "hoverlabel": {"align": "left", "bgcolor": PAPER, "bordercolor": MUTED, "font": {"color": INK, "size": 12}},
+        "hovermode": "closest",
+        "dragmode": "pan",
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+    }
+)
+
+
+def figure(
+    height: int = 340, x: dict | None = None, y: dict | None = None, traces: Iterable[dict] = (), **layout: Any
+) -> Drawing:  # fmt: skip
+    """A figure in the house's style, to be drawn in."""
+    margin = _MARGIN | layout.pop("margin", {})
+    below = {"y": -50 / (height - margin["t"] - margin["b"])}
+    found = Drawing({"template": TEMPLATE, "height": height, "margin": margin, "legend": below} | layout)
+    found.traces += traces
+    found.layout |= {name: about for name, about in (("xaxis", x), ("yaxis", y)) if about}
+    return found
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    return {"title": {"text": title}} | more
+
+
+def log_axis(
+    title: str, low: float, high: float, text: Callable[[float], str] | None = None, base: int = 10, **more: Any
+) -> dict:
+    """A logarithmic axis from low to high with its ticks at powers of the base, at most nine."""
+    first, last = math.ceil(math.log(low, base) - 1e-9), math.floor(math.log(high, base) + 1e-9)
+    step = max(1, math.ceil((last - first + 1) / 9))
+    ticks = [float(base) ** k for k in range(first, last + 1, step)]
+    if base == 10 and high < low * 400:
+        # so few decades that powers of ten alone leave the axis bare
+        ticks = [m * 10.0**k for k in range(first - 1, last + 1) for m in (1, 2, 5) if low <= m * 10.0**k <= high]
+    label = text or (lambda value: units.number(value, 1))
+    # plotly finds no place for the title where the only tick lies on the edge, or just outside by rounding
+    ticks = ticks if len(ticks) > 1 else [math.sqrt(low * high)]
+    look = {"type": "log", "range": [log(low), log(high)], "tickvals": ticks, "ticktext": list(map(label, ticks))}
+    return axis(title, **look | more)
+
+
+def size_axis(title: str, low: float, high: float) -> dict:
+    """Bytes, with ticks at powers of four or more."""
+    return log_axis(title, low, high, units.size, base=8 if high / low < 1e6 else 32)
+
+
+def plain(value: float) -> str:
+    """A tick of a small number: 0.1, 10, 1000."""
+    return f"{value:g}"
+
+
+def error(values: Sequence[float], lows: Sequence[float], highs: Sequence[float], colour: str) -> dict:
+    """Asymmetric error bars; the hover carries the interval, so hairlines will do."""
+    above = [high - value for value, high in zip(values, highs, strict=True)]
+    below = [value - low for value, low in zip(values, lows, strict=True)]
+    look = {"type": "data", "symmetric": False, "thickness": 1.2, "width": 3, "color": colour}
+    return look | {"array": above, "arrayminus": below}
+
+
+def line(name: str, x: Sequence, y: Sequence, colour: str, hover: Iterable[str] | None = None, **more: Any) -> dict:
+    """Joined points with their markers, thinned to what a reader can see."""
+    step = max(1, math.ceil(len(x) / MOST_POINTS))
+    look = {"line": {"color": colour, "width": 1.6}, "marker": {"color": colour, "size": 7}} | more
+    look |= hovers(list(hover)[::step]) if hover is not None else {}
+    return scatter(name=name, x=list(x)[::step], y=list(y)[::step], **{"mode": "lines+markers"} | look)
+
+
+def hovers(texts: Iterable[str]) -> dict[str, Any]:
+    """A text of its own for every point."""
+    return {"customdata": list(texts), "hovertemplate": "%{customdata}<extra></extra>"}
+
+
+def text(lines: Iterable[str]) -> str:
+    """Those that say something, below one another."""
+    return "<br>".join(filter(None, lines))
+
+
+def scatter(**look: Any) -> dict[str, Any]:
+    return {"type": "scatter"} | look
+
+
+def bar(**look: Any) -> dict[str, Any]:
+    return {"type": "bar"} | look
+
+
+def note(text: str, x: float, y: float, **more: Any) -> dict:
+    """A direct label. On logarithmic axes plotly wants the logarithm of the place."""
+    look = {"showarrow": False, "font": {"size": 12, "color": INK}, "xanchor": "left", "yanchor": "bottom"}
+    return {"text": text, "x": x, "y": y} | look | more
+
+
+def log(value: float) -> float:
+    return math.log10(value)
+
+
+def mark(fig: go.Figure, simulated: bool) -> go.Figure:
+    """Writes SIMULATED across a figure, so that a picture cut out of the page still says so."""
+    if simulated:
+        across = _flag("SIMULATED", 0.5, 0.5, 52) | {"textangle": -18, "opacity": 0.13}
+        fig.layout.annotations += (across, _corner("simulated, not a measurement"))
+    return fig
+
+
+def symbol(marker: str, validity: str) -> str:
+    """A marker stands open where its measurement is suspect."""
+    return marker if validity == "valid" else f"{marker}-open"
+
+
+def flag(fig: go.Figure, text: str) -> go.Figure:
+    """The same figure with a word in the colour of alarm at its upper right."""
+    fig.layout.annotations += (_corner(text),)
+    return fig
+
+
+def _corner(text: str) -> dict[str, Any]:
+    return _flag(text, 1, 1, 12) | {"xanchor": "right", "yanchor": "bottom"}
+
+
+def _flag(text: str, x: float, y: float, size: int) -> dict[str, Any]:
+    look = {"text": text, "name": "simulated", "xref": "paper", "yref": "paper", "x": x, "y": y}
+    return look | {"showarrow": False, "font": {"size": size, "color": ALARM}}

@@ -1,0 +1,110 @@
+"""A Document in the terminal: verdicts, findings with what to do next, headline numbers; with `full` every table."""
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from bench.report.document import FAIL, NOT_JUDGED, PASS, SKIP, SYMBOLS, WARN, Document, Finding, Section, Table
+
+_DOUBTS = {WARN: SYMBOLS[WARN], FAIL: SYMBOLS[FAIL]}
+_STYLES = {PASS: "green", WARN: "yellow", FAIL: "bold red", NOT_JUDGED: "cyan", SKIP: "dim", "": ""}
+
+
+def render(document: Document) -> str:
+    """The whole as plain text, for a file."""
+    console = Console(width=120, no_color=True, highlight=False)
+    with console.capture() as captured:
+        console.print(text(document, full=True))
+    return captured.get()
+
+
+def text(document: Document, full: bool = False) -> Group:
+    """The first screen; full: every section's findings and tables too."""
+    return Group(*_parts(document, full))
+
+
+def _parts(document: Document, full: bool) -> Iterator[RenderableType]:
+    if document.simulated:
+        yield Text("SIMULATED: numbers from a datasheet, not from a machine", style="bold magenta")
+    about = f"  {_bare(' · '.join(document.about))}"
+    yield Text(_bare(document.heading), style="bold").append(about, style="not bold dim")
+    yield from (Text(_line(banner), _STYLES[banner.status]) for banner in document.banners)
+    for place, verdict in enumerate(document.verdicts):
+        head = Text(f"{SYMBOLS[verdict.status]} {_bare(verdict.word).upper()}", _STYLES[verdict.status])
+        yield head.append(f"  {_bare(verdict.question)}: {_bare(verdict.text)}", style="not bold default")
+        if place == 0:
+            yield from _findings(document.findings)
+    if not document.verdicts:
+        yield from _findings(document.findings)
+    if document.tiles:
+        yield from _tiles(document)
+    if document.matrix:
+        # the findings above say why
+        yield _table(document.matrix, without="why")
+    for section in document.every_section if full else ():
+        yield from _section(section)
+    if document.absent:
+        yield Text(f"Not measured: {_bare(document.absent)}", style="dim")
+
+
+def _section(section: Section) -> Iterator[RenderableType]:
+    yield Text(f"\n{_bare(section.title)}", style="bold")
+    yield from _findings(section.findings)
+    yield from (_table(table) for table in section.tables if table.rows)
+    yield from (Padding(Text(_bare(note), "dim"), (0, 0, 0, 2)) for note in section.notes)
+
+
+def _findings(findings: tuple[Finding, ...]) -> Iterator[RenderableType]:
+    grid = RichTable.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for each in findings:
+        grid.add_row(Text(f"  {SYMBOLS[each.status] or '·'}", _STYLES[each.status]), Text(_bare(each.text)))
+        if each.next_step:
+            grid.add_row("", Text(f"Next: {_bare(each.next_step)}", "bold"))
+    if findings:
+        yield grid
+
+
+def _tiles(document: Document) -> Iterator[RenderableType]:
+    grid = RichTable.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    for tile in document.tiles:
+        value = Text(f"{_bare(tile.value)} {SYMBOLS[tile.status]}".strip(), "bold")
+        grid.add_row(Text(f"  {_bare(tile.name)}"), value, Text(_bare("; ".join(tile.notes))))
+    yield grid
+
+
+def _table(table: Table, without: str = "") -> RichTable:
+    made = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=Text(_bare(table.caption)))
+    made.title_justify = "left"
+    kept = [place for place, column in enumerate(table.shown) if column.key != without]
+    for place in kept:
+        name, number = _bare(table.shown[place].name), table.shown[place].is_number
+        words = max(map(len, name.split()), default=1)
+        made.add_column(
+            Text(name), justify="right" if number else "left", overflow="fold", min_width=words, no_wrap=not place
+        )
+    for row in table.cells:
+        cells = (row[place] for place in kept)
+        made.add_row(
+            *(Text(f"{_bare(c.text)} {_DOUBTS.get(c.mark, '')}".strip(), _STYLES.get(c.mark, "")) for c in cells)
+        )
+    return made
+
+
+def _line(finding: Finding) -> str:
+    return _bare(" ".join(filter(None, (finding.text, finding.next_step))))
+
+
+def _bare(text: str) -> str:
+    """Without the marks around commands, and without what a terminal would obey."""
+    return "".join(c for c in text.replace("`", "") if c.isprintable())
+
+
+FORMS = {"txt": render}

@@ -1,0 +1,238 @@
+"""The sections of a Run's page: one file per probe and per question, found by being here.
+
+A probe's file NAME.py is about the probe NAME and has
+
+    GROUP = "GEMM"                          the fold that it stands in: one of GROUPS, or a new one
+    def findings(view) -> Iterator[str]:    at most three sentences with their numbers, the first one is the fold's line
+    def plots(view) -> Iterator[Plot]:      made by `plot` or `lines`, which leave out what has nothing to draw
+    def notes(view) -> Iterator[str]:       (optional) what else can be said, in small print
+
+Its title, question and formula are the probe's own and travel in the Run; the table of its cases is made here. A probe
+without a file gets a generic section. A question's file (roofline, health, energy ...) has `section(view)` instead,
+which returns a Section or None, and no GROUP; run.py says where it stands. Frames are selected in bench/analysis.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from bench import units
+from bench.analysis import tidy
+from bench.analysis.datasheet import RoofRatio
+from bench.analysis.datasheet import datasheet as claimed
+from bench.analysis.fit import Fit
+from bench.analysis.health import NodeHealth
+from bench.analysis.quality import Quality
+from bench.analysis.rows import usable
+from bench.analysis.user_kernels import RooflinePoint
+from bench.report import names
+from bench.report.document import Column, Finding, Plot, Section, Table, findings, table
+from bench.report.phrases import many, rate_spread, slug
+from bench.report.plots import described, sweep
+from bench.roofline import Roof, Roofline
+from bench.schema import Run
+
+# The folds of the page, in their order; one that is not here comes after them.
+GROUPS = ("Memory", "Compute", "GEMM", "Attention", "Transformer layer", "Links", "Latency and launches", "Energy")
+OTHER, METHODS = "Other probes", "Methods and environment"
+MOST_FINDINGS = 3
+# Columns of a case that its table shows as they are.
+_COPIED = ("regime", "seconds", "n", "flop_rate", "byte_rate", "share", "theory_share", "limiter", "clock_hz")
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A Run as its sections read it. fit: the device that is shown (the one in doubt); theory: what its datasheet
+    claims; kernels: the reader's own, placed under the roofs of the shown device;
+    baseline: the shown device in an older Run.
+    """
+
+    run: Run
+    fits: tuple[Fit, ...]
+    fit: Fit
+    theory: Roofline | None
+    gaps: tuple[RoofRatio, ...]
+    health: NodeHealth
+    quality: Quality
+    kernels: tuple[RooflinePoint, ...] = ()
+    baseline: Fit | None = None
+
+    @cached_property
+    def cases(self) -> dict[str, pd.DataFrame]:
+        """Every case of each device in each regime, as bench.analysis.tidy has it."""
+        return {fit.info.id: tidy.cases(fit, claimed(fit.info)) for fit in self.fits}
+
+    @property
+    def every(self) -> pd.DataFrame:
+        """Every case of the shown device."""
+        return self.cases[self.fit.info.id]
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Without the sustained regime: what figures and findings of probes are made of."""
+        return tidy.burst(self.every)
+
+    @property
+    def simulated(self) -> bool:
+        return self.run.environment.simulated
+
+    @property
+    def several(self) -> bool:
+        return len(self.fits) > 1
+
+    def roof(self, key: str) -> Roof | None:
+        """A measured roof of the shown device."""
+        return self.fit.roofline.find(key)
+
+    def claim(self, key: str) -> Roof | None:
+        """What its datasheet has for a roof, by whatever method that was measured."""
+        return self.theory.find(key) or self.theory.find(key.rsplit(".", 1)[0]) if self.theory else None
+
+
+def plot(id: str, title: str, figure: go.Figure | None, caption: str = "") -> Iterator[Plot]:
+    """The figure with a text alternative from its own data; nothing where there is nothing to draw."""
+    if figure is not None:
+        yield Plot(f"fig-{id}", title, figure, caption, f"{title}. {described(figure)}")
+
+
+def lines(
+    id: str, title: str, caption: str, groups: Mapping[str, pd.DataFrame], *axes: str, **look: Any
+) -> Iterator[Plot]:
+    """A line per group over a param. axes and look: as plots.sweep has them."""
+    return plot(id, title, sweep.sweep(groups, *axes, **look), caption)
+
+
+def reached(view: RunView, roof: Roof) -> str:
+    """ "4.78 TB/s (95 % interval 4.77–4.79 TB/s), 99.5 % of the datasheet's 4.80 TB/s"."""
+    return f"{units.rate_text(roof.rate, roof.key)} ({rate_spread(roof)}){of_claim(view, roof.key, roof.rate)}"
+
+
+def of_claim(view: RunView, key: str, rate: float) -> str:
+    """ ", 99.5 % of the datasheet's 4.80 TB/s"; "" where nothing is claimed."""
+    if (claim := view.claim(key)) is None:
+        return ""
+    claimed = units.rate_text(claim.rate, claim.key)
+    return f", {units.percent(rate / claim.rate)} of the {names.claim(claim.evidence)}'s {claimed}"
+
+
+def of_roof(share: float, key: str) -> str:
+    return f"{units.percent(share)} of the {names.roof(key)} roof"
+
+
+def sustained(view: RunView, key: str) -> Iterator[str]:
+    """What lasting load leaves of a roof, and of its clock."""
+    first, lasting = view.fit.roofs.get(key), view.fit.sustained.roofs.get(key) if view.fit.sustained else None
+    if not first or not lasting:
+        return
+    before, after = first.winner.clock_hz, lasting.winner.clock_hz
+    clocks = f", at {units.hertz(after)}" if after else ""
+    if before and after:
+        clocks += f" instead of {units.hertz(before)}" if abs(after / before - 1) > 0.01 else " as in the burst"
+    rate, share = units.rate_text(lasting.roof.rate, key), units.percent(lasting.roof.rate / first.roof.rate)
+    yield f"Sustained, {names.roof(key)} keeps {rate}, {share} of its burst{clocks}."
+
+
+def span(values: pd.Series, text: Callable[[float], str]) -> str:
+    """ "2.00 to 3.00", or one where both read alike."""
+    return " to ".join(dict.fromkeys((text(values.min()), text(values.max()))))
+
+
+def missing(view: RunView, keys: Iterable[str]) -> Iterator[str]:
+    """Why roofs are not there."""
+    yield from (f"No roof for {names.roof(key)}: {view.fit.missing[key]}." for key in keys if key in view.fit.missing)
+
+
+def files() -> dict[str, ModuleType]:
+    """Every section's module by name."""
+    return {found.name: importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)}
+
+
+def probe_sections(view: RunView) -> list[Section]:
+    """One per probe of the Run, by the order of GROUPS and, within a group, that in which the Run measured them."""
+    known = {name: module for name, module in files().items() if hasattr(module, "GROUP")}
+    made = [_section(name, known.get(name), view) for name in dict.fromkeys(view.every["probe"])]
+    order = {group: place for place, group in enumerate(GROUPS)}
+    return sorted(made, key=lambda section: order.get(section.group, len(order)))
+
+
+def _section(name: str, module: ModuleType | None, view: RunView) -> Section:
+    about, rows = view.run.environment.probes.get(name), view.every[view.every["probe"] == name]
+    measured = bool(rows["seconds"].notna().any())
+    found = list(findings(module.findings(view) if module else _generic(view, name))) if measured else []
+    notes = module.notes(view) if measured and hasattr(module, "notes") else ()
+    drawn = module.plots(view) if module else plot(f"{slug(name)}-0", name, sweep.generic(view.rows, name))
+    reasons = list(dict.fromkeys(reason for reason in (*rows["skip"], *rows["causes"]) if reason))
+    more = f" (and {many(len(reasons) - 1, 'other reason')})" if len(reasons) > 1 else ""
+    unmeasured = Finding(f"Not measured: {reasons[0] if reasons else 'no reason was recorded'}{more}.")
+    # one skip is all said by its sentence
+    whole = len(rows) > 1 or not rows["skip"].iloc[0]
+    return Section(
+        f"probe-{slug(name)}",
+        about.title if about else name,
+        about.question if about else "",
+        about.formula if about else "",
+        tuple(found[:MOST_FINDINGS]) or (unmeasured,),
+        tuple(drawn) if measured else (),
+        (case_table(rows, f"cases-{slug(name)}"),) if whole else (),
+        (*(each.text for each in found[MOST_FINDINGS:]), *notes),
+        getattr(module, "GROUP", OTHER),
+    )
+
+
+def _generic(view: RunView, name: str) -> Iterator[str]:
+    """What can be said of any probe: how much was measured, and the fastest."""
+    seen = usable(view.rows, name)
+    if seen.empty:
+        return
+    rated = seen[seen["share"].notna()]
+    span = units.between(seen["seconds"].min(), seen["seconds"].max(), units.seconds)
+    yield f"{many(len(seen), 'case')} measured, {span} a launch."
+    if len(rated):
+        best = rated.loc[rated["share"].idxmax()]
+        yield f"Best: {units.percent(best['share'])} of the roof that limits it, {names.limiter(best['limiter'])}."
+
+
+def case_table(rows: pd.DataFrame, id: str) -> Table:
+    """Every case in each regime, the skipped and the invalid ones with their cause; a column per param that varies."""
+    params = list(dict.fromkeys(key for given in rows["params"] for key in given))
+    params = [key for key in params if len({repr(given.get(key)) for given in rows["params"]}) > 1 or len(rows) == 1]
+    columns = [Column(key, f"param {key}", partial(names.value, key), number=_numeric(rows, key)) for key in params]
+    columns += [Column("regime", "regime")] * (rows["regime"].nunique() > 1)
+    columns += [
+        Column("time", "seconds", units.seconds, unit="s"),
+        Column("interval", "interval"),
+        Column("n", "n", number=True),
+        Column("compute", "flop_rate", units.rate_text, by="compute", unit="FLOP/s"),
+        Column("traffic", "byte_rate", units.bandwidth, unit="B/s"),
+        Column("% of measured", "share", units.percent, number=True),
+        Column("% of datasheet", "theory_share", units.percent, number=True),
+        Column("limited by", "limiter", names.limiter),
+        Column("clock", "clock_hz", units.hertz, unit="Hz"),
+        Column("validity", "state", mark="mark"),
+    ]
+    return table(id, "Every case", [_record(row) for row in tidy.each(rows)], *columns)
+
+
+def _record(row) -> dict:
+    state, mark = row.validity, {"suspect": "warn", "invalid": "fail"}.get(row.validity, "")
+    if row.skip:
+        state, mark = f"skipped: {row.skip}", "skip"
+    elif row.above and state == "valid":
+        state, mark = "valid, but above its roof", "warn"
+    elif row.causes:
+        state = f"{state}: {row.causes}"
+    interval = units.between(row.low, row.high, units.seconds) if row.n > 1 else ""
+    found = {key: getattr(row, key) for key in _COPIED} | {f"param {key}": value for key, value in row.params.items()}
+    return found | {"interval": interval, "compute": f"{row.work.compute}.x", "state": state, "mark": mark}
+
+
+def _numeric(rows: pd.DataFrame, key: str) -> bool:
+    values = [given.get(key, 0) for given in rows["params"]]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

@@ -1,0 +1,183 @@
+"""Measured against datasheet: every roof and ridge, those below their limit first, and what the clock explains."""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from bench import units
+from bench.analysis.datasheet import RoofRatio, clocked, explained
+from bench.analysis.fit import Ridge
+from bench.analysis.reasons import Reason
+from bench.report import names
+from bench.report.document import SKIP, WARN, Column, Finding, Section, Table, table
+from bench.report.phrases import plain
+from bench.report.plots.roofs import doubtful
+from bench.report.plots.rows import datasheet
+from bench.report.sections import RunView, plot
+from bench.stats import Estimate
+
+_CAPTION = "Bars: the interval. Grey ticks: the datasheet at the clock seen. Open: suspect or few repetitions."
+# A ratio this near to 1 is 1, rounded.
+_ROUNDING = 1e-9
+_TOP = 6
+
+
+def section(view: RunView) -> Section | None:
+    """None for a Run whose probes claim no roof."""
+    fit = view.fit
+    if not fit.roofs and not fit.missing:
+        return None
+    ratios = sorted(view.gaps, key=lambda each: _rank(view, each.ours.key))
+    drawn = datasheet(ratios, [key for key in fit.roofs if doubtful(fit, key)], clocked(view.fit))
+    return Section(
+        "datasheet",
+        "Measured against datasheet",
+        "How much of what its vendor claims does this device deliver, and does the clock explain the rest?",
+        "share = measured / datasheet; datasheet at the clock seen = datasheet × clock seen / its own clock.",
+        tuple(_findings(view)),
+        tuple(plot("datasheet", "Percent of datasheet", drawn, _CAPTION)),
+        (_table(view),),
+        tuple(_notes(view)),
+    )
+
+
+def _reasons(view: RunView) -> dict[str, Reason]:
+    """Roof -> why health has it below its limit."""
+    device = view.health.of(view.fit.info.id)
+    return {reason.key: reason for reason in reversed(device.reasons if device else ()) if reason.key}
+
+
+def _rank(view: RunView, key: str) -> tuple[bool, float]:
+    """Below its limit first, then by share; what has no claim comes last."""
+    return key not in _reasons(view), min([each.ratio for each in view.gaps if each.ours.key == key], default=math.inf)
+
+
+def _findings(view: RunView) -> Iterator[Finding]:
+    if not view.gaps:
+        known = "A datasheet is known, but no roof that it states was validly measured."
+        yield Finding(known if view.theory else "No datasheet is known for this product: measured values stand alone.")
+        return
+    low, *_, high = sorted((*view.gaps, *view.gaps), key=lambda each: each.ratio)
+    key, name = low.ours.key, names.claim(low.theirs.evidence)
+    rates = f"{units.rate_text(low.ours.rate, key)} of {units.rate_text(low.theirs.rate, key)}"
+    best = f"; highest: {names.roof(high.ours.key)}, {units.percent(high.ratio)}" if high is not low else ""
+    text = f"Lowest: {names.roof(key)}, {units.percent(low.ratio)} of {name} ({rates}){best}."
+    yield Finding(text, WARN if key in _reasons(view) else "")
+    known = [each for each in view.gaps if each.ours.key in clocked(view.fit)]
+    lowest = min(known, key=lambda each: each.ratio, default=None)
+    for each in known:
+        if each is lowest or each.ours.key == view.fit.info.headline:
+            yield Finding(_explained(view, each))
+
+
+def _explained(view: RunView, each: RoofRatio) -> str:
+    """How far the clock that was seen explains what a roof lacks."""
+    key, rate = each.ours.key, clocked(view.fit)[each.ours.key]
+    clock, allowed = units.hertz(view.fit.roofs[key].winner.clock_hz or 0), units.rate_text(rate, key)
+    reached = units.percent(each.ours.rate / rate)
+    text = f"At {clock} the datasheet allows {names.roof(key)} {allowed}; reached: {reached}"
+    if each.ours.rate > 1.02 * rate:
+        return f"{text}, more than that clock allows."
+    if each.ratio >= 0.98:
+        return f"{text}."
+    part = explained(each, rate)
+    much = "nearly all" if part > 0.9 else units.percent(part, 2) if part > 0.1 else "nothing"
+    return f"{text}, the clock explains {much}."
+
+
+def _notes(view: RunView) -> Iterator[str]:
+    if over := [each for each in view.gaps if each.low > 1 + _ROUNDING]:
+        more = f" and {len(over) - 1} more lie" if over[1:] else " lies"
+        cause = "a higher clock, or a low claim" if any(each.ours.is_compute for each in over) else "the claim is low"
+        cause = "the noise that was asked for" if view.simulated else cause
+        yield f"{names.roof(over[0].ours.key)}{more} above the datasheet with the whole interval: {cause}."
+    for key in dict.fromkeys((view.fit.info.headline, *_reasons(view))):
+        causes = view.fit.roofs[key].winner.causes if key in view.fit.roofs else ()
+        yield from (f"{names.roof(key)}: {plain(cause)}." for cause in causes if cause.startswith("clocks held"))
+    if view.gaps and "dram" not in {each.ours.key for each in view.gaps}:
+        yield "No memory bandwidth is claimed for this product, so its ridge has no counterpart."
+    if any(each.assumed for each in view.gaps):
+        yield "The peaks are assumed from cores × width × clock, not printed by a vendor."
+
+
+def _amount(value: float, key: str) -> str:
+    return units.intensity(value) if key.startswith("ridge ") else units.rate_text(value, key)
+
+
+_UNIT = "FLOP/s, B/s or FLOP/B"
+_ROOF, _INTERVAL = Column("roof", "name"), Column("interval", "interval")
+_MEASURED = Column("measured", "rate", _amount, by="key", unit=_UNIT)
+_SHARE = Column("% of datasheet", "ratio", units.percent, number=True, mark="low")
+_COLUMNS = (
+    _ROOF,
+    Column("key", "key"),
+    _MEASURED,
+    _INTERVAL,
+    Column("kind", "kind"),
+    Column("n", "n", number=True),
+    Column("datasheet", "claim", _amount, by="key", unit=_UNIT),
+    _SHARE,
+    Column("its interval", "span"),
+    Column("clock seen", "clock_hz", units.hertz, unit="Hz"),
+    Column("datasheet at it", "clocked", _amount, by="key", unit="FLOP/s"),
+    Column("% of that", "clocked_share", units.percent, number=True),
+    Column("sustained", "sustained", _amount, by="key", unit=_UNIT),
+    Column("% of burst", "burst_share", units.percent, number=True),
+    Column("rests on", "evidence"),
+    Column("doubts", "doubts", mark="mark"),
+)
+
+
+def top(view: RunView) -> Table:
+    """The roofs to read first: value, share of the datasheet, interval."""
+    fit = view.fit
+    rest = sorted(fit.roofs, key=lambda key: (key.endswith(".loop"), -fit.roofs[key].roof.rate))
+    wanted = dict.fromkeys(("dram", fit.info.headline, *names.HEADLINES, *rest))
+    rows = [_roof(view, key) for key in wanted if key in fit.roofs][:_TOP]
+    return table("top-roofs", "Most important roofs", rows, _ROOF, _MEASURED, _SHARE, _INTERVAL, folded=False)
+
+
+def _table(view: RunView) -> Table:
+    fit = view.fit
+    rows = [_roof(view, key) for key in sorted(fit.roofs, key=lambda key: _rank(view, key))]
+    rows += [_ridge(view, ridge) for ridge in fit.ridges]
+    gone = ({"key": key, "name": names.roof(key), "doubts": f"missing: {why}"} for key, why in fit.missing.items())
+    rows += [row | {"mark": SKIP} for row in gone]
+    return table("roofs", "Every roof and ridge, measured and claimed", rows, *_COLUMNS)
+
+
+def _row(key: str, name: str, value: Estimate, claim: float | None, lasting: float | None) -> dict[str, Any]:
+    found = {"key": key, "name": name, "rate": value.value, "kind": value.kind, "n": value.n, "sustained": lasting}
+    found |= {"interval": units.between(value.low, value.high, partial(_amount, key=key))}
+    found |= {"burst_share": lasting / value.value} if lasting else {}
+    if claim:
+        span = units.between(value.low / claim, value.high / claim, units.percent)
+        found |= {"claim": claim, "ratio": value.value / claim, "span": span}
+    return found
+
+
+def _roof(view: RunView, key: str) -> dict[str, Any]:
+    fit, fitted, allowed, theirs = view.fit, view.fit.roofs[key], clocked(view.fit).get(key), view.claim(key)
+    lasting = fit.sustained.roofs.get(key) if fit.sustained else None
+    reason, roof = _reasons(view).get(key), fitted.roof
+    claim, rate = theirs.rate if theirs else None, lasting.roof.rate if lasting else None
+    return _row(key, names.roof(key), roof.estimate, claim, rate) | {
+        "low": reason.status if reason else "",
+        "clock_hz": fitted.winner.clock_hz,
+        "clocked": allowed,
+        "clocked_share": roof.rate / allowed if allowed else None,
+        "evidence": roof.evidence,
+        "doubts": "; ".join(filter(None, (roof.caution, theirs.caution if theirs else ""))),
+        "mark": WARN if roof.caution else "",
+    }
+
+
+def _ridge(view: RunView, ridge: Ridge) -> dict[str, Any]:
+    quantity, memory, theory = ridge.compute.rsplit(".", 1)[0], ridge.memory, view.theory
+    claim = theory.ridge(quantity, memory) if theory and quantity in theory and memory in theory else None
+    others = view.fit.sustained.ridges if view.fit.sustained else ()
+    lasting = next((other.estimate.value for other in others if other.compute == ridge.compute), None)
+    name = f"ridge: {names.roof(ridge.compute)} / {names.channel(memory)}"
+    what = {"evidence": "ratio of both roofs per repetition", "doubts": "headline ridge" if ridge.headline else ""}
+    return _row(f"ridge {ridge.compute}", name, ridge.estimate, claim, lasting) | what

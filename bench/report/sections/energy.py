@@ -1,0 +1,119 @@
+"""Energy under lasting load: what a flop and a byte cost, and where arithmetic outweighs moving bytes."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import plotly.graph_objects as go
+
+from bench import units
+from bench.analysis import energy
+from bench.analysis.energy import Cost, costs, of, unknown
+from bench.analysis.fit import Energy, Fit
+from bench.report import names
+from bench.report.document import Column, Section, Table, findings, table
+from bench.report.phrases import listed, spread
+from bench.report.plots import sweep, theme
+from bench.report.sections import RunView, plot
+
+_CAPTION = (
+    "E(I) = e_flop + e_byte / I (Choi, Bedard, Fowler, Vuduc: A Roofline Model of Energy, IPDPS 2013), e_byte of DRAM."
+    " Idle power is inside both terms, so the sum is an upper bound. Marks: the balance e_byte / e_flop."
+)
+_UNKNOWN = {
+    energy.NO_COUNTER: "the suite reads no energy counter of this device",
+    energy.NO_SUSTAINED: "energy needs seconds of load, and this budget has no sustained regime (standard has)",
+    energy.NOT_READ: "the energy counter is not available",
+    energy.NOT_USABLE: "no measurement under lasting load is valid",
+    energy.NOT_MOVED: "the energy counter was not read, or it did not move",
+}
+
+
+def section(view: RunView) -> Section | None:
+    """None where only a probe or two were measured: who asked for those did not ask for energy."""
+    fit = view.fit
+    if not fit.sustained and not {"peak", "bandwidth"} <= set(view.every["probe"]):
+        return None
+    known, (why, words) = of(fit), unknown(fit)
+    missing = f"Not measured: {_UNKNOWN.get(why)}{f' ({words})' if words else ''}."
+    return Section(
+        "energy",
+        "Energy",
+        "How much energy do a flop and a byte take, and where does arithmetic begin to outweigh moving?",
+        "Energy of a launch = difference of the driver's counter / launches, over seconds of load.",
+        findings(_findings(fit) if known else [missing]),
+        tuple(plot("energy-0", "Energy per flop over arithmetic intensity", figure(costs(fit)), _CAPTION)),
+        (_table(fit),) if known else (),
+        tuple(_notes(fit)) if known else (),
+        group="Energy",
+    )
+
+
+def _findings(fit: Fit) -> Iterator[str]:
+    known = of(fit)
+    if lead := known.get(fit.info.headline):
+        per, rate = names.per(lead.key), fit.sustained.roofs[lead.key].roof.rate
+        cost = f"{units.joules(lead.joules.value, per)} ({_spread(lead)}) at {units.watts(lead.watts)}"
+        yield f"{names.roof(lead.key)} sustained costs {cost}: {units.rate_text(rate / lead.watts, lead.key)} per watt."
+    if channels := [key for key in known if "." not in key]:
+        moved = [f"{units.joules(known[key].joules.value, 'B')} from {names.channel(key)}" for key in channels]
+        yield f"Bytes cost {listed(moved)}."
+    ridge = fit.sustained.headline if fit.sustained else None
+    for cost in costs(fit) if ridge and lead else ():
+        if cost.flop.key == lead.key:
+            nearer = cost.balance / ridge.estimate.value
+            side = "near" if 0.8 < nearer < 1.25 else "above" if nearer > 1 else "below"
+            time, balance = units.intensity(ridge.estimate.value), units.intensity(cost.balance)
+            yield f"The energy balance, {balance}, lies {side} the sustained ridge of time, {time}."
+
+
+def _notes(fit: Fit) -> Iterator[str]:
+    if balances := [f"{names.dtype(cost.dtype)} {units.digits(cost.balance)}" for cost in costs(fit)]:
+        yield f"Balance, below which a flop's bytes cost more than the flop, in FLOP/B: {listed(balances)}."
+    step = max(each.fineness for each in of(fit).values())
+    yield f"The driver's counter goes up in steps: each value may be off by {units.percent(step, 2)} for that alone."
+
+
+def _spread(cost: Energy) -> str:
+    return spread(cost.joules, partial(units.joules, per=names.per(cost.key)))
+
+
+def _table(fit: Fit) -> Table:
+    rows = []
+    for key, each in of(fit).items():
+        about = {"key": key, "per": names.per(key), "joules": each.joules.value, "interval": _spread(each)}
+        rate = fit.sustained.roofs[key].roof.rate
+        rows.append(about | {"n": each.joules.n, "watts": each.watts, "rate": rate, "each": rate / each.watts})
+    columns = (
+        Column("roof", "key", names.roof),
+        Column("key", "key"),
+        Column("energy", "joules", units.joules, by="per", unit="J"),
+        Column("interval", "interval"),
+        Column("n", "n", number=True),
+        Column("power", "watts", units.watts, unit="W"),
+        Column("sustained", "rate", units.rate_text, by="key", number=True),
+        Column("per watt", "each", lambda value, key: f"{units.rate_text(value, key)}/W", by="key", number=True),
+    )
+    return table("energy-costs", "Energy of every roof under lasting load", rows, *columns)
+
+
+def figure(costs: Sequence[Cost]) -> go.Figure | None:
+    """E(I) = e_flop + e_byte / I per dtype, with the balance where both terms are equal."""
+    if not costs:
+        return None
+    low, high = min(cost.balance for cost in costs) / 30, max(cost.balance for cost in costs) * 30
+    xs, traces = [low * (high / low) ** (step / 60) for step in range(61)], []
+    for index, cost in enumerate(costs):
+        colour, flop = theme.SERIES[index % len(theme.SERIES)], cost.flop.joules.value
+        name, per, ys = names.quantity(cost.flop.key), names.per(cost.flop.key), list(map(cost.joules, xs))
+        parts = [f"{units.joules(y, per)}, {units.percent(flop / y, 2)} arithmetic" for y in ys]
+        hover = [f"<b>{name}</b> at {units.intensity(x)}<br>{part}" for x, part in zip(xs, parts, strict=True)]
+        look = {"color": colour, "width": 1.8, "dash": theme.DASHES[index % len(theme.DASHES)]}
+        traces.append(theme.line(name, xs, ys, colour, hover, mode="lines", line=look))
+        text = f"<b>{name}: balance {units.intensity(cost.balance)}</b><br>{units.joules(2 * flop, per)}<extra></extra>"
+        look = {"symbol": theme.MARKERS[index % len(theme.MARKERS)], "size": 9, "color": colour}
+        about = {"name": "balance" if not index else name, "showlegend": not index, "meta": "balance"}
+        about |= {"mode": "markers", "marker": look, "hovertemplate": text}
+        traces.append(theme.scatter(x=[cost.balance], y=[2 * flop], **about))
+    over = partial(theme.log_axis, "Arithmetic intensity (FLOP/B)", text=theme.plain)
+    each = partial(theme.log_axis, "Energy per FLOP (OP for integers)", text=partial(units.joules, significant=1))
+    return sweep.figure(traces, over, each, height=440).made()

@@ -1,0 +1,162 @@
+"""Methods and environment: how the numbers were made, what has none and why, and on which machine."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+
+from bench import units
+from bench.analysis.quality import kind
+from bench.report import names
+from bench.report.document import Column, Section, Table, table
+from bench.report.phrases import many
+from bench.report.sections import METHODS, RunView
+from bench.schema import Run, Unreached
+from bench.work import MIXES
+
+_METHODS = (
+    "Every case declares its work: flops of one kind and bytes over one channel. Time is measured, rates are derived,"
+    " and leave out the fixed cost of a launch. A roof is the best of the cases that claim it, chosen in a first pass"
+    " and stated by later repetitions with fresh buffers, because the best of many reads too high.",
+    "The unit of statistics is the repetition, not the sample. Five repetitions or more give a 95 % interval, Student's"
+    " t over the logarithms of their medians; fewer give a range, and say so. A ridge is the ratio of two roofs"
+    " measured in the same rounds.",
+    "“% of measured” compares with this machine's own roofs, “% of datasheet” with the claimed ones; both follow max("
+    "flops / compute roof, bytes / bandwidth roof). A point above its roof by more than the interval is flagged, never"
+    " hidden. A suspect measurement counts but is drawn open; an invalid one does not count.",
+)
+_GLOSSARY = (
+    ("roof", "The most FLOP/s of one kind, or B/s of one channel, that the machine reaches."),
+    ("arithmetic intensity", "Flops per byte moved. Below the ridge point memory limits, above it arithmetic."),
+    ("ridge point", "The intensity where a compute roof meets a memory roof: their ratio."),
+    ("burst, sustained", "Short samples on a GPU not yet hot; and after clock and power are level under lasting load."),
+    ("GPU health", "PASS, WARN, FAIL or NOT JUDGED: against siblings, baseline, datasheet and the driver's counters."),
+    ("measurement", "Valid, suspect or invalid: whether the numbers may be believed, whatever the GPU is like."),
+    ("outlier", "A device off its siblings' median by over 3 %, four deviations and what repetitions scatter by."),
+    ("GEMM, GEMV", "Matrix times matrix, and matrix times vector (batch 1), as a library computes them."),
+    ("loop", "Instructions that never leave registers or shared memory: what the pipes can do."),
+    ("bytes", f"Streams count words per element: {', '.join(f'{mix} {words}' for mix, (words, _) in MIXES.items())}."),
+    ("regimes", "A CPU has one regime, steady. Each regime is compared with its own roofs."),
+    (
+        "time",
+        "The budget is the wall time of the command: roofs first, then ever finer passes, then lasting load.",
+    ),
+    ("clock", "Read on the GPU around each sample; the datasheet at it scales compute roofs only, no DRAM, no links."),
+    ("energy", "The driver's counter over at least 3 s of lasting load, idle power inside, per flop or per byte."),
+)
+
+
+def sections(view: RunView) -> Iterator[Section]:
+    """Everything that stands in the last fold of the page."""
+    run, end = view.run, view.run.end
+    stops = Counter(m.stop_reason for m in run.measurements if m.stop_reason).most_common(6)
+    versions = dict.fromkeys((m.probe, m.version) for m in run.measurements)
+    notes = [*_METHODS]
+    notes += [f"Why sampling stopped: {'; '.join(f'{count:,} × {reason}' for reason, count in stops)}."] * bool(stops)
+    notes += [f"Probe versions: {', '.join(f'{probe} {version}' for probe, version in versions)}."] * bool(versions)
+    yield Section("methods", "Methods", "How were these numbers made?", notes=tuple(notes), group=METHODS)
+    rows = [{"term": term, "means": means} for term, means in _GLOSSARY]
+    glossary = table("glossary-table", "Terms", rows, Column("term", "term"), Column("what it means", "means"))
+    yield Section("glossary", "Glossary", tables=(glossary,), group=METHODS)
+    skips = skip_table(run)
+    failures = tuple(end.failures) if end else ()
+    if skips.rows or failures:
+        yield Section("skipped", "Skips and failures", "What has no number here, and why?", notes=failures,
+                      tables=(skips,), group=METHODS)  # fmt: skip
+    yield Section("environment", "Environment", "Where, when and with what was this measured?",
+                  notes=(f"Made by `{shlex.join(run.environment.command)}`",), tables=tuple(_environment(view)),
+                  group=METHODS)  # fmt: skip
+
+
+def _environment(view: RunView) -> Iterator[Table]:
+    run, about, end = view.run, view.run.environment, view.run.end
+    ended = f"{end.finished}, {end.status}, exit code {end.exit_code}, {units.seconds(end.elapsed)}" if end else ""
+    found = {
+        "Run": about.run_id,
+        "started": about.started,
+        "ended": ended,
+        "commit": about.commit or "not from a checkout",
+        "seed, budget": f"{about.seed}, {about.budget}",
+        "host": about.host,
+        "file": run.source.rpartition("/")[2],
+        **about.system,
+        **about.libraries,
+    }
+    rows = [{"what": what, "value": value} for what, value in found.items() if value]
+    yield table("run-facts", "The Run", rows, Column("what", "what"), Column("value", "value"))
+    facts = {fit.info.id: _facts(fit) for fit in view.fits}
+    keys = dict.fromkeys(key for given in facts.values() for key in given)
+    rows = [{"what": key} | {id: given.get(key, "") for id, given in facts.items()} for key in keys]
+    columns = [Column(names.device(id), id) for id in facts]
+    yield table("device-facts", "The devices", rows, Column("what", "what"), *columns)
+
+
+def _facts(fit) -> dict[str, str]:
+    info = fit.info
+    assumed = "assumed peaks only: width and clock of its cores" if info.facts.get("family") else "none known"
+    return {
+        "name": info.name,
+        "memory": units.size(info.memory_bytes),
+        **{f"cache {names.channel(c.name)}": f"{units.size(c.bytes)} over the whole device" for c in info.caches},
+        "UUID": info.uuid,
+        "datasheet": info.sku or assumed,
+        "launch overhead": units.seconds(fit.roofline.overhead) if fit.roofline.overhead else "none seen",
+        **{key: names.fact(key, value) for key, value in info.facts.items()},
+    }
+
+
+def skip_table(run: Run) -> Table:
+    """What was not measured or does not count, and why; like with like over devices."""
+    grouped: dict[tuple, list] = {}
+    for m in run.measurements:
+        what = "skipped" if m.skip else m.validity
+        if what in ("skipped", "invalid"):
+            grouped.setdefault((m.probe, what, kind(m.skip or "; ".join(m.reasons) or "no reason given")), []).append(m)
+    rows = [
+        {
+            "probe": probe,
+            "what": what,
+            "mark": "skip" if what == "skipped" else "fail",
+            "why": _why(group),
+            "cases": len(group),
+            "devices": len({m.device for m in group}),
+            "example": names.case(group[0].params),
+        }
+        for (probe, what, _), group in grouped.items()
+    ]
+    columns = (
+        Column("probe", "probe"),
+        Column("what", "what", mark="mark"),
+        Column("why", "why"),
+        Column("cases", "cases", number=True),
+        Column("devices", "devices", number=True),
+        Column("for example", "example"),
+    )
+    return table("skips", "Skips and failures, with reasons", rows, *columns)
+
+
+def _why(group: list) -> str:
+    """The first reason in full; others that differ only in their numbers stand in the tables of their probes."""
+    reasons = list(dict.fromkeys(m.skip or "; ".join(m.reasons) or "no reason given" for m in group))
+    return reasons[0] + (f" (and {len(reasons) - 1} like it with other numbers)" if len(reasons) > 1 else "")
+
+
+def absent(run: Run) -> str:
+    """What was not measured, in a line: probes without a single time, and what the budget had no time for."""
+    measured = {m.probe for m in run.measurements if m.seconds}
+    skipped = {m.probe: m.skip for m in run.measurements if m.skip and m.probe not in measured}
+    said = [f"{probe} ({reason})" for probe, reason in skipped.items()]
+    return "; ".join([*said, *([unreached(run)] if unreached(run) else [])])
+
+
+def unreached(run: Run) -> str:
+    """What the budget had no time for, once per probe; "" where it reached everything."""
+    most: dict[str, Unreached] = {}
+    for each in run.end.unreached if run.end else ():
+        most[each.probe] = max(each, most.get(each.probe, each), key=lambda one: one.cases)
+    said = [
+        f"{each.cases} of {each.of} roofs under lasting load"
+        if name == "sustained"
+        else f"{each.cases} of {many(each.of, 'case')} of {name}"
+        for name, each in most.items()
+    ]
+    return f"beyond the budget ({run.environment.budget}): {', '.join(said)}" if said else ""

@@ -1,0 +1,88 @@
+"""A reader's own kernels: how near each comes to what this machine allows, and what limits it."""
+
+from collections.abc import Iterator, Sequence
+
+from bench import units
+from bench.analysis.user_kernels import RooflinePoint
+from bench.report import names
+from bench.report.document import SKIP, WARN, Column, Finding, Section, table
+from bench.report.phrases import listed, many, plain
+from bench.report.plots.points import possible
+from bench.report.sections import MOST_FINDINGS, RunView
+
+
+def section(view: RunView) -> Section | None:
+    """None without kernels; the lead figure draws them."""
+    if not view.kernels:
+        return None
+    found = list(_findings(view.kernels))
+    columns = (
+        Column("kernel", "name"),
+        Column("flops", "flops", units.number, unit="FLOP"),
+        Column("bytes", "bytes", units.size, unit="B"),
+        Column("intensity", "intensity", units.intensity, unit="FLOP/B"),
+        Column("time", "seconds", units.seconds, unit="s"),
+        Column("compute", "flop_rate", units.rate_text, by="compute", unit="FLOP/s"),
+        Column("traffic", "byte_rate", units.bandwidth, unit="B/s"),
+        Column("% of roof", "share", units.percent, number=True),
+        Column("possible", "possible", lambda times: f"× {units.digits(times)}", number=True),
+        Column("limited by", "limit", names.limiter),
+        Column("note", "note", mark="mark"),
+    )
+    return Section(
+        "user-kernels",
+        "Your kernels",
+        "How near do they come to what this machine allows?",
+        "share = time that the measured roofs allow, launch overhead included / time taken.",
+        tuple(found[:MOST_FINDINGS]),
+        tables=(table("kernels", "Your kernels", map(_record, view.kernels), *columns, folded=False),),
+        notes=tuple(finding.text for finding in found[MOST_FINDINGS:]),
+    )
+
+
+def _record(each: RooflinePoint) -> dict:
+    work, seconds = each.kernel.work, each.kernel.seconds
+    found = {"name": each.kernel.name, "seconds": seconds, "share": each.share, "limit": each.limit}
+    found |= {"possible": each.possible} if each.possible > 1 else {}
+    if work.flops:
+        found |= {"flops": work.flops, "flop_rate": work.flops / seconds, "compute": f"{work.compute}.x"}
+    if work.bytes:
+        found |= {"bytes": work.bytes, "byte_rate": work.bytes / seconds}
+        found |= {"intensity": work.intensity} if work.flops else {}
+    if each.above:
+        return found | {"note": "above its roof: a wrong count, a warm cache, or a roof under-measured", "mark": WARN}
+    return found | ({"note": f"this Run has no roof for {_lacking([each])}", "mark": SKIP} if each.lacking else {})
+
+
+def _findings(placed: Sequence[RooflinePoint]) -> Iterator[Finding]:
+    """The farthest from its roof, what cannot be right, the nearest, and what cannot be judged."""
+    usable = sorted((each for each in placed if each.share and not each.above), key=lambda each: each.share)
+    if usable:
+        worst = usable[0]
+        more = f": {possible(worst)}" if possible(worst) else ""
+        yield Finding(f"{_name(worst)} is {'farthest from' if usable[1:] else 'at'} its roof, {_share(worst)}{more}.")
+    if above := [each for each in placed if each.above]:
+        which = listed([_name(each) for each in above], 2)
+        share = units.percent(max(each.share for each in above))
+        lie = "lies above its roof" if len(above) == 1 else "lie above their roofs"
+        yield Finding(f"{which} {lie}, {share}: miscounted work, a warm cache, or an under-measured roof.", WARN)
+    if usable[1:]:
+        yield Finding(f"{_name(usable[-1])} comes nearest to its roof, {_share(usable[-1])}.")
+    if lacking := [each for each in placed if each.lacking]:
+        count = many(len(lacking), "kernel")
+        yield Finding(f"No share for {count}: this Run has no roof for {_lacking(lacking)}.", WARN)
+    if moving := sum(not each.kernel.work.flops for each in placed):
+        have = "has" if moving == 1 else "have"
+        yield Finding(f"{many(moving, 'kernel')} without arithmetic {have} no place in the figure.")
+
+
+def _name(each: RooflinePoint) -> str:
+    return plain(each.kernel.name)
+
+
+def _share(each: RooflinePoint) -> str:
+    return f"{units.percent(each.share or 0)} of {names.limiter(each.limit)}"
+
+
+def _lacking(placed: Sequence[RooflinePoint]) -> str:
+    return listed(list(dict.fromkeys(plain(names.quantity(key)) for each in placed for key in each.lacking)), 3)

@@ -1,1 +1,0 @@
-"""Sections of what serving's probes measured: one file per probe, with its figures and its paragraph."""

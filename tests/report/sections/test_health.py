@@ -1,0 +1,255 @@
+"""GPU health in words, one table and one figure, from what NVML itself says through Monitor and judge."""
+
+from dataclasses import replace
+
+import pytest
+
+from bench import report, work
+from bench.analysis import reasons as why
+from bench.analysis.telemetry import telemetry
+from bench.budget import BUDGETS
+from bench.report.document import Section, Table
+from bench.report.sections import health
+from tests.report.render.test_html import Parsed
+from tests.report.runs import by_hand, measured, simulated, watched
+from tests.report.sections.conftest import view
+
+
+@pytest.fixture(scope="module")
+def run():
+    return simulated("sim:h200-sxm", ("bandwidth", "peak"), BUDGETS["standard"])
+
+
+@pytest.fixture(scope="module")
+def made(run):
+    """A function: profile of the fake driver -> the Run that it would have made."""
+    known = {}
+    return lambda profile: known.setdefault(profile, watched(run, profile))
+
+
+def section(run) -> Section:
+    return health.section(view(run))
+
+
+def said(run) -> str:
+    """What stands in the section, after what the first screen says."""
+    seen, shown = health.section(view(run)), health.reasons(view(run))
+    first = [f"{each.text} {each.next_step}" for each in shown]
+    return " ".join([*first, *(each.text for each in seen.findings), *seen.notes])
+
+
+def cells(run) -> dict[str, tuple[str, str]]:
+    """Quantity -> text and mark."""
+    return {row[0].text: (row[-1].text, row[-1].mark) for row in counters(run).cells}
+
+
+def counters(run) -> Table | None:
+    return health.counter_table(telemetry(run, run.environment.devices))
+
+
+def test_a_healthy_gpu(made):
+    text = said(made("healthy"))
+    assert "Power 640 W on average (621–659 W, 91 % of at most 700 W)." in text
+    assert "SM clock 1.75 GHz on average" in text
+    assert "of at most 1.98 GHz" in text
+    assert "slowed" not in text
+    assert health.verdict(view(made("healthy"))).status == "pass"
+    found = cells(made("healthy"))
+    assert found["power"] == ("mean 640 W, 621–659 W", "")
+    assert found["PCIe lanes"] == ("16 of 16", "")
+    assert found["NVLinks up"] == ("18 of 18", "")
+    assert found["slowed by heat, by hardware"] == ("0 s", "")
+    assert found["uncorrectable memory errors"] == ("0", "")
+    assert found["other processes"] == ("none", "")
+
+
+def test_heat_is_told_with_its_time_and_what_to_do(made):
+    text = said(made("throttled"))
+    # nothing of it could be measured, and that is said once
+    assert "Not measurable: hardware thermal slowdown for 25% of the time" in text
+    assert "cool, reset or drain it" in text
+    assert "slowed by" not in text
+    table = cells(made("throttled"))["slowed by heat, by hardware"]
+    assert "25 % of the time" in table[0]
+    assert table[1] == "warn"
+
+
+def test_a_power_cap_is_told_and_marked_as_how_a_gpu_works(made):
+    text = said(made("power_capped"))
+    assert "The power limit held the clock 90 % of the time, as at full load." in text
+    assert "lowed by" not in text
+    assert cells(made("power_capped"))["slowed by power limit"][1] == ""
+
+
+def test_memory_errors_and_processes_of_others_are_told(made):
+    text = said(made("ecc_errors"))
+    assert "uncorrectable memory errors" in text
+    assert "`nvidia-smi -q -d ECC`" in text
+    assert "row remap" in text.lower()
+    assert health.verdict(view(made("ecc_errors"))).status == "fail"
+    assert cells(made("ecc_errors"))["uncorrectable memory errors"][1] == "warn"
+    assert "ther processes computed on it (4194304)" in said(made("busy"))
+    assert cells(made("busy"))["other processes"] == ("4194304", "warn")
+
+
+def test_a_mig_slice_says_what_it_is(made):
+    text = said(made("mig"))
+    assert "This is a MIG slice" in text
+    refused = text.partition("Not available (Not Supported): ")[2]
+    for word in (
+        "power",
+        "mean power",
+        "power limit",
+        "energy",
+        "corrected memory errors",
+        "PCIe width",
+        "throttle times",
+    ):
+        assert word in refused, word
+    assert "slowed" not in text
+    page = Parsed(report.html(made("mig")))
+    assert "% of datasheet" not in page.text.split("Measured against datasheet")[0].split("Roofline")[0]
+    assert "fig-health" not in str(page.tags)
+    assert "the energy counter is not available (Not Supported)" in page.text
+
+
+def test_no_permission_is_a_reason(made):
+    assert "Not available (Insufficient Permissions)" in said(made("no_permission"))
+
+
+def test_a_lost_gpu_is_lost_with_the_drivers_word(made):
+    text = said(made("lost"))
+    assert "ost: " in text
+    assert "`dmesg`" in text
+    assert health.verdict(view(made("lost"))).status == "fail"
+
+
+def test_the_figure_marks_who_does_not_count(made):
+    figure = section(made("throttled")).plots[0].figure
+    assert figure.layout.yaxis.title.text == "SM clock (GHz)"
+    assert figure.layout.yaxis2.title.text == "Power (W)"
+    marks = [trace for trace in figure.data if trace.mode == "markers"]
+    assert {trace.name for trace in marks} == {"invalid"}
+    assert marks[0].marker.symbol == "x"
+    assert list(marks[0].x) == sorted(marks[0].x)
+    assert marks[0].y[0] == pytest.approx(1.2)
+    assert "hardware thermal slowdown" in marks[0].customdata[0]
+    healthy = section(made("healthy")).plots[0].figure
+    assert {trace.marker.symbol for trace in healthy.data if trace.mode == "markers"} == {"circle"}
+    # all that was polled lies within the axes
+    for axis, name in (("y", "yaxis"), ("y2", "yaxis2")):
+        seen = [y for trace in healthy.data if trace.yaxis == axis for y in trace.y if y is not None]
+        assert healthy.layout[name].range[0] <= min(seen) <= max(seen) <= healthy.layout[name].range[1]
+
+
+@pytest.mark.parametrize("profile", ["healthy", "throttled", "power_capped", "mig", "ecc_errors", "busy", "lost"])
+def test_every_profile_makes_a_page(made, profile):
+    page = Parsed(report.html(made(profile)))
+    assert "health" in [attrs.get("id") for attrs in page.by("section")]
+
+
+def test_a_cpu_gets_its_sentence():
+    counted = {
+        "before": {"own_s": 1.0, "busy_s": 10.0, "steal_s": 0.0},
+        "after": {"own_s": 3.0, "busy_s": 12.5, "steal_s": 0.25},
+    }
+    text = said(by_hand([measured("x", {"n": 1}, work.Work(bytes=1.0), telemetry=counted)]))
+    assert "This Run took 2.00 s of CPU time while measuring, other processes 500 ms, a hypervisor 250 ms." in text
+    bare = by_hand([measured("x", {"n": 1}, work.Work(bytes=1.0))])
+    assert "No counter was read" in said(bare)
+    assert counters(bare) is None
+
+
+def test_a_simulated_gpu_claims_no_driver(run):
+    assert "Nothing was read from a driver" in said(run)
+    assert counters(run) is None
+    assert section(run).plots == ()
+
+
+@pytest.fixture(scope="module")
+def hot():
+    return simulated("sim:h200-sxm,gpus=5,noise=0.001:0.002,dram@2=0.9,throttle=thermal@3", ("bandwidth", "peak"))
+
+
+def test_the_matrix_says_who_is_slow_and_who_could_not_be_measured(hot):
+    table = health.matrix(view(hot))
+    rows = [{c.name: cell for c, cell in zip(table.shown, row, strict=True)} for row in table.cells]
+    assert [row["GPU"].text for row in rows] == ["GPU 0", "GPU 1", "GPU 2", "GPU 3", "GPU 4"]
+    assert (rows[2]["DRAM"].text, rows[2]["DRAM"].mark) == ("90", "fail")
+    assert (rows[0]["DRAM"].text, rows[0]["DRAM"].mark) == ("100", "pass")
+    # never an empty row: what has no number is marked and says why
+    assert (rows[3]["DRAM"].text, rows[3]["DRAM"].mark) == ("–", "fail")
+    assert "thermal" in rows[3]["Why"].text or "heat" in rows[3]["Why"].text
+    assert [row["Health"].text for row in rows] == ["PASS", "PASS", "FAIL", "FAIL", "PASS"]
+    assert not table.folded
+
+
+def test_reasons_are_few_and_each_has_its_next_step(hot):
+    found = health.reasons(view(hot))
+    assert {each.text[:5] for each in found} >= {"GPU 2", "GPU 3"}
+    assert all(each.next_step for each in found)
+    slow = next(each for each in found if each.text.startswith("GPU 2"))
+    assert "DRAM −10 %" in slow.text or "DRAM −9." in slow.text
+    assert "median of 3" in slow.text
+    assert "repeat alone: `python -m bench run" in slow.next_step
+    verdict = health.verdict(view(hot))
+    assert (verdict.status, verdict.text) == ("fail", "GPU 2 and GPU 3")
+    # one heated GPU is said once, not as lost and as slowed too
+    assert sum(each.text.startswith("GPU 3") for each in found) == 1
+
+
+def test_more_reasons_than_fit_are_counted(hot):
+    shown = view(hot)
+    more = tuple(replace(shown.health.reasons[0], device=f"gpu{n}") for n in range(9))
+    node = replace(shown.health, devices=(replace(shown.health.devices[0], reasons=more),))
+    found = health.reasons(replace(shown, health=node))
+    assert len(found) == 5
+    assert found[-1].text == "5 more reasons in the table of GPU health."
+
+
+@pytest.mark.parametrize(
+    ("reason", "text", "next_step"),
+    [
+        ({"cause": why.LOST, "detail": "GPU is lost"}, "Lost: GPU is lost.", "dmesg"),
+        ({"cause": why.MEMORY_ERRORS, "value": 3.0}, "3 uncorrectable memory errors.", "ECC"),
+        ({"cause": why.CORRECTED_ERRORS, "value": 250.0}, "250 corrected memory errors.", "ECC"),
+        ({"cause": why.ROW_REMAP, "detail": "pending"}, "Row remap pending.", "ROW_REMAPPER"),
+        ({"cause": why.PCIE, "value": 8.0, "expected": 16.0}, "8 of 16 PCIe lanes.", "reseat"),
+        ({"cause": why.NVLINK, "value": 17.0, "expected": 18.0}, "17 of 18 NVLinks up.", "nvlink -s"),
+        ({"cause": why.OTHERS, "detail": "4711"}, "Other processes computed on it (4711).", "pmon"),
+        ({"cause": why.THROTTLED, "detail": "heat", "share": 0.25}, "Slowed by heat 25 % of the time.", "cooling"),
+        ({"cause": why.POWER_LIMIT, "share": 0.9}, "The power limit held the clock 90 % of the time.", "POWER"),
+        ({"cause": why.CLOCK_SETTING, "detail": "clocks set to 1.2 GHz"}, "Clocks set to 1.2 GHz.", "-rgc"),
+        ({"cause": why.CLOCK}, "The clock was low, nothing says why.", "under load"),
+        ({"cause": why.NOT_MEASURABLE, "detail": "too hot"}, "Not measurable: too hot.", "drain"),
+        (
+            {"cause": why.DATASHEET, "key": "dram", "ratio": 0.8, "value": 3.84e12, "expected": 4.8e12},
+            "DRAM at 80.0 % of datasheet (3.84 of 4.80 TB/s).",
+            "bench compare",
+        ),
+        (
+            {"cause": why.BASELINE, "key": "dram", "ratio": 0.9, "value": 4.32e12, "expected": 4.8e12},
+            "DRAM −10 % (4.32 against 4.80 TB/s, the baseline).",
+            "--probes bandwidth",
+        ),
+        (
+            {
+                "cause": why.SIBLINGS,
+                "key": "vector.float32.loop",
+                "ratio": 1.1,
+                "value": 1.1e12,
+                "expected": 1e12,
+                "n": 7,
+            },
+            "FP32 vector loop +10 % (1.10 against 1.00 TFLOP/s, median of 7).",
+            "--probes peak",
+        ),
+    ],
+)
+def test_every_cause_has_its_words_and_its_next_step(run, reason, text, next_step):
+    shown = view(run)
+    device = shown.health.devices[0]
+    mine = replace(device, reasons=(why.Reason(device.info.id, "fail", **reason),))
+    found = health.reasons(replace(shown, health=replace(shown.health, devices=(mine,))))
+    assert [(each.text, each.status) for each in found] == [(text, "fail")]
+    assert next_step in found[0].next_step
