@@ -219,14 +219,14 @@ def verdict(run: Any, fits: Sequence[Any], status: str = "complete", node: Any =
     health, where that is known already. What only deserves a look, or could not be judged, is no failure.
     """
     from bench.analysis.health import FAIL, health
-    from bench.analysis.quality import NOT_USABLE, quality
+    from bench.analysis.quality import INVALID, NOT_USABLE, quality
 
     codes = [{"interrupted": INTERRUPTED, "failed": CRASHED}.get(status, OK)]
     if (node or health(run, fits)).status == FAIL:
         codes.append(REGRESSED)
     # without a roof there is an answer only where none was asked for
     asked = any(fit.roofs or fit.missing for fit in fits) or bool(run.end and run.end.unreached)
-    if quality(run, fits).status == NOT_USABLE or (asked and not any(fit.roofs for fit in fits)):
+    if quality(run, fits).status in (INVALID, NOT_USABLE) or (asked and not any(fit.roofs for fit in fits)):
         codes.append(INCONCLUSIVE)
     return worse(*codes)
 

@@ -75,7 +75,8 @@ class Cell:
 class Table:
     """Rows of values (mappings, or what DataFrame.to_dict("records") gives) with the columns that show them.
 
-    A column that no row has a value for is left out. folded: a page opens it on demand only.
+    A column that no row has a value for is left out. folded: a page opens it on demand only. detail: for a page and for
+    CSV, too long for a comment or a terminal.
     """
 
     id: str
@@ -83,6 +84,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Mapping[str, Any], ...]
     folded: bool = True
+    detail: bool = False
 
     @property
     def shown(self) -> tuple[Column, ...]:
@@ -93,9 +95,9 @@ class Table:
         return [[_cell(column, row) for column in self.shown] for row in self.rows]
 
 
-def table(id: str, caption: str, rows: Iterable[Mapping[str, Any]], *columns: Column, folded: bool = True) -> Table:
+def table(id: str, caption: str, rows: Iterable[Mapping[str, Any]], *columns: Column, **more: bool) -> Table:
     """A Table from any rows, a DataFrame's records among them."""
-    return Table(id, caption, columns, tuple(rows), folded)
+    return Table(id, caption, columns, tuple(rows), **more)
 
 
 def has(value: Any) -> bool:

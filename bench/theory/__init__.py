@@ -243,7 +243,7 @@ def _nearest(typed: str) -> list[str]:
     plain = typed.replace("-", "")
     if begun := [sku for sku in skus if plain and sku.replace("-", "").startswith(plain)]:
         return begun
-    named = {sku: chip for sku in skus if (chip := _chip(sku)) and chip in typed}
+    named = {sku: chip for sku in skus if (chip := _chip(sku)) and re.search(rf"{re.escape(chip)}(?!\d)", typed)}
     # "gb200-nvl" names a b200 too, and "a100" an a10
     same = [sku for sku, chip in named.items() if len(chip) == max(map(len, named.values()))]
     # "h20-sxm" may be an h20 that has no suffix, or a letter short of an h200-sxm

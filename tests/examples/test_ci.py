@@ -104,7 +104,7 @@ def test_a_slow_device_fails_the_step_and_its_files_are_kept(slow, node):
     assert "memory.dram.read" in page.read_text()
     folder = node.clone / slow.given["Upload the Run"]["path"].splitlines()[0]
     kept = {path.name for path in folder.iterdir()} - {page.name}
-    assert kept == {"gpus.csv", "junit.xml", "gate.md", Path(slow.outputs["run"]).name}
+    assert kept == {"gpus.csv", "junit.xml", "gate.md", Path(slow.outputs["run"]).name, f"{page.stem}-serving.html"}
     assert "<failure" in (folder / "junit.xml").read_text()
 
 
@@ -145,7 +145,8 @@ def test_gitlabs_job_fails_for_a_slow_device_only(node, healthy):
     assert job["artifacts"]["when"] == "always"
     assert "<failure" in (node.clone / job["artifacts"]["reports"]["junit"]).read_text()
     folder = node.clone / job["artifacts"]["paths"][0]
-    assert [path.suffix for path in sorted(folder.glob("2*"))] == [".html", ".jsonl"]
+    # the page, the one about serving beside it, and the Run
+    assert sorted(path.suffix for path in folder.glob("2*")) == [".html", ".html", ".jsonl"]
 
 
 def test_a_pull_request_gets_its_numbers_and_gates_nothing(node, tmp_path):

@@ -358,7 +358,8 @@ def test_json_has_every_check(monkeypatch, free, capsys):
 def test_a_simulated_machine_is_no_failure(capsys):
     assert cli.main(["verify", "--device", "sim:h200-sxm,gpus=2"]) == 3
     said = " ".join(capsys.readouterr().out.split())
-    assert said.endswith("there is no instrument to try: all of them nothing could be tried here")
+    assert "NOT JUDGED Instrument: nothing could be tried here" in said
+    assert said.endswith("there is no instrument to try: all of them.")
 
 
 def test_a_device_that_is_not_here_is_one_clear_line(capsys):
@@ -393,7 +394,7 @@ def test_the_table_fits_its_terminal(monkeypatch, free, capsys, width):
     cli.main(["verify", "--device", "cpu"])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
-    assert any(re.search(r"kernels\.twins +✓ pass +1\.000", line) for line in lines)
+    assert any(re.search(r"kernels\.twins +pass +1\.000", line) for line in lines)
 
 
 def test_a_faulty_proxy_is_otherwise_the_device(host):

@@ -10,8 +10,6 @@ from bench.report.document import SYMBOLS, Document
 
 # A comment on a pull request takes so much (GitHub refuses longer ones).
 MOST = 65_000
-# Longer tables are for the page.
-_MOST_ROWS = 40
 _MARKS = re.compile(r"([\\*_\[\]|~#])")
 # A name behind one of these would be told of it.
 _MENTION = re.compile(r"([@#])(?=\w)")
@@ -20,7 +18,7 @@ _CUT = b"\n\n*Cut here: the whole is in the HTML report.*\n"
 
 def render(document: Document) -> bytes:
     """The first screen, then every section's findings and short tables, cut at MOST bytes."""
-    made = _template().render(document=document, symbols=SYMBOLS, most=_MOST_ROWS)
+    made = _template().render(document=document, symbols=SYMBOLS)
     data = (re.sub(r"\n{3,}", "\n\n", made).strip() + "\n").encode("utf-8", "replace")
     if len(data) <= MOST:
         return data

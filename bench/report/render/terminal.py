@@ -54,7 +54,7 @@ def _parts(document: Document, full: bool) -> Iterator[RenderableType]:
 def _section(section: Section) -> Iterator[RenderableType]:
     yield Text(f"\n{_bare(section.title)}", style="bold")
     yield from _findings(section.findings)
-    yield from (_table(table) for table in section.tables if table.rows)
+    yield from (_table(table) for table in section.tables if table.rows and not table.detail)
     yield from (Padding(Text(_bare(note), "dim"), (0, 0, 0, 2)) for note in section.notes)
 
 

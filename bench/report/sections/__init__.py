@@ -217,7 +217,7 @@ def case_table(rows: pd.DataFrame, id: str) -> Table:
         Column("clock", "clock_hz", units.hertz, unit="Hz"),
         Column("validity", "state", mark="mark"),
     ]
-    return table(id, "Every case", [_record(row) for row in tidy.each(rows)], *columns)
+    return table(id, "Every case", [_record(row) for row in tidy.each(rows)], *columns, detail=True)
 
 
 def _record(row) -> dict:

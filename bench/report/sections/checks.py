@@ -7,7 +7,7 @@ from bench import units
 from bench.report.document import FAIL as FAILED
 from bench.report.document import NOT_JUDGED, SKIP, WARN, Column, Document, Finding, Section, Table, Verdict, table
 from bench.report.document import PASS as PASSED
-from bench.report.phrases import plain, sentence
+from bench.report.phrases import plain
 from bench.report.sections import METHODS, RunView
 from bench.schema import FAIL, NOT_AVAILABLE, PASS, Check
 
@@ -27,7 +27,7 @@ def failures(checks: Sequence[Check]) -> Iterator[Finding]:
             where = f"{check.name} on {check.device}" if several else check.name
             # a check's name stays as it is written, at the beginning of a sentence too
             text = plain(f"{where} failed: {check.reason or check.value}").rstrip(".")
-            yield Finding(f"{text}.", FAILED, sentence(plain(check.fix)))
+            yield Finding(f"{text}.", FAILED, plain(check.fix))
 
 
 def absent(checks: Sequence[Check]) -> Iterator[str]:

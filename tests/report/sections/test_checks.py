@@ -48,7 +48,7 @@ def test_the_page_says_how_far_to_trust_it(run):
     page = report.html(run)
     assert f'<h3 id="checks-h">{TITLE}</h3>' in page
     assert "1.002 (0.99–1.01, n=12)" in page
-    assert "Trust no copy." in page
+    assert "trust no copy" in page
     assert "<img src=x" not in page
 
 
@@ -77,7 +77,7 @@ def test_several_devices_are_told_apart(run):
 def test_the_first_screen_says_what_failed_and_its_fix(run):
     made = document(run)
     said = next(each for each in made.findings if "kernels.twins failed" in each.text)
-    assert (said.status, said.next_step) == ("fail", "Trust no copy.")
+    assert (said.status, said.next_step) == ("fail", "trust no copy")
     assert "kernels.twins failed" in text_of(made)
     assert TITLE in report.made(made, "md").decode()
     assert "kernels.twins failed" not in text_of(document(replace(run, checks=(GOOD,))))
