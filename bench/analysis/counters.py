@@ -1,10 +1,10 @@
 """What the driver counted and read of a device over a Run, quantity by quantity, beside what is expected of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.analysis.reasons import MOST_CORRECTED
+from bench.analysis.reasons import MOST_CORRECTED, links
 from bench.analysis.telemetry import THROTTLES, DeviceTelemetry
 
 
@@ -26,8 +26,8 @@ class Reading:
     doubtful: bool = False
 
 
-def readings(seen: DeviceTelemetry) -> Iterator[Reading]:
-    """In the order of a table; what was not read is left out."""
+def readings(seen: DeviceTelemetry, every: Sequence[DeviceTelemetry] = ()) -> Iterator[Reading]:
+    """In the order of a table; what was not read is left out. every: all devices of the Run, for what siblings have."""
     counts = {word: count for word, count in seen.counts.items() if count}
     text = ", ".join(f"{count:,} {word}" for word, count in counts.items())
     yield Reading("measurements", "all valid", "", text or "none", doubtful=bool(counts.keys() - {"valid"}))
@@ -57,6 +57,7 @@ def readings(seen: DeviceTelemetry) -> Iterator[Reading]:
         value, most = seen.last(key), seen.info.facts.get(fact, "")
         less = value is not None and most.isdigit() and value < int(most)
         yield from _known(quantity, expected, "", value, most=most if most.isdigit() else "", doubtful=less)
+    yield from _nvlinks(seen, every)
     for quantity, expected, key in _FACTS:
         yield from _known(quantity, expected, "", _word(seen.info.facts.get(key)))
     if any("other_processes" in reading for reading in seen.readings):
@@ -67,7 +68,6 @@ def readings(seen: DeviceTelemetry) -> Iterator[Reading]:
 _LINKS = (
     ("PCIe generation", "pcie_generation", "pcie_generation_max", "the maximum under load"),
     ("PCIe lanes", "pcie_width", "pcie_width_max", "the maximum"),
-    ("NVLinks up", "nvlinks", "nvlinks", "all"),
 )
 _FACTS = (
     ("MIG", "off", "mig"),
@@ -75,6 +75,20 @@ _FACTS = (
     ("compute mode", "default", "compute_mode"),
     ("driver", "", "driver"),
 )
+
+
+def _nvlinks(seen: DeviceTelemetry, every: Sequence[DeviceTelemetry]) -> Iterator[Reading]:
+    """Of so many as its siblings have up or the product has, never of what this one was found with.
+
+    Fewer than the product has are no doubt by themselves: a board may leave some unused.
+    """
+    up = seen.last("nvlinks")
+    usual = max(links(each) for each in (seen, *every) if each.info.name == seen.info.name)
+    total = seen.info.facts.get("nvlinks_total", "")
+    beside = any(each.info.name == seen.info.name and each.info.id != seen.info.id for each in every)
+    known = max(usual if beside else 0, int(total) if total.isdigit() else 0)
+    most = str(max(known, usual)) if known else ""
+    yield from _known("NVLinks up", "all", "", up, most=most, doubtful=up is not None and up < usual)
 
 
 def _polled(seen: DeviceTelemetry, quantity: str, expected: str, unit: str, key: str) -> Iterator[Reading]:

@@ -2,7 +2,8 @@
 
 Two verdicts are never mixed: this one is about the machine, bench.analysis.quality about the measurements. FAIL is what
 nobody should have to confirm by reading figures: broken memory, a lost GPU, one that could not be measured, one that is
-slower than its siblings or than its own baseline. WARN is what deserves a look.
+slower than its siblings or than its own baseline. WARN is what deserves a look. Where what was measured describes a
+disturbance, nobody passes.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from bench.analysis.quality import NOT_USABLE, quality
 from bench.analysis.reasons import BASELINE, DATASHEET, FAIL, SIBLINGS, WARN, Reason
 from bench.analysis.run_comparison import RunComparison, comparisons
 from bench.analysis.siblings import siblings
-from bench.analysis.telemetry import telemetry
+from bench.analysis.telemetry import DeviceTelemetry, telemetry
 from bench.schema import SUSTAINED, DeviceInfo, Run
 
 PASS, NOT_JUDGED = "pass", "not judged"
@@ -76,7 +77,7 @@ def health(run: Run, fits: Sequence[Fit], baseline: Run | RunComparison | None =
         # beside a disturbance that took most of the time no comparison is sure
         mine = mine if usable else [replace(reason, status=WARN) for reason in mine]
         peers = [link for link, other in zip(links, fits, strict=True) if other.info.name == fit.info.name]
-        mine += why.not_measured(fit, fits, each.measurements, failures)
+        mine += _unmeasured(fit, fits, seen, earlier, run)
         mine += why.by_driver(each, fit, max(peers))
         judged_by = {
             SIBLINGS: bool((burst["device"] == fit.info.id).any()),
@@ -85,6 +86,8 @@ def health(run: Run, fits: Sequence[Fit], baseline: Run | RunComparison | None =
         }
         references = tuple(name for name, known in judged_by.items() if known)
         status = _gravest([reason.status for reason in mine] or [PASS if references else NOT_JUDGED])
+        if status == PASS and not usable:
+            status = NOT_JUDGED
         devices.append(DeviceHealth(fit.info, status, _sorted(mine), references, len(fit.roofs), len(fit.cases)))
     absent = tuple(_absent(failures, [fit.info.id for fit in fits]))
     return NodeHealth(_gravest([*(d.status for d in devices), *(r.status for r in absent)]), tuple(devices), absent)
@@ -96,8 +99,20 @@ def shown(fits: Sequence[Fit], health: NodeHealth) -> Fit | None:
     return min(fits, key=lambda fit: (not fit.roofs, ranks[fit.info.id]), default=None)
 
 
+def _unmeasured(
+    fit: Fit, fits: Sequence[Fit], seen: Sequence[DeviceTelemetry], earlier: RunComparison | None, run: Run
+) -> list[Reason]:
+    """What is not there to be judged, each roof once, and no roof of a device of which nothing is there."""
+    found = list(why.not_measured(fit, fits, run.of(fit.info.id), run.end.failures if run.end else ()))
+    found = found or list(why.nothing_measured(fit, seen))
+    if any(not reason.key for reason in found):
+        return found
+    told = {reason.key for reason in found}
+    return found + [reason for reason in why.lacking(fit, fits, earlier, run) if reason.key not in told]
+
+
 def _rank(device: DeviceHealth) -> tuple:
-    gravest = device.reasons[0].weight if device.reasons else (True, 0.0)
+    gravest = device.reasons[0].weight if device.reasons else (True, 0.0, 0)
     return (ORDER.index(device.status) if device.reasons else len(ORDER), gravest, -device.roofs, -device.cases)
 
 

@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.fit import Fit
 from bench.schema import Measurement, Run
 
 VALID, SUSPECT, INVALID, NOT_USABLE, EMPTY = "valid", "suspect", "invalid", "not usable", "empty"
+INCOMPLETE = "incomplete Run"
 # Beyond this share of the time a Run describes what disturbed it more than the machine: a median over repetitions
 # outvotes the disturbed ones only while they are fewer. Runs on machines in ordinary use have 2 to 4 %; beside a build
 # on every core it is all of the time.
@@ -19,7 +20,8 @@ MOST_SUSPECT = 0.5
 class Quality:
     """status: VALID, SUSPECT, INVALID, NOT_USABLE or EMPTY. counts: of measurements by validity; skips are none.
 
-    causes: why measurements are suspect or invalid, without their numbers, the most frequent five.
+    causes: why measurements are suspect or invalid, without their numbers, the most frequent five; where each is valid,
+    what else makes the Run less than valid.
     suspect_share: of the time that was measured, what is suspect or invalid.
     """
 
@@ -50,7 +52,18 @@ def quality(run: Run, fits: Sequence[Fit]) -> Quality:
         status = SUSPECT
     else:
         status = VALID
+    if status in (SUSPECT, INVALID) and not causes:
+        causes = Counter(_beside(run, fits))
     return Quality(status, counts, tuple(causes.most_common(5)), share)
+
+
+def _beside(run: Run, fits: Sequence[Fit]) -> Iterator[str]:
+    """What makes a Run of valid measurements less than valid."""
+    if not run.complete:
+        yield INCOMPLETE
+    for fit in fits:
+        yield from (kind(roof.caution) for roof in fit.roofline.roofs if roof.caution)
+        yield from (kind(cause) for cause in fit.missing.values() if not fit.roofs)
 
 
 def suspect_share(measurements: Iterable[Measurement]) -> float:

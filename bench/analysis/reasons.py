@@ -5,6 +5,7 @@ run_comparison, datasheet); here is only what it means for its health.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pandas as pd
 
 from bench.analysis.datasheet import RoofRatio, at_clock, compare, datasheet
 from bench.analysis.fit import Fit
-from bench.analysis.quality import kind, suspect_share
+from bench.analysis.quality import kind
 from bench.analysis.run_comparison import (
     AGAINST_FIRST,
     EQUIVALENT,
@@ -25,15 +26,18 @@ from bench.analysis.run_comparison import (
     Pair,
     RunComparison,
 )
+from bench.analysis.siblings import LEVEL
 from bench.analysis.summary import Summary
 from bench.analysis.telemetry import THROTTLES, DeviceTelemetry
 from bench.roofline import Roof
-from bench.schema import SUSTAINED, Measurement
+from bench.schema import SUSTAINED, DeviceInfo, Measurement, Run
 
 WARN, FAIL = "warn", "fail"
 SIBLINGS, BASELINE, DATASHEET = "siblings", "baseline", "datasheet"
 THROTTLED, POWER_LIMIT, CLOCK_SETTING, CLOCK = "throttled", "power limit", "clock setting", "clock"
 LOST, NOT_MEASURABLE = "lost", "not measurable"
+# Siblings differ and none of them is the one that is off.
+SPREAD = "spread"
 MEMORY_ERRORS, CORRECTED_ERRORS, ROW_REMAP = "memory errors", "corrected memory errors", "row remap"
 PCIE, NVLINK, OTHERS = "PCIe", "NVLink", "other processes"
 
@@ -51,6 +55,10 @@ MOST_CORRECTED = 100
 FEWEST_SIBLINGS = 3
 # A "range of n" is no interval: two of them that do not meet may still be chance, unless they are this far apart.
 SURE = 0.001
+# What is known of a device of which nothing is.
+NOTHING = "nothing was measured"
+# Of what is broken, the gravest first.
+_BROKEN = (LOST, MEMORY_ERRORS, ROW_REMAP, NOT_MEASURABLE)
 # What holds a clock by design: how a GPU works at full load, or in step with its group. Everything else is a throttle.
 _CLOCK_CAUSES = {THROTTLES["throttled_power_cap_s"]: POWER_LIMIT, THROTTLES["throttled_sync_boost_s"]: CLOCK_SETTING}
 
@@ -76,11 +84,11 @@ class Reason:
     detail: str = ""
 
     @property
-    def weight(self) -> tuple[int, float]:
+    def weight(self) -> tuple[int, float, int]:
         """For sorting, gravest first: FAIL before WARN, what is broken before what deviates, then by how much."""
-        broken = (LOST, MEMORY_ERRORS, ROW_REMAP, NOT_MEASURABLE).count(self.cause) and not self.key
+        broken = self.cause in _BROKEN and not self.key
         off = math.inf if broken else abs(self.ratio - 1) if self.ratio is not None else self.share or 0.0
-        return (self.status != FAIL, -off)
+        return (self.status != FAIL, -off, _BROKEN.index(self.cause) if broken else len(_BROKEN))
 
 
 def by_driver(seen: DeviceTelemetry, fit: Fit, most_links: int) -> Iterator[Reason]:
@@ -135,10 +143,8 @@ def not_measured(
             yield Reason(who, FAIL, LOST, detail=failure.removeprefix(f"{who}: "))
     bad, lost = _invalid(mine), _lost(fit, mine)
     if lost and not fit.roofs:
-        found = Counter(reason for m in bad for reason in m.reasons)
-        detail = found.most_common(1)[0][0] if found else ""
+        share, detail = _named(bad, mine)
         excused = all(m.stop_reason == "error" or _only_others(m) for m in bad)
-        share = suspect_share(mine)
         yield Reason(who, WARN if excused else FAIL, NOT_MEASURABLE, n=len(lost), share=share, detail=detail)
         return
     for key in lost:
@@ -146,6 +152,62 @@ def not_measured(
         refused = all(m.stop_reason == "error" for m in bad if m.saturates == key)
         if not refused or any(key in other.roofs for other in fits):
             yield Reason(who, WARN, NOT_MEASURABLE, key, detail=fit.missing[key])
+
+
+def _named(bad: Sequence[Measurement], mine: Sequence[Measurement]) -> tuple[float | None, str]:
+    """(its share of the time, in the words of a usual one): what made most of the invalid measurements so."""
+    kinds = Counter(name for m in bad for name in {kind(reason) for reason in m.reasons})
+    if not kinds:
+        return None, ""
+    name = kinds.most_common(1)[0][0]
+    words = sorted((reason for m in bad for reason in m.reasons if kind(reason) == name), key=_numbers)
+    spent = sum(m.elapsed for m in mine if not m.skip)
+    taken = sum(m.elapsed for m in mine if not m.skip and name in map(kind, m.reasons))
+    return (taken / spent if spent > 0 else None), words[len(words) // 2]
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(each) for each in re.findall(r"\d+(?:\.\d+)?", text)]
+
+
+def nothing_measured(fit: Fit, seen: Sequence[DeviceTelemetry]) -> Iterator[Reason]:
+    """A device of which there is nothing while another has something.
+
+    What was skipped throughout counts only beside one of the same product that was not.
+    """
+    (own,) = (each for each in seen if each.info.id == fit.info.id)
+    if sum(own.counts.values()):
+        return
+    measured = [each for each in seen if sum(each.counts.values())]
+    skips = Counter(m.skip for m in own.measurements if m.skip)
+    if any(not skips or _alike(each.info, fit.info) for each in measured):
+        detail = f"{NOTHING}: {skips.most_common(1)[0][0]}" if skips else NOTHING
+        yield Reason(fit.info.id, FAIL, NOT_MEASURABLE, detail=detail)
+
+
+def lacking(fit: Fit, fits: Sequence[Fit], comparison: RunComparison | None, run: Run) -> Iterator[Reason]:
+    """Roofs that most of its siblings have, or that it had in the baseline, and that this device has not.
+
+    What a Run never planned or did not come to is no lack.
+    """
+    others = [each for each in fits if each is not fit and _alike(each.info, fit.info)]
+    having = Counter(key for each in others for key in each.roofs)
+    found = {key: n for key, n in having.items() if 2 * n > len(others)}
+    for pair in _pairs(comparison) if comparison else ():
+        if pair.other.info.id == fit.info.id:
+            # a link is one between devices, and there may be fewer of them
+            fewer = {"link"} if len(comparison.theirs) < len(comparison.ours) else set()
+            before = {key: roof.winner.probe for key, roof in pair.reference.roofs.items() if key not in fewer}
+            asked = [key for key, probe in before.items() if probe in run.environment.probes or key in fit.missing]
+            found = dict.fromkeys(asked, 1) | found
+    for key, n in found.items():
+        if key not in fit.roofs and (run.complete or key in fit.missing):
+            yield Reason(fit.info.id, WARN, NOT_MEASURABLE, key, n=n, detail=fit.missing.get(key, "not measured"))
+
+
+def _alike(a: DeviceInfo, b: DeviceInfo) -> bool:
+    """A slice or another product is no sibling."""
+    return (a.name, a.memory_bytes) == (b.name, b.memory_bytes)
 
 
 def _only_others(m: Measurement) -> bool:
@@ -161,8 +223,8 @@ def _lost(fit: Fit, mine: Sequence[Measurement]) -> list[str]:
 
 
 def by_siblings(table: pd.DataFrame, lasting: pd.DataFrame) -> Iterator[Reason]:
-    """Outliers of both regimes, a roof once; a faster one makes its siblings worth a look."""
-    burst = {(row.device, row.key) for row in table[table["outlier"]].itertuples()}
+    """Outliers of both regimes, a roof once; a faster one makes its siblings worth a look, and so does a spread."""
+    burst = {(row.device, row.key) for row in table[table["outlier"] | table["behind"]].itertuples()}
     for rows, regime in ((table, ""), (lasting, SUSTAINED)):
         for row in rows[rows["outlier"]].itertuples():
             if regime and (row.device, row.key) in burst:
@@ -174,17 +236,27 @@ def by_siblings(table: pd.DataFrame, lasting: pd.DataFrame) -> Iterator[Reason]:
                 row.device, FAIL if sure else WARN, SIBLINGS, row.key, row.rate, row.median, row.ratio,
                 n=row.siblings, detail=regime,
             )  # fmt: skip
+        for row in rows[rows["behind"]].itertuples():
+            if not regime or (row.device, row.key) not in burst:
+                ratio = row.rate / row.faster
+                yield Reason(
+                    row.device, WARN, SPREAD, row.key, row.rate, row.faster, ratio, n=row.siblings, detail=regime
+                )
 
 
 def by_baseline(comparison: RunComparison) -> Iterator[Reason]:
-    """Roofs that are slower than in the baseline by more than machines are from day to day, each once."""
+    """Roofs that are slower than in the baseline by more than machines are from day to day, each once.
+
+    Sure is what chance would not show in any device, roof or regime of a healthy node.
+    """
+    level = LEVEL / max(1, sum(found.judged for pair in _pairs(comparison) for found in pair.of("roof")))
     told: set[tuple[str, str]] = set()
-    for device, found in _slower(comparison):
+    for device, found in sorted(_slower(comparison), key=lambda row: not _sure(row[1], level)):
         if (device, found.key) in told:
             continue
         told.add((device, found.key))
         # chips of one product differ: another unit that is slower is no regression
-        sure = comparison.regression and _sure(found)
+        sure = comparison.regression and _sure(found, level)
         details = (
             SUSTAINED if found.regime == SUSTAINED else "",
             "" if comparison.regression else comparison.relation,
@@ -214,12 +286,12 @@ def _pairs(comparison: RunComparison) -> Sequence[Pair]:
     return [pair for pair in comparison.pairs if pair.matched != AGAINST_FIRST]
 
 
-def _sure(found: Difference) -> bool:
-    """Whether an interval shows the difference, or ranges of few repetitions that hardly lie so far apart by chance.
+def _sure(found: Difference, level: float) -> bool:
+    """Whether the difference shows at a level, or ranges of few repetitions hardly lie so far apart by chance.
 
     What was measured once borrows its scatter and is only "perhaps slower".
     """
-    return found.verdict == "slower" and (not found.few or found.p < SURE)
+    return found.verdict == "slower" and found.p < (min(level, SURE) if found.few else level)
 
 
 def claims(fit: Fit) -> tuple[RoofRatio, ...]:

@@ -6,7 +6,8 @@ Decided here once, for the terminal, the page and the gate alike. What could mak
   scatter more, and the ratio must be beyond that at a level which is divided by the number of comparisons. Its own
   interval, of a handful of repetitions and for one comparison, is narrower and asks for nothing more.
 - A node that falls into two halves (a link to the near and to the far socket) has no outlier: the deviation among all
-  of them is as large as the gap.
+  of them is as large as the gap. Its slower devices are "behind", which is worth a look and says of none that it is
+  broken.
 """
 
 import math
@@ -22,7 +23,7 @@ from bench.schema import SUSTAINED
 from bench.stats import mad
 
 COLUMNS = ("device", "key", "rate", "low", "high", "n", "median", "ratio", "ratio_low", "ratio_high", "outlier")
-COLUMNS += ("siblings",)
+COLUMNS += ("siblings", "faster", "behind")
 # Off by more than this share of the siblings' median. Chips of one product differ by some percent under a power limit.
 OUTLIER = 0.03
 # Beyond so many deviations among the siblings: a deviation that is known from eight devices is often too small by half.
@@ -38,12 +39,13 @@ def siblings(fits: Sequence[Fit], regime: str = "") -> pd.DataFrame:
 
     n: repetitions of the device's own roof. median: of the other devices, so many as `siblings` says (of three devices:
     of all); ratio: over it. outlier: this device is off, not its siblings. Of two devices nobody can tell: the slower
-    one is, because faults make slow.
+    one is, because faults make slow. faster: the median of the faster half of all. behind: below it by more than
+    OUTLIER beyond noise, of a roof without an outlier: the devices differ, though none alone does.
     """
     groups = list(_groups(fits, regime))
     level = LEVEL / max(1, sum(len(group.members) for group in groups))
     rows = [row for group in groups for row in group.rows(level)]
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"outlier": bool})
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"outlier": bool, "behind": bool})
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,26 @@ class _Group:
     members: tuple[tuple[str, RoofFit], ...]
 
     def rows(self, level: float) -> Iterator[tuple]:
+        found = list(self._rows(level))
+        split = len(self.members) > 2 and not any(outlier for *_, outlier, _ in found)
+        faster = self._faster
+        for at, (row, (_, fitted)) in enumerate(zip(found, self.members, strict=True)):
+            others = [other for place, (_, other) in enumerate(self.members) if place != at]
+            gap = math.log(faster / fitted.roof.rate)
+            # where nothing was repeated the gap itself is all that tells
+            noise = self._noise(fitted, others, level) if self._repeated else math.log1p(DEVIATIONS * OUTLIER)
+            yield *row, faster, split and gap > math.log1p(OUTLIER) + noise
+
+    @property
+    def _faster(self) -> float:
+        rates = sorted((fitted.roof.rate for _, fitted in self.members), reverse=True)
+        return median(rates[: (len(rates) + 1) // 2])
+
+    @property
+    def _repeated(self) -> bool:
+        return any(len(fitted.rates) > 1 for _, fitted in self.members)
+
+    def _rows(self, level: float) -> Iterator[tuple]:
         for at, (device, fitted) in enumerate(self.members):
             others = [other for place, (_, other) in enumerate(self.members) if place != at]
             # the median of two others would lie halfway to the one of them that is off

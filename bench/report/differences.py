@@ -41,7 +41,9 @@ def span(found: Difference) -> str:
     """The interval in the same terms: "−10.9 to −9.3 %"."""
     if found.interval is None or found.interval[1] > _LOST * found.interval[0]:
         return f"wider than a factor of {_LOST:.0f}" * found.judged
-    low, high = map(change, found.interval)
+    # both ends as factors, or both as percent
+    factors = not all(0.5 < end < 2 for end in found.interval)
+    low, high = (f"× {units.digits(end)}" if factors else change(end) for end in found.interval)
     return f"{low.removesuffix(' %') if high.endswith(' %') else low} to {high}"
 
 
@@ -134,8 +136,11 @@ def since(against: RunComparison, chosen: Fit | None) -> Iterator[Finding]:
         yield Finding("Since the baseline: no headline changed beyond its interval.", PASS)
     yield Finding(f"{which}, {earlier.matched}: {against.relation}.")
     if left := [d for d in heads if not d.judged]:
-        reasons = " ".join(plain(left[0].reason).split()[:10])
-        yield Finding(f"Not compared with the baseline: {listed([what(d) for d in left], 2)} ({reasons}).", NOT_JUDGED)
+        reasons: dict[str, list[str]] = {}
+        for each in left:
+            reasons.setdefault(" ".join(plain(each.reason).split()[:10]), []).append(what(each))
+        told = "; ".join(f"{listed(which, 2)} ({why})" for why, which in list(reasons.items())[:2])
+        yield Finding(f"Not compared with the baseline: {told}{'; and more' * (len(reasons) > 2)}.", NOT_JUDGED)
 
 
 def noted(against: RunComparison | None, chosen: Fit, kind: str, key: str) -> list[str]:

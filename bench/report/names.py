@@ -96,6 +96,13 @@ def device(name: str) -> str:
     return f"GPU {index}" if colon and index.isdigit() and head else name
 
 
+def others(count: int) -> str:
+    """What a device is compared with: the median of the others; of three devices that of all."""
+    if count < 3:
+        return "the other one" if count == 1 else "median of all 3"
+    return f"median of the {count} others"
+
+
 def selector(name: str) -> str:
     """What `--device` takes for a device: "cuda:3"; of a simulated node the whole. What is copied into a shell is never
     a foreign text: "DEVICE" stands for one.

@@ -20,8 +20,9 @@ from bench.analysis.datasheet import compare, datasheet
 from bench.analysis.facts import facts, placed
 from bench.analysis.fit import Fit, fit
 from bench.analysis.gate.verdict import Gate
-from bench.analysis.health import health, shown
+from bench.analysis.health import NodeHealth, health, shown
 from bench.analysis.quality import quality
+from bench.analysis.reasons import LOST
 from bench.analysis.ridges import claimed_ridge
 from bench.analysis.run_comparison import comparisons
 from bench.analysis.user_kernels import UserKernel, place
@@ -68,7 +69,7 @@ def document(
     view = RunView(run, fits, chosen, theory, gaps, node, state, kernels, ghost)
     return Document(
         **common,
-        verdicts=(healths.verdict(view), _measurement(run, state), *((gates.verdict(gate),) if gate else ())),
+        verdicts=(healths.verdict(view), _measurement(run, state, node), *((gates.verdict(gate),) if gate else ())),
         findings=tuple(_findings(view, against, gate)),
         tiles=tuple(_tiles(view, against)),
         matrix=healths.matrix(view) if view.several else None,
@@ -164,7 +165,7 @@ def _banners(run: Run) -> Iterator[Finding]:
     yield from (Finding(plain(warning), WARN) for warning in run.warnings)
 
 
-def _measurement(run: Run, state: trust.Quality) -> Verdict:
+def _measurement(run: Run, state: trust.Quality, node: NodeHealth | None = None) -> Verdict:
     """Whether the numbers may be believed, whatever they say of the machine."""
     total = sum(state.counts.values())
     text = f"{state.counts['valid']:,} of {many(total, 'measurement')} valid"
@@ -173,7 +174,9 @@ def _measurement(run: Run, state: trust.Quality) -> Verdict:
     if state.causes:
         text += f": {plain(state.causes[0][0])}"
     if state.status == trust.NOT_USABLE:
-        text = f"{units.percent(state.suspect_share, 2)} of the time was disturbed; {text}; {_REPEAT}"
+        text = f"{units.percent(state.suspect_share, 2)} of the time was disturbed; {text}"
+        # no quiet machine cures what is broken or hot
+        text += "" if node and any(map(healths.broken, node.reasons)) else f"; {_REPEAT}"
     elif state.status == trust.EMPTY:
         text = "nothing was measured"
     return Verdict("Measurement", _STATUS[state.status], state.status, f"{text}.")
@@ -185,7 +188,7 @@ def _findings(view: RunView, against, gate: Gate | None) -> Iterator[Finding]:
         *(gates.findings(gate) if gate else ()),
         *healths.reasons(view),
         *(Finding(f"{text[:1].upper()}{text[1:]}.", WARN) for text in _cautions(view)),
-        *(Finding(f"Failed: {plain(text)}.", FAIL) for text in (view.run.end.failures if view.run.end else ())),
+        *(Finding(f"Failed: {plain(text)}.", FAIL) for text in _failures(view)),
         *_above(view),
         *checks.failures(view.run.checks),
     ]
@@ -200,6 +203,17 @@ def _cautions(view: RunView) -> list[str]:
     return [text for text in dict.fromkeys(plain(fit.info.facts.get("caution", "")) for fit in view.fits) if text]
 
 
+def _failures(view: RunView) -> list[str]:
+    """What failed, without the devices that health tells of."""
+    told = {f"{each.device}: {each.detail}" for each in view.health.reasons if each.cause == LOST}
+    return [text for text in (view.run.end.failures if view.run.end else ()) if text not in told]
+
+
+def _peers(view: RunView) -> list[Fit]:
+    """Every device of the shown one's product: medians over others would say nothing."""
+    return [fit for fit in view.fits if fit.info.name == view.fit.info.name]
+
+
 def _above(view: RunView) -> Iterator[Finding]:
     above = view.every[view.every["above"].astype(bool)]
     if len(above):
@@ -211,50 +225,59 @@ def _above(view: RunView) -> Iterator[Finding]:
 
 def _reaches(view: RunView) -> Iterator[Finding]:
     """One sentence: what this machine reaches, of several devices their median, and where it is compute-bound."""
-    fit, parts = view.fit, []
-    for key in ("dram", fit.info.headline):
-        if rates := [each.roofs[key].roof.rate for each in view.fits if key in each.roofs]:
-            parts.append(f"{names.roof(key)} {units.rate_text(median(rates), key)}")
-    if not fit.roofs:
+    fit, parts, peers = view.fit, [], [each for each in _peers(view) if each.roofs]
+    known = {key for each in peers for key in each.roofs}
+    # without the roofs that a page leads with, whatever was measured
+    for key in [key for key in ("dram", fit.info.headline) if key in known] or sorted(known)[:2]:
+        rates = [each.roofs[key].roof.rate for each in peers if key in each.roofs]
+        parts.append(f"{names.roof(key)} {units.rate_text(median(rates), key)}")
+    if not known:
         reason = next(iter(fit.missing.values()), "these probes claim no roof")
         parts = [f"no roof was measured: {plain(reason)}"]
-    ridges = [each.headline.estimate.value for each in view.fits if each.headline]
-    if ridges:
+    if ridges := [each.headline.estimate.value for each in peers if each.headline]:
         parts.append(f"compute-bound from {units.intensity(median(ridges))} on")
-    who = f"Median of {many(sum(bool(each.roofs) for each in view.fits), 'GPU')}: " if view.several else ""
+    who = f"Median of {len(peers)} GPUs: " if len(peers) > 1 else ""
+    who = who or (f"{names.device(fit.info.id)}: " if view.several else "")
     yield Finding(f"{'Simulated. ' * view.simulated}{who}{sentence(', '.join(parts))}")
 
 
 def _tiles(view: RunView, against) -> Iterator[Tile]:
     """The headline roofs and the ridge: value, share of the datasheet, interval, sustained and change."""
-    fit, theory = view.fit, view.theory
-    for key in headlines(fit):
-        roof = fit.roofs[key].roof
-        rates = [other.roofs[key].roof.rate for other in view.fits if key in other.roofs]
-        value, notes = roof.rate, [rate_spread(roof)]
-        if len(rates) > 1:
-            value = median(rates)
+    fit, theory, peers = view.fit, view.theory, _peers(view)
+    for key in headlines(peers, fit.info.headline):
+        roofs = [other.roofs[key].roof for other in peers if key in other.roofs]
+        rates, mine = [roof.rate for roof in roofs], fit.roofs.get(key)
+        value, notes = median(rates), [rate_spread(roofs[0])]
+        if len(peers) > 1:
             ends = units.between(min(rates), max(rates), lambda v, key=key: units.rate_text(v, key))
-            notes = [f"median of {len(rates)} GPUs, {ends}"]
-        claim = theory.find(key) or theory.find(roof.quantity) if theory else None
+            notes = [f"median of {len(rates)} GPUs, {ends}" if len(rates) > 1 else f"of one of {len(peers)} GPUs"]
+        claim = theory.find(key) or theory.find(roofs[0].quantity) if theory else None
         share = f"{units.percent(value / claim.rate)} of {names.claim(claim.evidence)}" if claim else "no datasheet"
-        notes = [share, *notes, *_sustained(view, key), *differences.noted(against, fit, "roof", key)]
-        doubt = fit.roofs[key].winner.validity
-        yield Tile(names.roof(key), units.rate_text(value, key), tuple(notes), "" if doubt == "valid" else WARN)
-    if ridge := fit.headline:
+        notes = [share, *notes]
+        if mine is None:
+            notes.append(f"not measured on {names.device(fit.info.id)}")
+        else:
+            notes += [*_sustained(view, key), *differences.noted(against, fit, "roof", key)]
+        fine = mine is not None and mine.winner.validity == "valid"
+        yield Tile(names.roof(key), units.rate_text(value, key), tuple(notes), "" if fine else WARN)
+    if ridges := [each.headline for each in peers if each.headline]:
+        values, ridge = [each.estimate.value for each in ridges], fit.headline
         notes = [f"datasheet {units.intensity(claim)}"] if (claim := claimed_ridge(fit, theory)) else []
-        who = f", {names.device(fit.info.id)}" if view.several else ""
-        notes.append(f"{spread(ridge.estimate, units.digits)}{who}")
+        ends = units.between(min(values), max(values), units.intensity)
+        alone = spread(ridges[0].estimate, units.digits)
+        notes.append(f"median of {len(values)} GPUs, {ends}" if len(values) > 1 else alone)
         if lasting := fit.sustained.headline if fit.sustained else None:
-            notes.append(f"sustained {units.intensity(lasting.estimate.value)}")
-        notes += differences.noted(against, fit, "ridge", f"{ridge.compute}/{ridge.memory}")
-        yield Tile("Ridge point", units.intensity(ridge.estimate.value), tuple(notes))
+            who = f" ({names.device(fit.info.id)})" * view.several
+            notes.append(f"sustained {units.intensity(lasting.estimate.value)}{who}")
+        if ridge:
+            notes += differences.noted(against, fit, "ridge", f"{ridge.compute}/{ridge.memory}")
+        yield Tile("Ridge point", units.intensity(median(values)), tuple(notes))
 
 
-def headlines(fit: Fit) -> list[str]:
-    """The roofs that a page leads with: memory, the headline, the plain loop, the link."""
-    wanted = ("dram", fit.info.headline, "vector.float32.loop", "link")
-    return [key for key in dict.fromkeys(wanted) if key in fit.roofs]
+def headlines(fits: Sequence[Fit], headline: str) -> list[str]:
+    """The roofs that a page leads with: memory, the headline, the plain loop, the link, as far as any device has it."""
+    wanted = dict.fromkeys(("dram", headline, "vector.float32.loop", "link"))
+    return [key for key in wanted if any(key in fit.roofs for fit in fits)]
 
 
 def _sustained(view: RunView, key: str) -> list[str]:

@@ -94,6 +94,22 @@ def test_fewer_lanes_and_another_limit_are_doubtful_and_told_with_what_is_usual(
     assert (usual.most, usual.doubtful) == ("", False)
 
 
+def test_links_are_counted_against_what_there_is_and_not_what_was_found():
+    found = seen({"nvlinks": 17}, {"nvlinks": 17}, nvlinks="17")["NVLinks up"]
+    assert (found.value, found.most, found.doubtful) == (17, "", False), "unknown how many there are"
+    found = seen({"nvlinks": 17}, {"nvlinks": 17}, nvlinks="17", nvlinks_total="18")["NVLinks up"]
+    assert (found.value, found.most, found.doubtful) == (17, "18", False), "a board may leave some unused"
+    every = [
+        DeviceTelemetry(
+            replace(cpu(), id=f"cuda:{up}"),
+            (measured("x", {}, work.Work(bytes=1.0), telemetry={"before": {"nvlinks": up}, "after": {"nvlinks": up}}),),
+        )
+        for up in (17, 18)
+    ]
+    found = [next(r for r in readings(each, every) if r.quantity == "NVLinks up") for each in every]
+    assert [(r.value, r.most, r.doubtful) for r in found] == [(17, "18", True), (18, "18", False)]
+
+
 def test_energy_and_slow_time_are_differences():
     found = seen(
         {"energy_j": 100.0, "throttled_power_brake_s": 1.0}, {"energy_j": 350.0, "throttled_power_brake_s": 3.0}

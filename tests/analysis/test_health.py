@@ -92,6 +92,18 @@ def test_a_healthy_node_passes(noise):
     assert (node.status, node.reasons) == (PASS, ())
 
 
+@pytest.mark.parametrize("share", [0.86, 0.5])
+def test_a_node_of_two_halves_is_worth_a_look(share):
+    slower = ",".join(f"dram@{device}={share}" for device in range(4))
+    node = judged(made(f"gpus=8,{NOISE},{slower}", ("bandwidth",)))
+    found = [reason for reason in node.reasons if reason.cause == why.SPREAD]
+    assert node.status == WARN
+    assert {reason.device for reason in found} == {f"sim:h200-sxm:{device}" for device in range(4)}
+    assert {(reason.key, reason.status, reason.n) for reason in found} == {("dram", WARN, 7)}
+    assert all(reason.ratio == pytest.approx(share, rel=0.02) for reason in found)
+    assert all(reason.ratio == reason.value / reason.expected for reason in found)
+
+
 @given(seed=st.integers(0, 10**6), slow=st.integers(0, 3), share=st.floats(0.6, 0.92))
 @settings(max_examples=8)
 def test_a_planted_fault_is_found_in_noise(seed, slow, share):
@@ -286,6 +298,31 @@ def test_the_same_machine_on_another_day_passes(seed):
     assert judged(made(f"{NOISE},seed={seed}"), made(f"{NOISE},seed={seed + 90}")).status == PASS
 
 
+def test_chance_among_many_comparisons_fails_nobody():
+    """Each headline is judged at 95 %, and of 8 GPUs some differ by chance."""
+    sides = []
+    for shift in (0.0, 0.03):
+        rows = [
+            replace(m, device=f"cuda:{d}")
+            for d in range(8)
+            for r in (0, *range(2, 7))
+            for m in [
+                measured(
+                    "bandwidth", {"mix": "read"}, Work(bytes=1e9),
+                    (1e-3 * (1 + 0.012 * (-1) ** r + shift * (d == 3)),) * 3, repetition=r, saturates="dram",
+                )
+            ]
+        ]  # fmt: skip
+        devices = tuple(gpu(id=f"cuda:{d}", uuid=f"GPU-{d}") for d in range(8))
+        sides.append(by_hand(rows, devices=devices, started=f"202{6 + bool(shift)}-01-02T03:04:05.000Z"))
+    comparison = comparisons(sides)[0]
+    (found,) = (each for each in comparison.of("roof") if each.differs)
+    assert found.verdict == "slower"
+    assert not found.few
+    (reason,) = (each for each in judged(sides[1], sides[0]).reasons if each.cause == why.BASELINE)
+    assert (reason.device, reason.status) == ("cuda:3", WARN)
+
+
 def test_a_range_of_few_that_could_be_chance_only_warns():
     sides = [
         by_hand(
@@ -333,6 +370,75 @@ def test_a_run_that_is_not_usable_fails_nobody_by_comparison(slow):
     assert causes(node) == [(why.SIBLINGS, WARN)]
 
 
+def test_nobody_passes_on_a_run_that_is_not_usable(one):
+    disturbed = [replace(m, validity="suspect", reasons=("someone else computed",)) for m in one.measurements]
+    node = judged(replace(one, measurements=tuple(disturbed)))
+    assert (node.status, node.reasons, node.devices[0].references) == (NOT_JUDGED, (), (why.DATASHEET,))
+
+
+# --- what is not there to be judged
+
+
+def lacking(run, device: str, skip: str = ""):
+    """Without DRAM on that device: skipped for a reason, or not there at all."""
+
+    def kept(m):
+        if not m.device.endswith(device) or m.saturates != "dram":
+            return m
+        return replace(m, seconds=(), skip=skip) if skip else None
+
+    return replace(run, measurements=tuple(filter(None, map(kept, run.measurements))))
+
+
+def test_a_roof_that_siblings_have_is_missed():
+    four = made("gpus=4", ("bandwidth",))
+    for skip in ("needs 2.0 GiB; 1.1 GiB are free", ""):
+        (reason,) = judged(lacking(four, ":3", skip)).reasons
+        assert (reason.device, reason.cause, reason.status) == ("sim:h200-sxm:3", why.NOT_MEASURABLE, WARN)
+        assert (reason.key, reason.n, reason.detail) == ("dram", 3, skip or "not measured")
+    # what one alone could do is not missed by the others
+    alone = four
+    for device in (":1", ":2", ":3"):
+        alone = lacking(alone, device, "not here")
+    assert judged(alone).reasons == ()
+
+
+def test_a_roof_that_the_baseline_has_is_missed_where_it_was_planned(one):
+    now = lacking(one, ":0")
+    assert [(r.cause, r.key, r.status) for r in judged(now, one).reasons] == [(why.NOT_MEASURABLE, "dram", WARN)]
+    assert judged(made("", ("peak",)), one).reasons == ()
+    assert judged(replace(now, end=None), one).reasons == (), "a Run that did not come to it"
+
+
+def test_a_device_of_which_there_is_nothing_fails():
+    four = made("gpus=4", ("bandwidth",))
+    rest = tuple(m for m in four.measurements if not m.device.endswith(":3"))
+    skipped = tuple(replace(m, seconds=(), skip="no memory") for m in four.measurements if m.device.endswith(":3"))
+    for measurements, detail in ((rest, why.NOTHING), (rest + skipped, f"{why.NOTHING}: no memory")):
+        node = judged(replace(four, measurements=measurements))
+        (reason,) = node.reasons
+        assert (node.status, reason.device, reason.cause, reason.detail) == (
+            FAIL, "sim:h200-sxm:3", why.NOT_MEASURABLE, detail,
+        )  # fmt: skip
+
+
+def test_what_could_not_be_measured_tells_of_the_usual_cause_and_its_own_share():
+    work = Work(bytes=1e9)
+    texts = [f"hardware thermal slowdown for {part}% of the time" for part in (99, 3, 60, 5, 70)]
+    texts += ["other processes computed on this GPU: 4711"] * 2
+    bad = [
+        measured(
+            "bandwidth", {"mix": "read"}, work, repetition=r, saturates="dram", validity="invalid", reasons=(text,),
+            elapsed=1.0,
+        )
+        for r, text in enumerate(texts)
+    ]  # fmt: skip
+    fine = [measured("launch", {"n": n}, work, elapsed=1.0) for n in range(3)]
+    (reason,) = judged(by_hand([*bad, *fine], gpu())).reasons
+    assert reason.detail == "hardware thermal slowdown for 60% of the time"
+    assert reason.share == pytest.approx(0.5)
+
+
 def test_libraries_that_refuse_are_no_fault_of_the_machine():
     refused = measured(
         "gemm", {"n": 1}, Work(1e9, "tensor", "bfloat16"), (), validity="invalid", stop_reason="error",
@@ -356,16 +462,17 @@ def test_reasons_come_gravest_first():
         Reason("a", FAIL, why.LOST),
         Reason("a", WARN, why.THROTTLED, share=0.3),
     ]
+    given += [Reason("a", FAIL, cause) for cause in (why.NOT_MEASURABLE, why.MEMORY_ERRORS)]
     ordered = sorted(given, key=lambda reason: reason.weight)
     assert [(r.cause, r.key) for r in ordered] == [
-        (why.LOST, ""), (why.SIBLINGS, "d2h"), (why.SIBLINGS, "dram"), (why.DATASHEET, "dram"), (why.THROTTLED, ""),
-        (why.OTHERS, ""),
+        (why.LOST, ""), (why.MEMORY_ERRORS, ""), (why.NOT_MEASURABLE, ""), (why.SIBLINGS, "d2h"),
+        (why.SIBLINGS, "dram"), (why.DATASHEET, "dram"), (why.THROTTLED, ""), (why.OTHERS, ""),
     ]  # fmt: skip
 
 
 def test_without_doubts_the_most_measured_device_is_shown():
     run = made("gpus=3", ("bandwidth",))
-    few = [m for m in run.measurements if m.device != "sim:h200-sxm:0" or not m.saturates]
+    few = [m for m in run.measurements if m.device != "sim:h200-sxm:0" or m.saturates]
     fewer = replace(run, measurements=tuple(few))
     node = judged(fewer)
     assert node.worst.info.id == "sim:h200-sxm:1"

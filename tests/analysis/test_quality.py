@@ -10,6 +10,7 @@ from bench import store
 from bench.analysis.fit import fit
 from bench.analysis.quality import (
     EMPTY,
+    INCOMPLETE,
     INVALID,
     MOST_SUSPECT,
     NOT_USABLE,
@@ -44,6 +45,13 @@ def test_each_status():
     assert judged(by_hand(good[:1])).status == SUSPECT, "one repetition has no interval"
     assert judged(simulated("sim:h200-sxm,gpus=4,throttle=thermal@2", ("bandwidth",))).status == INVALID
     assert judged(simulated("sim:h200-sxm,throttle=thermal", ("bandwidth",))).status == NOT_USABLE
+
+
+def test_a_doubtful_run_of_valid_measurements_says_why():
+    good = rounds("bandwidth", {"mix": "read"}, WORK, 1e-3, saturates="dram")
+    assert judged(by_hand(good)).causes == ()
+    assert judged(by_hand(good, complete=False)).causes == ((INCOMPLETE, 1),)
+    assert judged(by_hand(good[:1])).causes == (("one repetition: no interval", 1),)
 
 
 def test_time_decides_and_not_the_number_of_measurements():

@@ -47,7 +47,7 @@ def test_changes_have_a_sign_and_the_digits_that_they_deserve(ratio, text):
 
 def test_intervals_say_their_unit_once():
     assert differences.span(found(low=0.891, high=0.907)) == "−10.9 to −9.3 %"
-    assert differences.span(found(low=0.9, high=2.5)) == "−10.0 % to × 2.50"
+    assert differences.span(found(low=0.9, high=2.5)) == "× 0.900 to × 2.50"
     assert differences.span(found(low=0.01, high=10.0)) == "wider than a factor of 100"
     assert differences.span(found()) == ""
 
@@ -212,8 +212,8 @@ def test_other_versions_of_a_probe_are_said_and_not_compared():
     (text,) = line(good(), old)
     assert text.startswith("baseline: not compared, other versions of the probe bandwidth")
     found = told(good(), old)
-    assert found[-1][0].startswith("Not compared with the baseline: DRAM, ")
-    assert "other versions of the probe" in found[-1][0]
+    assert found[-1][0].startswith("Not compared with the baseline: DRAM (other versions of the probe bandwidth")
+    assert "(other versions of the probe peak" in found[-1][0]
     assert not any(text.startswith("Since") for text, _ in found)
 
 

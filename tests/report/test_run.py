@@ -56,7 +56,9 @@ def test_the_shown_device_is_the_one_in_doubt():
     document = view.document(simulated("sim:h200-sxm,gpus=8,dram@3=0.9,noise=0.001:0.002", TWO))
     assert health(document).text == "GPU 3"
     found = document.findings[0]
-    assert re.fullmatch(r"GPU 3: DRAM −(10|9\.\d) % \(4\.3\d against 4\.8\d TB/s, median of 7\)\.", found.text), found
+    assert re.fullmatch(
+        r"GPU 3: DRAM −(10|9\.\d) % \(4\.3\d against 4\.8\d TB/s, median of the 7 others\)\.", found.text
+    ), found
     assert "--device sim:h200-sxm --probes bandwidth" in found.next_step
     assert re.match(r"(90|91|89) fail", row(document, "GPU 3")["DRAM"])
     assert document.lead.title == "Roofline of GPU 3"
@@ -117,7 +119,22 @@ def test_an_incomplete_run_says_so_before_anything_else(h200):
     assert document.banners[0].text.startswith("INCOMPLETE: the Run was cut short")
     assert document.title.startswith("SIMULATED · INCOMPLETE · ")
     failed = replace(h200, end=End("failed", 4, "", 1.0, ("cuda:1: fell off the bus",)))
-    assert "Failed: cuda:1: fell off the bus." in said(view.document(failed))
+    assert "cuda:1: lost: fell off the bus." in said(view.document(failed))
+    assert "Failed" not in said(view.document(failed))
+    assert health(view.document(failed)).text == "cuda:1"
+
+
+def test_a_roof_that_the_shown_device_lacks_keeps_its_tile():
+    node = simulated("sim:h200-sxm,gpus=4,noise=0.001:0.002", TWO)
+    last = node.environment.devices[3].id
+    gone = [replace(m, seconds=(), skip="no memory") if (m.device, m.probe) == (last, "bandwidth") else m
+            for m in node.measurements]  # fmt: skip
+    document = view.document(replace(node, measurements=tuple(gone)))
+    tile = document.tiles[0]
+    assert (tile.name, tile.status) == ("DRAM", "warn")
+    assert "not measured on GPU 3" in tile.notes
+    assert document.tiles[-1].value in said(document)
+    assert all(finding.text for finding in document.findings)
 
 
 def test_a_point_above_its_roof_is_told_once():

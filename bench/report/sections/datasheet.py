@@ -91,11 +91,12 @@ def _notes(view: RunView) -> Iterator[str]:
         more = f" and {len(over) - 1} more lie" if over[1:] else " lies"
         cause = "a higher clock, or a low claim" if any(each.ours.is_compute for each in over) else "the claim is low"
         cause = "the noise that was asked for" if view.simulated else cause
-        yield f"{names.roof(over[0].ours.key)}{more} above the datasheet with the whole interval: {cause}."
+        whole = " with the whole interval" if over[0].ours.n > 1 else ", measured once"
+        yield f"{names.roof(over[0].ours.key)}{more} above the datasheet{whole}: {cause}."
     for key in dict.fromkeys((view.fit.info.headline, *_reasons(view))):
         causes = view.fit.roofs[key].winner.causes if key in view.fit.roofs else ()
         yield from (f"{names.roof(key)}: {plain(cause)}." for cause in causes if cause.startswith("clocks held"))
-    if view.gaps and "dram" not in {each.ours.key for each in view.gaps}:
+    if view.theory and "dram" not in view.theory:
         yield "No memory bandwidth is claimed for this product, so its ridge has no counterpart."
     if any(each.assumed for each in view.gaps):
         yield "The peaks are assumed from cores × width × clock, not printed by a vendor."
@@ -149,11 +150,12 @@ def _table(view: RunView) -> Table:
 
 def _row(key: str, name: str, value: Estimate, claim: float | None, lasting: float | None) -> dict[str, Any]:
     found = {"key": key, "name": name, "rate": value.value, "kind": value.kind, "n": value.n, "sustained": lasting}
-    found |= {"interval": units.between(value.low, value.high, partial(_amount, key=key))}
+    once = "one repetition" * (value.n == 1)
+    found |= {"interval": once or units.between(value.low, value.high, partial(_amount, key=key))}
     found |= {"burst_share": lasting / value.value} if lasting else {}
     if claim:
         span = units.between(value.low / claim, value.high / claim, units.percent)
-        found |= {"claim": claim, "ratio": value.value / claim, "span": span}
+        found |= {"claim": claim, "ratio": value.value / claim, "span": once or span}
     return found
 
 

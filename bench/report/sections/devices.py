@@ -1,6 +1,8 @@
-"""The devices beside one another: every roof of each against the median of its siblings."""
+"""The devices beside one another: every roof of each, burst and sustained, against the median of the others."""
 
 from collections.abc import Iterator
+
+import pandas as pd
 
 from bench import units
 from bench.analysis import tidy
@@ -10,18 +12,19 @@ from bench.report.document import FAIL, WARN, Column, Finding, Section, findings
 from bench.report.phrases import many
 from bench.report.plots.rows import strip
 from bench.report.sections import RunView, plot
+from bench.schema import SUSTAINED
 
 
 def section(view: RunView) -> Section | None:
     """None for one device."""
     if not view.several:
         return None
-    rows = siblings(view.fits)
-    shown = [key for key in dict.fromkeys(rows["key"]) if key in names.HEADLINES or _is_headline(key, view)]
-    shown += [key for key in dict.fromkeys(rows.loc[rows["outlier"], "key"]) if key not in shown]
+    burst, rows = siblings(view.fits), _rows(view)
+    shown = [key for key in dict.fromkeys(burst["key"]) if key in names.HEADLINES or _is_headline(key, view)]
+    shown += [key for key in dict.fromkeys(burst.loc[burst["outlier"], "key"]) if key not in shown]
     records = [
         row._asdict()
-        | {"name": names.roof(row.key), "gpu": names.device(row.device), "interval": _interval(row)}
+        | {"name": f"{names.roof(row.key)}{row.regime}", "gpu": names.device(row.device), "interval": _interval(row)}
         | ({"verdict": "outlier", "mark": FAIL if row.ratio < 1 else WARN} if row.outlier else {})
         for row in tidy.each(rows)
     ]
@@ -31,7 +34,8 @@ def section(view: RunView) -> Section | None:
         Column("measured", "rate", units.rate_text, by="key", unit="B/s or FLOP/s"),
         Column("interval", "interval"),
         Column("n", "n", number=True),
-        Column("median", "median", units.rate_text, by="key", unit="B/s or FLOP/s"),
+        Column("median of the others", "median", units.rate_text, by="key", unit="B/s or FLOP/s"),
+        Column("others", "siblings", number=True),
         Column("% of median", "ratio", units.percent, number=True),
         Column("verdict", "verdict", mark="mark"),
     )
@@ -40,9 +44,15 @@ def section(view: RunView) -> Section | None:
         "Devices beside one another",
         "Is one of these devices slower than its siblings?",
         findings=findings(_findings(view)),
-        plots=tuple(plot("devices", "Percent of the median of all", strip(rows, shown))),
+        plots=tuple(plot("devices", "Percent of the median of the others", strip(burst, shown))),
         tables=(table("devices-table", "Every roof of every device", records, *columns),),
     )
+
+
+def _rows(view: RunView) -> pd.DataFrame:
+    """Of both regimes."""
+    burst, lasting = siblings(view.fits).assign(regime=""), siblings(view.fits, SUSTAINED).assign(regime=", sustained")
+    return pd.concat([burst, lasting], ignore_index=True) if len(lasting) else burst
 
 
 def _is_headline(key: str, view: RunView) -> bool:
@@ -50,15 +60,19 @@ def _is_headline(key: str, view: RunView) -> bool:
 
 
 def _interval(row) -> str:
-    return units.between(row.low, row.high, lambda value: units.rate_text(value, row.key))
+    return (
+        "one repetition"
+        if row.n == 1
+        else units.between(row.low, row.high, lambda value: units.rate_text(value, row.key))
+    )
 
 
 def _findings(view: RunView) -> Iterator[str | Finding]:
-    rows = siblings(view.fits)
+    rows = _rows(view)
     if rows.empty:
         yield f"{many(len(view.fits), 'device')}, and no roof that two of them share."
         return
-    outliers, shared = rows[rows["outlier"]], rows["key"].nunique()
+    outliers, shared = rows[rows["outlier"]], rows.groupby(["key", "regime"]).ngroups
     if len(outliers):
         for device, part in outliers.groupby("device", sort=False):
             low, high = part["ratio"].min() - 1, part["ratio"].max() - 1
@@ -67,9 +81,9 @@ def _findings(view: RunView) -> Iterator[str | Finding]:
             text = f"{names.device(str(device))} is an outlier in {len(part)} of {many(shared, 'shared roof')}: {span}."
             yield Finding(text, FAIL if low < 0 else WARN)
         return
-    spreads = rows.groupby("key", sort=False)["ratio"].agg(lambda ratios: ratios.max() - ratios.min())
-    key = str(spreads.idxmax())
+    spreads = rows.groupby(["key", "regime"], sort=False)["rate"].agg(lambda rates: rates.max() / rates.min() - 1)
+    key, regime = spreads.idxmax()
     yield (
-        f"No outlier in {many(shared, 'shared roof')}; the widest spread is {units.percent(spreads[key], 2)}, in"
-        f" {names.roof(key)}."
+        f"No outlier in {many(shared, 'shared roof')}; the widest spread is {units.percent(spreads.max(), 2)}, in"
+        f" {names.roof(key)}{regime}."
     )

@@ -27,7 +27,8 @@ def findings(view: RunView) -> Iterator[str]:
         if ridge := loop_ridge(view.fit, dtype):
             other, off = ridge.estimate, units.percent(abs(value.value / ridge.estimate.value - 1), 2)
             meet = "overlap" if value.low <= other.high and value.high >= other.low else "do not meet"
-            beside = f"{units.intensity(other.value)}: {off} off, intervals {meet}"
+            meet = f", intervals {meet}" * (min(value.n, other.n) > 1)
+            beside = f"{units.intensity(other.value)}: {off} off{meet}"
             yield f"{name} peak over bandwidth, measured separately, is {beside}."
         corner = f"rounded corner, p = {units.digits(knee.sharpness, 2)}" if knee.sharpness < 1e3 else "sharp corner"
         below, above = units.bandwidth(knee.memory), units.flops(knee.compute)

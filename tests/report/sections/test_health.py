@@ -9,7 +9,7 @@ from bench.analysis import reasons as why
 from bench.analysis.telemetry import telemetry
 from bench.budget import BUDGETS
 from bench.report.document import Section, Table
-from bench.report.sections import health
+from bench.report.sections import devices, health
 from tests.report.render.test_html import Parsed
 from tests.report.runs import by_hand, measured, simulated, watched
 from tests.report.sections.conftest import view
@@ -67,7 +67,7 @@ def test_heat_is_told_with_its_time_and_what_to_do(made):
     text = said(made("throttled"))
     # nothing of it could be measured, and that is said once
     assert "Not measurable: hardware thermal slowdown for 25% of the time" in text
-    assert "cool, reset or drain it" in text
+    assert "cool it first, then look for Xid errors in `dmesg`" in text
     assert "slowed by" not in text
     table = cells(made("throttled"))["slowed by heat, by hardware"]
     assert "25 % of the time" in table[0]
@@ -190,7 +190,7 @@ def test_reasons_are_few_and_each_has_its_next_step(hot):
     assert all(each.next_step for each in found)
     slow = next(each for each in found if each.text.startswith("GPU 2"))
     assert "DRAM −10 %" in slow.text or "DRAM −9." in slow.text
-    assert "median of 3" in slow.text
+    assert "median of the 3 others" in slow.text
     assert "repeat alone: `python -m bench run" in slow.next_step
     verdict = health.verdict(view(hot))
     assert (verdict.status, verdict.text) == ("fail", "GPU 2 and GPU 3")
@@ -241,7 +241,7 @@ def test_more_reasons_than_fit_are_counted(hot):
                 "expected": 1e12,
                 "n": 7,
             },
-            "FP32 vector loop +10 % (1.10 against 1.00 TFLOP/s, median of 7).",
+            "FP32 vector loop +10 % (1.10 against 1.00 TFLOP/s, median of the 7 others).",
             "--probes peak",
         ),
     ],
@@ -253,3 +253,54 @@ def test_every_cause_has_its_words_and_its_next_step(run, reason, text, next_ste
     found = health.reasons(replace(shown, health=replace(shown.health, devices=(mine,))))
     assert [(each.text, each.status) for each in found] == [(text, "fail")]
     assert next_step in found[0].next_step
+
+
+@pytest.mark.parametrize(
+    ("device", "probe", "words", "never"),
+    [
+        ("3", "hostcopy", "--probes hostcopy", "ECC"),
+        ("3", "onchip", "-q -d CLOCK,PERFORMANCE", "ECC"),
+        ("3", "bandwidth", "ECC,ROW_REMAPPER", "PCIe"),
+        (
+            "3",
+            "allreduce",
+            "repeat with all GPUs: `python -m bench run --device sim:h200-sxm --probes allreduce",
+            "alone",
+        ),
+    ],
+)
+def test_a_slow_roof_names_its_probe_and_what_to_check(device, probe, words, never):
+    node = simulated("sim:h200-sxm,gpus=4,noise=0.001:0.002", (probe,))
+    rows = (
+        replace(m, seconds=tuple(1.2 * s for s in m.seconds)) if m.device.endswith(device) else m
+        for m in node.measurements
+    )
+    found = health.reasons(view(replace(node, measurements=tuple(rows))))
+    assert words in found[0].next_step
+    assert never not in found[0].next_step
+
+
+def test_a_sustained_outlier_is_in_every_place(run):
+    node = simulated("sim:h200-sxm,gpus=4,sustained=0.9,noise=0.001:0.002", ("bandwidth",), BUDGETS["standard"])
+    rows = (
+        replace(m, seconds=tuple(1.2 * s for s in m.seconds))
+        if m.device.endswith("3") and m.regime == "sustained"
+        else m
+        for m in node.measurements
+    )
+    shown = view(replace(node, measurements=tuple(rows)))
+    cells = [[(cell.text, cell.mark) for cell in row] for row in health.matrix(shown).cells]
+    assert ("83 sustained", "fail") in cells[3] or ("83 sustained", "warn") in cells[3]
+    assert "GPU 3 is an outlier" in devices.section(shown).findings[0].text
+    # nothing was planted, so no counter is "ok"
+    assert "ok" not in {text for row in cells for text, _ in row}
+
+
+def test_two_groups_of_devices_are_worth_a_look(run):
+    shown = view(run)
+    device = shown.health.devices[0]
+    reason = why.Reason(device.info.id, "warn", why.SPREAD, "dram", 4.1e12, 4.8e12, 0.86, n=7)
+    node = replace(shown.health, devices=(replace(device, reasons=(reason,)),))
+    (found,) = health.reasons(replace(shown, health=node))
+    assert found.text == "DRAM −14 % against the faster devices: two groups of devices differ."
+    assert "topology" in found.next_step
