@@ -249,7 +249,7 @@ def test_a_kernel_that_does_not_compile_costs_its_cases(house):
     broken.write_text(broken.read_text() + "\nint broken(void) { return nonsense; }\n")
     code, told, _ = run(house, "--probes", "intensity", "--budget", "60s")
     measured = read(house / told["run"])
-    assert code == (INCONCLUSIVE if measured.end.unreached else OK), "a busy machine may not reach every case"
+    assert code == INCONCLUSIVE, "nothing valid was measured"
     found = [m for m in measured.measurements if m.validity == "invalid"]
     assert found
     assert all(f"ladder.c:{len(broken.read_text().splitlines())}:" in m.reasons[0] for m in found)
