@@ -30,9 +30,19 @@ from bench.report import differences, names
 from bench.report import gate as gates
 from bench.report.document import FAIL, PASS, WARN, Document, Download, Finding, Section, Tile, Verdict
 from bench.report.phrases import listed, many, plain, rate_spread, sentence, spread
-from bench.report.sections import RunView, checks, devices, energy, methods, probe_sections, roofline, user_kernels
+from bench.report.sections import (
+    RunView,
+    checks,
+    devices,
+    energy,
+    methods,
+    probe_sections,
+    roofline,
+    user_kernels,
+    verdict,
+)
 from bench.report.sections import datasheet as roofs
-from bench.report.sections import health as healths
+from bench.report.sections.health import section as health_section
 from bench.schema import Run
 
 _STATUS = {trust.VALID: PASS, trust.SUSPECT: WARN, trust.INVALID: FAIL, trust.NOT_USABLE: FAIL, trust.EMPTY: FAIL}
@@ -69,10 +79,10 @@ def document(
     view = RunView(run, fits, chosen, theory, gaps, node, state, kernels, ghost)
     return Document(
         **common,
-        verdicts=(healths.verdict(view), _measurement(run, state, node), *((gates.verdict(gate),) if gate else ())),
+        verdicts=(verdict.verdict(view), _measurement(run, state, node), *((gates.verdict(gate),) if gate else ())),
         findings=tuple(_findings(view, against, gate)),
         tiles=tuple(_tiles(view, against)),
-        matrix=healths.matrix(view) if view.several else None,
+        matrix=verdict.matrix(view) if view.several else None,
         lead=roofline.section(view),
         sections=tuple(section for section in _sections(view, gate) if section),
         absent=methods.absent(run),
@@ -117,7 +127,7 @@ def _sections(view: RunView, gate: Gate | None) -> Iterator[Section | None]:
     yield gates.section(gate) if gate else None
     yield user_kernels.section(view)
     yield roofs.section(view)
-    yield healths.section(view)
+    yield health_section(view)
     yield devices.section(view)
     found = probe_sections(view)
     if costs := energy.section(view):
@@ -176,7 +186,7 @@ def _measurement(run: Run, state: trust.Quality, node: NodeHealth | None = None)
     if state.status == trust.NOT_USABLE:
         text = f"{units.percent(state.suspect_share, 2)} of the time was disturbed; {text}"
         # no quiet machine cures what is broken or hot
-        text += "" if node and any(map(healths.broken, node.reasons)) else f"; {_REPEAT}"
+        text += "" if node and any(map(verdict.broken, node.reasons)) else f"; {_REPEAT}"
     elif state.status == trust.EMPTY:
         text = "nothing was measured"
     return Verdict("Measurement", _STATUS[state.status], state.status, f"{text}.")
@@ -186,7 +196,7 @@ def _findings(view: RunView, against, gate: Gate | None) -> Iterator[Finding]:
     """What deserves attention, gravest first; without any, what the machine reaches."""
     found = [
         *(gates.findings(gate) if gate else ()),
-        *healths.reasons(view),
+        *verdict.reasons(view),
         *(Finding(f"{text[:1].upper()}{text[1:]}.", WARN) for text in _cautions(view)),
         *(Finding(f"Failed: {plain(text)}.", FAIL) for text in _failures(view)),
         *_above(view),

@@ -14,7 +14,7 @@ import plotly.io as pio
 
 from bench import units
 
-INK, MUTED, FAINT, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--faint)", "var(--grid)", "var(--paper)"
+INK, MUTED, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--grid)", "var(--paper)"
 MEMORY, COMPUTE, THEORY, ALARM = "var(--memory)", "var(--compute)", "var(--ink)", "var(--alarm)"
 GOOD = "var(--good)"
 # Okabe-Ito, each with a darker or lighter twin for the other theme.

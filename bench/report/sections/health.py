@@ -1,4 +1,4 @@
-"""GPU health: the verdict's reasons in sentences with what to do next, and one table of how every GPU ran.
+"""GPU health, the section: how every GPU ran, what its driver counted, and what could not be read.
 
 Throttle times and errors are differences of counters, so nothing between two readings is missed; power, clocks and
 temperature are polled while a case runs, so they say nothing of the pauses. What was not read is named with its reason.
@@ -11,280 +11,34 @@ from typing import Any
 import plotly.graph_objects as go
 
 from bench import units
-from bench.analysis import reasons as why
 from bench.analysis.counters import Reading, readings
-from bench.analysis.datasheet import datasheet
-from bench.analysis.health import NOT_JUDGED, PASS
-from bench.analysis.reasons import FAIL, WARN, Reason
-from bench.analysis.siblings import siblings
-from bench.analysis.telemetry import DeviceTelemetry, telemetry
+from bench.analysis.reasons import WARN
+from bench.analysis.telemetry import DeviceTelemetry
 from bench.report import names
-from bench.report.document import Column, Finding, Section, Table, Verdict, has, table
-from bench.report.phrases import listed, many, plain, sentence, signed
+from bench.report.document import Column, Finding, Section, Table, table
+from bench.report.phrases import listed, plain
 from bench.report.plots import theme
-from bench.report.sections import RunView, plot
-from bench.schema import SUSTAINED
-
-# Cause -> what it says of a device, and what to do about it. {0}: the driver's or the record's own words.
-_CAUSES = {
-    why.NOT_MEASURABLE: ("not measurable: {0}", "look for Xid errors in `dmesg`; reset or drain it; repeat"),
-    why.LOST: ("lost: {0}", "look for Xid errors in `dmesg`; reset or drain it"),
-    why.MEMORY_ERRORS: ("{1:.0f} uncorrectable memory errors", "run `nvidia-smi -q -d ECC`; drain it"),
-    why.CORRECTED_ERRORS: ("{1:.0f} corrected memory errors", "run `nvidia-smi -q -d ECC`; drain it where they grow"),
-    why.ROW_REMAP: ("row remap {0}", "run `nvidia-smi -q -d ROW_REMAPPER`; reset it, drain it if that fails"),
-    why.PCIE: (
-        "{1:.0f} of {2:.0f} PCIe lanes",
-        "reseat the card or cable; check `nvidia-smi --query-gpu=pcie.link.width.current --format=csv`",
-    ),
-    why.NVLINK: ("{1:.0f} of {2:.0f} NVLinks up", "check `nvidia-smi nvlink -s` and its error counters"),
-    why.OTHERS: ("other processes computed on it ({0})", "end them and repeat: `nvidia-smi pmon -c 1`"),
-    why.THROTTLED: ("slowed by {0}", "check cooling and power: `nvidia-smi -q -d PERFORMANCE`"),
-    why.POWER_LIMIT: ("the power limit held the clock", "run `nvidia-smi -q -d POWER`; compare with its peers"),
-    why.CLOCK_SETTING: ("{0}", "run `nvidia-smi -q -d CLOCK`; `nvidia-smi -rgc` frees the clock"),
-    why.CLOCK: ("the clock was low, nothing says why", "run `nvidia-smi -q -d CLOCK,PERFORMANCE` under load"),
-    why.DATASHEET: ("", "compare with its peers: `python -m bench compare OTHER THIS`"),
-    why.SPREAD: ("", "compare settings and topology: `nvidia-smi -q -d CLOCK,POWER`, `nvidia-smi topo -m`"),
-}
-# Beginning of what made a device not measurable -> what to do first.
-_UNMEASURABLE = {
-    "other processes": _CAUSES[why.OTHERS][1],
-    "hardware thermal": "cool it first, then look for Xid errors in `dmesg`; reset or drain it",
-    "heat": "cool it first, then look for Xid errors in `dmesg`; reset or drain it",
-}
-# What a slow roof belongs to -> what to check. {0}: the same probe again.
-_SLOW = {
-    "memory": "check ECC and row remaps: `nvidia-smi -q -d ECC,ROW_REMAPPER`; repeat alone: `{0}`; drain if confirmed",
-    "compute": "check clocks and power: `nvidia-smi -q -d CLOCK,PERFORMANCE`; repeat alone: `{0}`; drain if confirmed",
-    "host": "check PCIe lanes and sockets: `nvidia-smi topo -m`; repeat alone: `{0}`",
-    "link": "check `nvidia-smi nvlink -s` and `nvidia-smi topo -m`; repeat with all GPUs: `{0}`",
-    "cpu": "look for other processes and the clock's governor; repeat: `{0}`",
-}
-_FAMILIES = {"dram": "memory", "h2d": "host", "d2h": "host", "duplex": "host", "link": "link"}
-_HELD = (why.THROTTLED, why.POWER_LIMIT, why.CLOCK_SETTING, why.CLOCK)
-_BROKEN = (why.LOST, why.NOT_MEASURABLE, why.MEMORY_ERRORS, why.ROW_REMAP, why.THROTTLED)
-
-
-def verdict(view: RunView) -> Verdict:
-    """GPU health in a line: the gravest reason, or what it was judged by."""
-    node = view.health
-    what = "GPU health" if any(each.info.sms for each in node.devices) else "Device health"
-    word = node.status
-    if node.status in (NOT_JUDGED, PASS):
-        return Verdict(what, node.status, word, (_unjudged if node.status == NOT_JUDGED else _judged)(view))
-    bad = [each.info.id for each in node.devices if each.status == node.status]
-    bad += [each.device for each in node.absent if each.status == node.status]
-    named = view.several or node.absent
-    which = listed([_name(each, view) for each in bad], 3) if named else ""
-    lead = node.reasons[0]
-    alike = [each for each in node.reasons if (each.device, each.cause) == (lead.device, lead.cause)]
-    return Verdict(what, node.status, word, which or sentence(_briefly(_led(alike, view)[0])))
-
-
-def broken(reason: Reason) -> bool:
-    """What no repetition on an idle machine cures: a lost or hot device, bad memory."""
-    return reason.cause in _BROKEN and not reason.key and not reason.detail.startswith("other processes")
-
-
-def _unjudged(view: RunView) -> str:
-    """Why nothing could be judged."""
-    if any(each.references for each in view.health.devices):
-        return "the measurements are not usable"
-    if not any(each.roofs or each.cases for each in view.health.devices):
-        return "nothing was measured"
-    known = any(datasheet(fit.info) for fit in view.fits)
-    lacks = "no DRAM or GEMM roof was measured that could be compared with the datasheet"
-    return f"{lacks if known else 'no datasheet'}, no sibling and no baseline to judge by"
-
-
-def _judged(view: RunView) -> str:
-    """ "nothing is slow: DRAM and GEMM by its datasheet, every shared roof by its siblings"."""
-    by = {each for device in view.health.devices for each in device.references}
-    claimed = [each.ours for fit in view.fits for each in why.claims(fit)] if why.DATASHEET in by else []
-    kinds = ["DRAM"] * any(roof.key == "dram" for roof in claimed)
-    kinds += ["GEMM"] * any(roof.is_compute and roof.method == "library" for roof in claimed)
-    said = [f"{listed(kinds)} by its datasheet"] if kinds else []
-    others = [each for each in (why.SIBLINGS, why.BASELINE) if each in by]
-    said += [f"every shared roof by its {listed(others)}"] if others else []
-    return f"nothing is slow: {', '.join(said)}"
-
-
-def _name(device: str, view: RunView) -> str:
-    """One that never opened beside a single other keeps its whole name."""
-    return names.device(device) if view.several else plain(device)
-
-
-def reasons(view: RunView, most: int = 4) -> list[Finding]:
-    """A sentence per device and cause, gravest first, each with the next step; the rest as a count."""
-    grouped: dict[tuple[str, str], list[Reason]] = {}
-    hopeless = {
-        reason.device for reason in view.health.reasons if reason.cause == why.NOT_MEASURABLE and not reason.key
-    }
-    for reason in view.health.reasons:
-        if reason.cause == why.THROTTLED and reason.device in hopeless:
-            continue  # what could not be measured says why itself
-        grouped.setdefault((reason.device, reason.cause), []).append(reason)
-    found = [_finding(*_led(group, view), view) for group in grouped.values()]
-    if len(found) > most:
-        found = [*found[:most], Finding(f"{many(len(found) - most, 'more reason')} in the table of GPU health.")]
-    return found
-
-
-def _led(group: Sequence[Reason], view: RunView) -> tuple[Reason, Sequence[Reason]]:
-    """The reason that speaks for a group of one device and cause, its headline roof's if there is one, and the rest."""
-    headlines = {"dram", *(fit.info.headline for fit in view.fits)}
-    lead = next((each for each in group if each.key in headlines), group[0])
-    return lead, [each for each in group if each is not lead]
-
-
-def _finding(reason: Reason, others: Sequence[Reason], view: RunView) -> Finding:
-    absent = all(fit.info.id != reason.device for fit in view.fits)
-    who = f"{_name(reason.device, view)}: " if view.several or absent else ""
-    text = sentence(f"{who}{_what(reason, others)}")
-    return Finding(who[:1] + text[1:] if who else text, reason.status, _next(reason, view))
-
-
-def _next(reason: Reason, view: RunView) -> str:
-    """What to do about it: after its cause, or, of a slow roof, after what else is known of the device."""
-    if reason.cause == why.NOT_MEASURABLE:
-        words = plain(reason.detail)
-        usual = "see why in its section; repeat on an idle GPU" if reason.key else _CAUSES[reason.cause][1]
-        return next((step for k, step in _UNMEASURABLE.items() if words.startswith(k)), usual)
-    if reason.cause in _CAUSES:
-        return _CAUSES[reason.cause][1]
-    fit = next((fit for fit in view.fits if fit.info.id == reason.device), view.fit)
-    family = "compute" if fit.info.sms else "cpu"
-    family = _FAMILIES.get(reason.key, family) if fit.info.sms else family
-    for each in view.health.reasons if family in ("memory", "compute") else ():
-        # heat is told of a device as a whole and slows what its clock drives
-        whole = not each.key and family == "compute"
-        if each.device == reason.device and each.cause in _HELD and (whole or each.key == reason.key):
-            words, step = _CAUSES[each.cause]
-            return f"Likely cause: {words.format(plain(each.detail))}. {sentence(step)}"
-    lasting = fit.sustained.roofs if fit.sustained and reason.key not in fit.roofs else fit.roofs
-    probe = lasting[reason.key].winner.probe if reason.key in lasting else "peak" if "." in reason.key else "bandwidth"
-    chosen = names.selector(reason.device)
-    chosen = "auto" if family == "link" and chosen.startswith("cuda:") else chosen
-    return _SLOW[family].format(f"python -m bench run --device {chosen} --probes {probe}")
-
-
-def _what(reason: Reason, others: Sequence[Reason] = ()) -> str:
-    """ "DRAM −9.6 % (4.33 against 4.80 TB/s, median of 7)", or what its cause says."""
-    if not (reason.key and has(reason.ratio)):
-        text = _CAUSES[reason.cause][0].format(plain(reason.detail), reason.value or 0, reason.expected or 0)
-        text = plain(reason.detail) if reason.detail.startswith(why.NOTHING) else text
-        text = f"{names.roof(reason.key)} {text}" if reason.key else text
-        if reason.share and reason.cause != why.NOT_MEASURABLE and "%" not in text:
-            text += f" {units.percent(reason.share, 2)} of the time"
-        return text + (f"; {many(len(others), 'other roof')} too" if others else "")
-    compared, text = _compared(reason), _briefly(reason)
-    if reason.cause == why.SPREAD:
-        return f"{text} against the faster devices: two groups of devices differ"
-    rates = units.between(reason.value, reason.expected, lambda v: units.rate_text(v, reason.key)).replace("–", "/", 1)
-    value, _, expected = rates.partition("/")
-    if compared:
-        source = "the baseline" if reason.cause == why.BASELINE else names.others(reason.n)
-        text += f" ({value} against {expected}, {source})"
-    else:
-        text += f" ({value} of {expected})"
-        cause = _CAUSES[reason.cause][0].format(plain(reason.detail))
-        text += f": {cause}" if cause else ""
-        text += f" {units.percent(reason.share, 2)} of the time" if has(reason.share) and "%" not in cause else ""
-    ratios = [each.ratio for each in others if has(each.ratio)]
-    if ratios:
-        span = sorted({signed(ratio) if compared else units.percent(ratio, 2) for ratio in (min(ratios), max(ratios))})
-        text += f"; {many(len(others), 'other roof')} {' to '.join(span)}"
-    return text
-
-
-def _compared(reason: Reason) -> bool:
-    return reason.cause in (why.SIBLINGS, why.BASELINE, why.SPREAD)
-
-
-def _briefly(reason: Reason) -> str:
-    """ "DRAM −9.6 %", "BF16 GEMM at 85 % of datasheet", or what its cause says."""
-    if not (reason.key and has(reason.ratio)):
-        return _what(reason)
-    lasting = ", sustained," if reason.detail.startswith(SUSTAINED) else ""
-    share = signed(reason.ratio) if _compared(reason) else f"at {units.percent(reason.ratio)} of datasheet"
-    return f"{names.roof(reason.key)}{lasting} {share}"
-
-
-def matrix(view: RunView) -> Table:
-    """A row per GPU: every headline roof as percent of its siblings' median, and heat, power and memory errors."""
-    ratios = {(row.device, row.key): row.ratio for row in siblings(view.fits).itertuples()}
-    measured = {fit.info.id for fit in view.fits if fit.roofs}
-    first, *rest = names.HEADLINES
-    wanted = dict.fromkeys((first, *(fit.info.headline for fit in view.fits), *rest))
-    keys = [key for key in wanted if any((fit.info.id, key) in ratios for fit in view.fits)]
-    rows = []
-    for each, seen in zip(view.health.devices, _telemetry(view), strict=True):
-        bad = {(reason.key, reason.cause): reason.status for reason in each.reasons}
-        row: dict[str, Any] = {
-            "device": names.device(each.info.id),
-            "verdict": each.status,
-            "verdict mark": each.status,
-        }
-        for key in keys:
-            row |= {key: ratios.get((each.info.id, key)), f"{key} regime": ""}
-            usual = PASS if row[key] else "" if each.info.id in measured else FAIL
-            row[f"{key} mark"] = next((s for (k, _), s in bad.items() if k == key), usual)
-        for reason in each.reasons:
-            if reason.cause == why.SIBLINGS and reason.key in keys and reason.detail == SUSTAINED:
-                row |= {reason.key: reason.ratio, f"{reason.key} regime": " sustained"}
-        for name, (causes, counters) in _VITALS.items():
-            # a simulated counter says what its options planted
-            known = any(seen.ever(key) if each.info.simulated else seen.last(key) is not None for key in counters)
-            status = next((s for (_, cause), s in bad.items() if cause in causes), PASS if known else "")
-            row |= {name: {PASS: "ok", "": ""}.get(status, status), f"{name} mark": status}
-        # what no cell shows
-        reasons = [each for each in each.reasons if each.cause != why.SIBLINGS or each.key not in keys]
-        row["why"] = _briefly(reasons[0]) if reasons else ""
-        rows.append(row)
-    columns = [Column("GPU", "device")]
-    columns += [
-        Column(names.roof(key).replace(" vector", ""), key, _percent, f"{key} regime", mark=f"{key} mark", number=True)
-        for key in keys
-    ]
-    columns += [Column(name, name, mark=f"{name} mark") for name in _VITALS]
-    columns += [Column("Health", "verdict", str.upper, mark="verdict mark"), Column("Why", "why")]
-    return table("matrix", "Every GPU: percent of the median of the others", rows, *columns, folded=False)
-
-
-def _percent(ratio: float, regime: str) -> str:
-    return f"{100 * ratio:.0f}{regime}"
-
-
-# Column -> its causes, and the counters that tell of them.
-_VITALS = {
-    "Heat": ((why.THROTTLED,), ("throttled_sw_thermal_s", "throttled_hw_thermal_s")),
-    "Power": ((why.POWER_LIMIT, why.CLOCK_SETTING, why.CLOCK), ("throttled_power_cap_s", "power_w")),
-    "ECC": ((why.MEMORY_ERRORS, why.CORRECTED_ERRORS, why.ROW_REMAP), ("ecc_double_bit", "ecc_single_bit")),
-    "Links": ((why.PCIE, why.NVLINK), ("pcie_width", "nvlinks")),
-}
-
-
-def _telemetry(view: RunView) -> tuple[DeviceTelemetry, ...]:
-    return telemetry(view.run, [fit.info for fit in view.fits])
+from bench.report.sections import RunView, plot, verdict
 
 
 def section(view: RunView) -> Section | None:
     """One table of all GPUs, clock and power of the shown one, and what could not be read."""
-    every = _telemetry(view)
+    every = verdict.device_telemetry(view)
     shown = every[view.fits.index(view.fit)]
     caption = (
         "A mark per measurement in the order they ran: the mean of what was polled while it ran, least and most as a"
         " line. Open: suspect. Crosses: invalid."
     )
     found = [Finding(text) for text in (*_ran(shown, view), *_unread(shown))]
-    counters = counter_table(every)
+    counters, further = counter_table(every), verdict.every_reason(view)[verdict.MOST_REASONS :]
     return Section(
         "health",
-        "GPU health" if shown.is_gpu or shown.info.sms else "Device health",
+        verdict.TITLE if shown.is_gpu or shown.info.sms else "Device health",
         "Was the machine fit to be measured, and did anything slow or disturb it?",
         findings=tuple(found[:3]),
         plots=tuple(plot("health", "Clock and power while measuring", _drawn(shown), caption)),
         tables=(counters,) if counters else (),
-        notes=tuple(each.text for each in found[3:]),
+        notes=tuple(each.text for each in (*further, *found[3:])),
     )
 
 

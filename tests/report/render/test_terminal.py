@@ -1,6 +1,7 @@
 """A Document in the terminal: short at first, whole on request, and nothing that a terminal would obey."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -36,6 +37,13 @@ def test_the_first_screen_answers_and_full_says_the_rest():
     whole = shown(MADE, full=True)
     assert "Deep inside." in whole
     assert "A note." in whole
+
+
+def test_every_case_of_a_probe_is_for_the_page():
+    cases = replace(ROWS, caption="Every case", detail=True)
+    made = replace(MADE, matrix=None, sections=(replace(MADE.sections[0], tables=(ROWS, cases)),))
+    assert "Roofs" in shown(made, full=True)
+    assert "Every case" not in shown(made, full=True)
 
 
 def test_doubtful_cells_are_marked_by_more_than_colour():

@@ -9,7 +9,7 @@ from bench.analysis import reasons as why
 from bench.analysis.telemetry import telemetry
 from bench.budget import BUDGETS
 from bench.report.document import Section, Table
-from bench.report.sections import devices, health
+from bench.report.sections import devices, health, verdict
 from tests.report.render.test_html import Parsed
 from tests.report.runs import by_hand, measured, simulated, watched
 from tests.report.sections.conftest import view
@@ -33,7 +33,7 @@ def section(run) -> Section:
 
 def said(run) -> str:
     """What stands in the section, after what the first screen says."""
-    seen, shown = health.section(view(run)), health.reasons(view(run))
+    seen, shown = health.section(view(run)), verdict.reasons(view(run))
     first = [f"{each.text} {each.next_step}" for each in shown]
     return " ".join([*first, *(each.text for each in seen.findings), *seen.notes])
 
@@ -53,7 +53,7 @@ def test_a_healthy_gpu(made):
     assert "SM clock 1.75 GHz on average" in text
     assert "of at most 1.98 GHz" in text
     assert "slowed" not in text
-    assert health.verdict(view(made("healthy"))).status == "pass"
+    assert verdict.verdict(view(made("healthy"))).status == "pass"
     found = cells(made("healthy"))
     assert found["power"] == ("mean 640 W, 621–659 W", "")
     assert found["PCIe lanes"] == ("16 of 16", "")
@@ -86,7 +86,7 @@ def test_memory_errors_and_processes_of_others_are_told(made):
     assert "uncorrectable memory errors" in text
     assert "`nvidia-smi -q -d ECC`" in text
     assert "row remap" in text.lower()
-    assert health.verdict(view(made("ecc_errors"))).status == "fail"
+    assert verdict.verdict(view(made("ecc_errors"))).status == "fail"
     assert cells(made("ecc_errors"))["uncorrectable memory errors"][1] == "warn"
     assert "ther processes computed on it (4194304)" in said(made("busy"))
     assert cells(made("busy"))["other processes"] == ("4194304", "warn")
@@ -121,7 +121,7 @@ def test_a_lost_gpu_is_lost_with_the_drivers_word(made):
     text = said(made("lost"))
     assert "ost: " in text
     assert "`dmesg`" in text
-    assert health.verdict(view(made("lost"))).status == "fail"
+    assert verdict.verdict(view(made("lost"))).status == "fail"
 
 
 def test_the_figure_marks_who_does_not_count(made):
@@ -172,7 +172,7 @@ def hot():
 
 
 def test_the_matrix_says_who_is_slow_and_who_could_not_be_measured(hot):
-    table = health.matrix(view(hot))
+    table = verdict.matrix(view(hot))
     rows = [{c.name: cell for c, cell in zip(table.shown, row, strict=True)} for row in table.cells]
     assert [row["GPU"].text for row in rows] == ["GPU 0", "GPU 1", "GPU 2", "GPU 3", "GPU 4"]
     assert (rows[2]["DRAM"].text, rows[2]["DRAM"].mark) == ("90", "fail")
@@ -185,15 +185,15 @@ def test_the_matrix_says_who_is_slow_and_who_could_not_be_measured(hot):
 
 
 def test_reasons_are_few_and_each_has_its_next_step(hot):
-    found = health.reasons(view(hot))
+    found = verdict.reasons(view(hot))
     assert {each.text[:5] for each in found} >= {"GPU 2", "GPU 3"}
     assert all(each.next_step for each in found)
     slow = next(each for each in found if each.text.startswith("GPU 2"))
     assert "DRAM −10 %" in slow.text or "DRAM −9." in slow.text
     assert "median of the 3 others" in slow.text
     assert "repeat alone: `python -m bench run" in slow.next_step
-    verdict = health.verdict(view(hot))
-    assert (verdict.status, verdict.text) == ("fail", "GPU 2 and GPU 3")
+    judged = verdict.verdict(view(hot))
+    assert (judged.status, judged.text) == ("fail", "GPU 2 and GPU 3")
     # one heated GPU is said once, not as lost and as slowed too
     assert sum(each.text.startswith("GPU 3") for each in found) == 1
 
@@ -202,9 +202,12 @@ def test_more_reasons_than_fit_are_counted(hot):
     shown = view(hot)
     more = tuple(replace(shown.health.reasons[0], device=f"gpu{n}") for n in range(9))
     node = replace(shown.health, devices=(replace(shown.health.devices[0], reasons=more),))
-    found = health.reasons(replace(shown, health=node))
+    crowded = replace(shown, health=node)
+    found = verdict.reasons(crowded)
     assert len(found) == 5
-    assert found[-1].text == "5 more reasons in the table of GPU health."
+    assert found[-1].text == "5 more reasons under GPU health."
+    # and there they are
+    assert [note.partition(":")[0] for note in health.section(crowded).notes[:5]] == [f"gpu{n}" for n in range(4, 9)]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +253,7 @@ def test_every_cause_has_its_words_and_its_next_step(run, reason, text, next_ste
     shown = view(run)
     device = shown.health.devices[0]
     mine = replace(device, reasons=(why.Reason(device.info.id, "fail", **reason),))
-    found = health.reasons(replace(shown, health=replace(shown.health, devices=(mine,))))
+    found = verdict.reasons(replace(shown, health=replace(shown.health, devices=(mine,))))
     assert [(each.text, each.status) for each in found] == [(text, "fail")]
     assert next_step in found[0].next_step
 
@@ -275,7 +278,7 @@ def test_a_slow_roof_names_its_probe_and_what_to_check(device, probe, words, nev
         replace(m, seconds=tuple(1.2 * s for s in m.seconds)) if m.device.endswith(device) else m
         for m in node.measurements
     )
-    found = health.reasons(view(replace(node, measurements=tuple(rows))))
+    found = verdict.reasons(view(replace(node, measurements=tuple(rows))))
     assert words in found[0].next_step
     assert never not in found[0].next_step
 
@@ -289,7 +292,7 @@ def test_a_sustained_outlier_is_in_every_place(run):
         for m in node.measurements
     )
     shown = view(replace(node, measurements=tuple(rows)))
-    cells = [[(cell.text, cell.mark) for cell in row] for row in health.matrix(shown).cells]
+    cells = [[(cell.text, cell.mark) for cell in row] for row in verdict.matrix(shown).cells]
     assert ("83 sustained", "fail") in cells[3] or ("83 sustained", "warn") in cells[3]
     assert "GPU 3 is an outlier" in devices.section(shown).findings[0].text
     # nothing was planted, so no counter is "ok"
@@ -301,6 +304,6 @@ def test_two_groups_of_devices_are_worth_a_look(run):
     device = shown.health.devices[0]
     reason = why.Reason(device.info.id, "warn", why.SPREAD, "dram", 4.1e12, 4.8e12, 0.86, n=7)
     node = replace(shown.health, devices=(replace(device, reasons=(reason,)),))
-    (found,) = health.reasons(replace(shown, health=node))
+    (found,) = verdict.reasons(replace(shown, health=node))
     assert found.text == "DRAM −14 % against the faster devices: two groups of devices differ."
     assert "topology" in found.next_step
