@@ -138,7 +138,7 @@ def told(row: Any, head: str) -> str:
         moved if tidy.has(row.byte_rate) else "",
         f"{units.seconds(row.seconds)} a launch, n = {row.n}",
         share if tidy.has(row.share) else "",
-        f"{units.percent(row.theory_share)} of datasheet" if tidy.has(row.theory_share) else "",
+        f"{units.percent(row.theory_share)} of what is claimed" if tidy.has(row.theory_share) else "",
         (f"clock {units.hertz(row.clock_hz)}, " if tidy.has(row.clock_hz) else "") + theme.safe(row.regime),
         "<b>above its roof: flagged</b>" if row.above else "",
         f"{row.validity}: {theme.safe(row.causes[:80])}" if row.validity != "valid" else "",

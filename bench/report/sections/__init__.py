@@ -26,18 +26,19 @@ import plotly.graph_objects as go
 from bench import units
 from bench.analysis import tidy
 from bench.analysis.datasheet import RoofRatio
-from bench.analysis.datasheet import datasheet as claimed
+from bench.analysis.datasheet import datasheet as claims
 from bench.analysis.fit import Fit
 from bench.analysis.health import NodeHealth
 from bench.analysis.quality import Quality
 from bench.analysis.rows import usable
+from bench.analysis.siblings import siblings
 from bench.analysis.user_kernels import RooflinePoint
 from bench.report import names
 from bench.report.document import Column, Finding, Plot, Section, Table, findings, table
 from bench.report.phrases import many, rate_spread, slug
 from bench.report.plots import described, sweep
 from bench.roofline import Roof, Roofline
-from bench.schema import Run
+from bench.schema import SUSTAINED, Run
 
 # The folds of the page, in their order; one that is not here comes after them.
 GROUPS = ("Memory", "Compute", "GEMM", "Attention", "Transformer layer", "Links", "Latency and launches", "Energy")
@@ -67,7 +68,7 @@ class RunView:
     @cached_property
     def cases(self) -> dict[str, pd.DataFrame]:
         """Every case of each device in each regime, as bench.analysis.tidy has it."""
-        return {fit.info.id: tidy.cases(fit, claimed(fit.info)) for fit in self.fits}
+        return {fit.info.id: tidy.cases(fit, claims(fit.info)) for fit in self.fits}
 
     @property
     def every(self) -> pd.DataFrame:
@@ -78,6 +79,17 @@ class RunView:
     def rows(self) -> pd.DataFrame:
         """Without the sustained regime: what figures and findings of probes are made of."""
         return tidy.burst(self.every)
+
+    @cached_property
+    def siblings(self) -> pd.DataFrame:
+        """Every shared roof of every device beside the median of the others, burst (regime "") and sustained."""
+        found = (siblings(self.fits, regime).assign(regime=regime) for regime in ("", SUSTAINED))
+        return pd.concat([each for each in found if len(each)] or [siblings(()).assign(regime="")], ignore_index=True)
+
+    @property
+    def claimed(self) -> str:
+        """What the shown device is compared with: "datasheet", or "assumed peak" where no vendor printed one."""
+        return names.claim(self.theory.roofs[0].evidence) if self.theory and self.theory.roofs else "datasheet"
 
     @property
     def simulated(self) -> bool:
@@ -180,7 +192,7 @@ def _section(name: str, module: ModuleType | None, view: RunView) -> Section:
         about.formula if about else "",
         tuple(found[:MOST_FINDINGS]) or (unmeasured,),
         tuple(drawn) if measured else (),
-        (case_table(rows, f"cases-{slug(name)}"),) if whole else (),
+        (case_table(rows, f"cases-{slug(name)}", view.claimed),) if whole else (),
         (*(each.text for each in found[MOST_FINDINGS:]), *notes),
         getattr(module, "GROUP", OTHER),
     )
@@ -199,7 +211,7 @@ def _generic(view: RunView, name: str) -> Iterator[str]:
         yield f"Best: {units.percent(best['share'])} of the roof that limits it, {names.limiter(best['limiter'])}."
 
 
-def case_table(rows: pd.DataFrame, id: str) -> Table:
+def case_table(rows: pd.DataFrame, id: str, claimed: str = "datasheet") -> Table:
     """Every case in each regime, the skipped and the invalid ones with their cause; a column per param that varies."""
     params = list(dict.fromkeys(key for given in rows["params"] for key in given))
     params = [key for key in params if len({repr(given.get(key)) for given in rows["params"]}) > 1 or len(rows) == 1]
@@ -212,7 +224,7 @@ def case_table(rows: pd.DataFrame, id: str) -> Table:
         Column("compute", "flop_rate", units.rate_text, by="compute", unit="FLOP/s"),
         Column("traffic", "byte_rate", units.bandwidth, unit="B/s"),
         Column("% of measured", "share", units.percent, number=True),
-        Column("% of datasheet", "theory_share", units.percent, number=True),
+        Column(f"% of {claimed}", "theory_share", units.percent, number=True),
         Column("limited by", "limiter", names.limiter),
         Column("clock", "clock_hz", units.hertz, unit="Hz"),
         Column("validity", "state", mark="mark"),

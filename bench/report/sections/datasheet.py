@@ -1,7 +1,8 @@
 """Measured against datasheet: every roof and ridge, those below their limit first, and what the clock explains."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -32,11 +33,11 @@ def section(view: RunView) -> Section | None:
     drawn = datasheet(ratios, [key for key in fit.roofs if doubtful(fit, key)], clocked(view.fit))
     return Section(
         "datasheet",
-        "Measured against datasheet",
+        f"Measured against {view.claimed}",
         "How much of what its vendor claims does this device deliver, and does the clock explain the rest?",
         "share = measured / datasheet; datasheet at the clock seen = datasheet × clock seen / its own clock.",
         tuple(_findings(view)),
-        tuple(plot("datasheet", "Percent of datasheet", drawn, _CAPTION)),
+        tuple(plot("datasheet", f"Percent of {view.claimed}", drawn, _CAPTION)),
         (_table(view),),
         tuple(_notes(view)),
     )
@@ -130,13 +131,19 @@ _COLUMNS = (
 )
 
 
+def _named(view: RunView, columns: Sequence[Column]) -> Iterator[Column]:
+    """What is assumed is not called a datasheet."""
+    return (replace(each, name=each.name.replace("datasheet", view.claimed)) for each in columns)
+
+
 def top(view: RunView) -> Table:
     """The roofs to read first: value, share of the datasheet, interval."""
     fit = view.fit
     rest = sorted(fit.roofs, key=lambda key: (key.endswith(".loop"), -fit.roofs[key].roof.rate))
     wanted = dict.fromkeys(("dram", fit.info.headline, *names.HEADLINES, *rest))
     rows = [_roof(view, key) for key in wanted if key in fit.roofs][:_TOP]
-    return table("top-roofs", "Most important roofs", rows, _ROOF, _MEASURED, _SHARE, _INTERVAL, folded=False)
+    columns = (_ROOF, _MEASURED, _SHARE, _INTERVAL)
+    return table("top-roofs", "Most important roofs", rows, *_named(view, columns), folded=False)
 
 
 def _table(view: RunView) -> Table:
@@ -145,7 +152,7 @@ def _table(view: RunView) -> Table:
     rows += [_ridge(view, ridge) for ridge in fit.ridges]
     gone = ({"key": key, "name": names.roof(key), "doubts": f"missing: {why}"} for key, why in fit.missing.items())
     rows += [row | {"mark": SKIP} for row in gone]
-    return table("roofs", "Every roof and ridge, measured and claimed", rows, *_COLUMNS)
+    return table("roofs", "Every roof and ridge, measured and claimed", rows, *_named(view, _COLUMNS))
 
 
 def _row(key: str, name: str, value: Estimate, claim: float | None, lasting: float | None) -> dict[str, Any]:

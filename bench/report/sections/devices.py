@@ -2,29 +2,26 @@
 
 from collections.abc import Iterator
 
-import pandas as pd
-
 from bench import units
 from bench.analysis import tidy
-from bench.analysis.siblings import siblings
 from bench.report import names
 from bench.report.document import FAIL, WARN, Column, Finding, Section, findings, table
 from bench.report.phrases import many
 from bench.report.plots.rows import strip
 from bench.report.sections import RunView, plot
-from bench.schema import SUSTAINED
 
 
 def section(view: RunView) -> Section | None:
     """None for one device."""
     if not view.several:
         return None
-    burst, rows = siblings(view.fits), _rows(view)
+    rows = view.siblings
+    burst = rows[rows["regime"] == ""]
     shown = [key for key in dict.fromkeys(burst["key"]) if key in names.HEADLINES or _is_headline(key, view)]
     shown += [key for key in dict.fromkeys(burst.loc[burst["outlier"], "key"]) if key not in shown]
     records = [
         row._asdict()
-        | {"name": f"{names.roof(row.key)}{row.regime}", "gpu": names.device(row.device), "interval": _interval(row)}
+        | {"name": _name(row.key, row.regime), "gpu": names.device(row.device), "interval": _interval(row)}
         | ({"verdict": "outlier", "mark": FAIL if row.ratio < 1 else WARN} if row.outlier else {})
         for row in tidy.each(rows)
     ]
@@ -49,10 +46,8 @@ def section(view: RunView) -> Section | None:
     )
 
 
-def _rows(view: RunView) -> pd.DataFrame:
-    """Of both regimes."""
-    burst, lasting = siblings(view.fits).assign(regime=""), siblings(view.fits, SUSTAINED).assign(regime=", sustained")
-    return pd.concat([burst, lasting], ignore_index=True) if len(lasting) else burst
+def _name(key: str, regime: str) -> str:
+    return f"{names.roof(key)}, {regime}" if regime else names.roof(key)
 
 
 def _is_headline(key: str, view: RunView) -> bool:
@@ -68,7 +63,7 @@ def _interval(row) -> str:
 
 
 def _findings(view: RunView) -> Iterator[str | Finding]:
-    rows = _rows(view)
+    rows = view.siblings
     if rows.empty:
         yield f"{many(len(view.fits), 'device')}, and no roof that two of them share."
         return
@@ -85,5 +80,5 @@ def _findings(view: RunView) -> Iterator[str | Finding]:
     key, regime = spreads.idxmax()
     yield (
         f"No outlier in {many(shared, 'shared roof')}; the widest spread is {units.percent(spreads.max(), 2)}, in"
-        f" {names.roof(key)}{regime}."
+        f" {_name(key, regime)}."
     )

@@ -5,10 +5,8 @@ from typing import Any
 
 from bench import units
 from bench.analysis import reasons as why
-from bench.analysis.datasheet import datasheet
 from bench.analysis.health import NOT_JUDGED, PASS
 from bench.analysis.reasons import FAIL, Reason
-from bench.analysis.siblings import siblings
 from bench.analysis.telemetry import DeviceTelemetry, telemetry
 from bench.report import names
 from bench.report.document import Column, Finding, Table, Verdict, has, table
@@ -85,7 +83,8 @@ def _unjudged(view: RunView) -> str:
         return "the measurements are not usable"
     if not any(each.roofs or each.cases for each in view.health.devices):
         return "nothing was measured"
-    known = any(datasheet(fit.info) for fit in view.fits)
+    # assumed peaks judge nothing
+    known = any(fit.info.sku for fit in view.fits)
     lacks = "no DRAM or GEMM roof was measured that could be compared with the datasheet"
     return f"{lacks if known else 'no datasheet'}, no sibling and no baseline to judge by"
 
@@ -208,7 +207,7 @@ def _briefly(reason: Reason) -> str:
 
 def matrix(view: RunView) -> Table:
     """A row per GPU: every headline roof as percent of its siblings' median, and heat, power and memory errors."""
-    ratios = {(row.device, row.key): row.ratio for row in siblings(view.fits).itertuples()}
+    ratios = {(row.device, row.key): row.ratio for row in view.siblings.itertuples() if not row.regime}
     measured = {fit.info.id for fit in view.fits if fit.roofs}
     first, *rest = names.HEADLINES
     wanted = dict.fromkeys((first, *(fit.info.headline for fit in view.fits), *rest))

@@ -114,7 +114,7 @@ def test_a_hover_is_said_once_per_line_and_small(h200, h200_drawn):
     assert "FLOP/s at" in text
     assert "n = " in text
     assert "% of measured roof, limited by memory (DRAM)" in text
-    assert "% of datasheet" in text
+    assert "% of what is claimed" in text
     chosen = fit(h200)[0]
     rows = tidy.burst(tidy.cases(chosen, None))
     figure = roofline(chosen, datasheet(chosen.info), rows)
