@@ -1,10 +1,12 @@
-"""The first figure of a Document as an image in light colours, for a README or a slide."""
+"""The leading figure of a Document as an image in light colours, for a README or a slide."""
 
 import json
 import math
 import re
 import shutil
 from functools import partial
+
+import plotly.graph_objects as go
 
 from bench.report.document import Document
 from bench.report.plots import theme
@@ -20,10 +22,10 @@ _SCALE = 2  # pixels of an image per pixel of the page
 
 def image(kind: str, document: Document) -> bytes:
     """kind: "png" or "svg". Raises RunError where there is nothing to draw, or nothing to draw it with."""
-    if not document.every_plot:
+    if document.lead is None or not document.lead.plots:
         raise RunError("there is no roofline to draw: it needs a memory roof and a compute roof, measured or claimed")
     # plotly's own copy: what is added here is not the page's
-    figure = theme.mark(type(document.every_plot[0].figure)(document.every_plot[0].figure), document.simulated)
+    figure = theme.mark(go.Figure(document.lead.plots[0].figure), document.simulated)
     # an image has no page around it: it says itself which machine it shows
     about = {"text": theme.safe(document.title), "font": {"size": 16}, "x": 0.01}
     colours = dict(re.findall(r"(--[\w-]+): light-dark\((#\w+),", stylesheet()))

@@ -5,10 +5,10 @@ import struct
 
 import pytest
 
-from bench import report, store
+from bench import report, store, work
 from bench.report.run import document
 from tests.report.render.test_data import KERNELS
-from tests.report.runs import by_hand
+from tests.report.runs import by_hand, measured
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,14 @@ def test_images_without_a_browser_say_what_to_install(made, monkeypatch):
 def test_a_run_without_roofs_has_no_image():
     with pytest.raises(store.RunError, match="no roofline to draw"):
         report.made(document(by_hand()), "svg")
+
+
+def test_no_other_figure_stands_for_the_roofline():
+    rows = [measured("bandwidth", {"mix": "read", "bytes": 2**n}, work.stream("copy", 2**n)) for n in (20, 28)]
+    memory = document(by_hand(rows))
+    assert memory.every_plot, "a Run of bandwidth alone has figures"
+    with pytest.raises(store.RunError, match="no roofline to draw"):
+        report.made(memory, "svg")
 
 
 @pytest.fixture
