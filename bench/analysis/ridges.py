@@ -36,7 +36,7 @@ def _ridges(
     fit: Fit, what: str, roofline: Roofline, roofs: Mapping[str, RoofFit], frame: Viewport
 ) -> Iterator[RidgePoint]:
     memory, compute = ceilings(roofline)
-    lead = (fit.info.headline, f"{_quantity(fit)}.datasheet")
+    lead = leading(fit)
     slopes = sorted(memory, key=lambda roof: (roof.key != "dram", roof.rate))
     # under lasting load and by the datasheet one memory is enough: nobody asks for them over a level of cache
     for slope in slopes if what == "roof" else slopes[:1]:
@@ -46,6 +46,11 @@ def _ridges(
             if value and frame.left < value.value < frame.right:
                 leads = slope.key == "dram" and flat.key in lead
                 yield RidgePoint(what, flat.key, slope.key, value, flat.rate, leads)
+
+
+def leading(fit: Fit) -> set[str]:
+    """The keys of the roofs that a machine is known by, measured and claimed: DRAM and the headline."""
+    return {"dram", fit.info.headline, f"{_quantity(fit)}.datasheet"}
 
 
 def _quantity(fit: Fit) -> str:

@@ -42,7 +42,22 @@ def texts(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
 
 def countable(value: object) -> bool:
     """Whether it is a number above 0 that a float holds."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MOST
+    return is_number(value) and 0 < value < _MOST
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def varying(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """(the rows in order of the last param whose numbers differ, with that number as `x`, its name); where none does,
+    (the rows as they stand, with their place as `x`, "").
+    """
+    params = dict.fromkeys(name for given in rows["params"] for name in given)
+    numbers = {name: set(filter(is_number, param(rows, name))) for name in params}
+    name = next((name for name in reversed(params) if len(numbers[name]) > 1), "")
+    xs = param(rows, name) if name else list(range(1, len(rows) + 1))
+    return rows[list(map(is_number, xs))].assign(x=list(filter(is_number, xs))).sort_values("x"), name
 
 
 def noted(rows: pd.DataFrame, name: str) -> list[float]:

@@ -56,6 +56,14 @@ class RooflinePoint:
     lacking: tuple[str, ...] = ()
 
     @property
+    def intensity(self) -> float:
+        return self.kernel.work.intensity
+
+    @property
+    def flop_rate(self) -> float:
+        return self.kernel.work.flops / self.kernel.seconds
+
+    @property
     def above(self) -> bool:
         """Beyond its roof by more than a hundredth: a wrong count, a warm cache, or a roof under-measured."""
         return self.share is not None and self.share > 1.01

@@ -1,13 +1,13 @@
 """Figures that several sections draw: frames and fits in, a plotly figure out; None where there is nothing to draw."""
 
 import re
-from itertools import islice
 from numbers import Real
 from typing import Any
 
 import plotly.graph_objects as go
 
 from bench import units
+from bench.report.phrases import many
 
 _MOST_TRACES = 6
 
@@ -16,28 +16,23 @@ def described(figure: go.Figure) -> str:
     """A figure for who cannot see it, from its own data: its axes, and the range of every trace."""
     layout = figure.layout
     axes = [_plain(axis.title.text) for axis in (layout.xaxis, layout.yaxis) if axis.title.text]
-    seen = [trace for trace in figure.data if trace.visible in (None, True) and trace.name and _numbers(_values(trace))]
-    said = [f"{_plain(trace.name)}: {_range(trace)}" for trace in islice(seen, _MOST_TRACES)]
+    named = [trace for trace in figure.data if trace.visible in (None, True) and trace.name]
+    seen = [f"{_plain(trace.name)}: {_range(values)}" for trace in named if (values := _numbers(trace))]
     more = [f"and {len(seen) - _MOST_TRACES} more"] if len(seen) > _MOST_TRACES else []
-    return f"{' against '.join(reversed(axes))}. {'; '.join([*said, *more])}.".lstrip(". ")
+    return f"{' against '.join(reversed(axes))}. {'; '.join([*seen[:_MOST_TRACES], *more])}.".lstrip(". ")
 
 
-def _values(trace: Any) -> Any:
-    named = any(isinstance(value, str) for value in (trace.y if trace.y is not None else ()))
-    return trace.x if named else trace.y
+def _numbers(trace: Any) -> list[float]:
+    """Of rows with names those along x, else those along y."""
+    x, y = ([] if values is None else list(values) for values in (trace.x, trace.y))
+    values = x if any(isinstance(value, str) for value in y) else y
+    return [value for value in values if isinstance(value, Real) and value == value]
 
 
-def _numbers(values: Any) -> list[float]:
-    return [v for v in (values if values is not None else ()) if isinstance(v, Real) and v == v]
-
-
-def _range(trace: Any) -> str:
-    values = _numbers(_values(trace))
-    if not values:
-        return ""
+def _range(values: list[float]) -> str:
     low, high = (units.number(v) if abs(v) >= 1 or not v else f"{v:.3g}" for v in (min(values), max(values)))
     span = low if low == high else f"{low} to {high}"
-    return f"{span}, {len(values)} point{'s' * (len(values) != 1)}"
+    return f"{span}, {many(len(values), 'point')}"
 
 
 def _plain(text: str) -> str:

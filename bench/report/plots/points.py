@@ -5,7 +5,7 @@ open; one beyond the frame stands at its edge, pointing outwards, with its value
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 from bench import units
 from bench.analysis import tidy
 from bench.analysis.fit import Fit
+from bench.analysis.rows import usable
 from bench.analysis.user_kernels import RooflinePoint
 from bench.analysis.viewport import Viewport, brief
 from bench.report import names
@@ -54,10 +55,10 @@ _SIDES = {"bottom center": (0, 1), "middle right": (1, 0), "middle left": (-1, 0
 
 def points(fit: Fit, rows: pd.DataFrame, frame: Viewport) -> Iterator[Drawn]:
     """What was measured, a trace per question and precision."""
-    seen: dict[tuple[str, str], list] = {}
-    for row in tidy.each(rows[rows["seconds"].notna() & (rows["intensity"] > 0)]):
-        seen.setdefault((question(row.probe, row.params), row.work.dtype), []).append(row)
-    for (asked, dtype), part in seen.items():
+    seen = usable(rows[rows["intensity"] > 0])
+    seen = seen.assign(asked=list(map(question, seen["probe"], seen["params"])))
+    for (asked, dtype), found in seen.groupby(["asked", seen["work"].map(lambda work: work.dtype)], sort=False):
+        part = tidy.each(found)
         marker, colour = _LOOKS.get(asked, _OTHER)
         path = asked in _PATHS
         # of a sweep that is drawn as a path the headline's precision stands out, and is asked for at first
@@ -74,8 +75,8 @@ def points(fit: Fit, rows: pd.DataFrame, frame: Viewport) -> Iterator[Drawn]:
             marker={"symbol": symbol, "size": 7 if main else 5, "color": colour},
         )  # fmt: skip
         probe = asked if main else f"{asked}, other precisions"
-        drawn = Drawn(trace, name, name, dtype, regime=part[0].regime, probe=probe)
-        yield from (drawn, *flagged([frame.clamped(row.intensity, row.flop_rate) for row in part if row.above], drawn))
+        drawn = Drawn(trace, name, {"dtype": dtype, "regime": part[0].regime, "probe": probe})
+        yield from (drawn, *flagged(part, drawn, frame))
 
 
 def question(probe: str, params: Mapping[str, Any]) -> str:
@@ -111,16 +112,16 @@ def _steps(part: Sequence, keys: Sequence[str], marker: str, frame: Viewport) ->
     return f"<b>{theme.safe(rows[0].probe)}</b> {theme.safe(names.case(common))}", steps
 
 
-def flagged(places: Sequence[tuple], drawn: Drawn, size: int = 14) -> Iterator[Drawn]:
-    """Rings around what lies above its roof."""
+def flagged(cases: Iterable[Any], drawn: Drawn, frame: Viewport, size: int = 14) -> Iterator[Drawn]:
+    """Rings around what lies above its roof, of the cases or kernels that a trace draws."""
+    places = [frame.clamped(each.intensity, each.flop_rate) for each in cases if each.above]
     if places:
-        name = "above its roof"
         ring = {"symbol": "circle-open", "size": size, "color": theme.ALARM, "line": {"width": 1.5}}
         found = theme.scatter(
-            x=[brief(x) for x, *_ in places], y=[brief(y) for _, y, *_ in places], mode="markers", name=name,
-            hoverinfo="skip", marker=ring, meta=drawn.name.replace("points", "above", 1),
+            x=[brief(x) for x, *_ in places], y=[brief(y) for _, y, _ in places], mode="markers",
+            name="above its roof", hoverinfo="skip", marker=ring, meta=drawn.name.replace("points", "above", 1),
         )  # fmt: skip
-        yield replace(drawn, trace=found, kind=name)
+        yield replace(drawn, trace=found)
 
 
 def outside(traces: Sequence[dict], frame: Viewport) -> dict:
@@ -132,49 +133,41 @@ def outside(traces: Sequence[dict], frame: Viewport) -> dict:
     return theme.note(text, 0.005, 0.012, font={"size": 12, "color": theme.MUTED}, **look)
 
 
-def place_of(each: RooflinePoint) -> tuple[float, float]:
-    work = each.kernel.work
-    return work.intensity, work.flops / each.kernel.seconds
-
-
 def kernels(placed: Sequence[RooflinePoint], frame: Viewport) -> Iterator[Drawn]:
     """Nothing for kernels without arithmetic, which have no place on these axes."""
     shown = [each for each in placed if each.kernel.work.flops]
     if not shown:
         return
-    at = [frame.clamped(*place_of(each)) for each in shown]
-    slow = sorted((k for k, each in enumerate(shown) if each.possible > 1), key=lambda k: -shown[k].possible)
-    arrows = [k for k in slow if not at[k][2]][:_MOST_ARROWS]
-    first = [*(k for k in range(len(at)) if at[k][2]), *arrows, *range(len(at))]
-    texts = {k: _text(shown[k], at[k][2]) for k in list(dict.fromkeys(first))[:_MOST_NAMES]}
-    ways = zip(shown, at, strict=True)
+    at = [frame.clamped(each.intensity, each.flop_rate) for each in shown]
+    xs, ys, outs = [brief(x) for x, *_ in at], [brief(y) for _, y, _ in at], [out for *_, out in at]
+    slow = [k for k, each in enumerate(shown) if each.possible > 1 and not outs[k]]
+    arrows = sorted(slow, key=lambda k: -shown[k].possible)[:_MOST_ARROWS]
+    first = dict.fromkeys([*(k for k, out in enumerate(outs) if out), *arrows, *range(len(shown))])
+    texts = {k: _text(shown[k], outs[k]) for k in [*first][:_MOST_NAMES]}
+    symbols = [OUT.get(out, "bowtie" if each.share else "bowtie-open") for each, out in zip(shown, outs, strict=True)]
     trace = theme.scatter(
-        x=[brief(x) for x, *_ in at], y=[brief(y) for _, y, _ in at], mode="markers+text", name=YOURS,
-        text=[texts.get(k, "") for k in range(len(at))], textposition=_sides(at, texts, frame), cliponaxis=False,
-        textfont={"size": 12, "color": theme.INK}, meta=f"points {YOURS}",
-        marker={
-            "symbol": [OUT.get(out, "bowtie" if each.share else "bowtie-open") for each, (*_, out) in ways],
-            "size": 13, "color": theme.GOOD, "line": {"color": theme.INK, "width": 1},
-        },
-        **theme.hovers(map(_hover, shown)),
+        x=xs, y=ys, mode="markers+text", name=YOURS, text=[texts.get(k, "") for k in range(len(shown))],
+        textposition=_sides(at, texts, frame), textfont={"size": 12, "color": theme.INK}, cliponaxis=False,
+        marker={"symbol": symbols, "size": 13, "color": theme.GOOD, "line": {"color": theme.INK, "width": 1}},
+        meta=f"points {YOURS}", **theme.hovers(map(_hover, shown)),
     )  # fmt: skip
-    drawn = Drawn(trace, YOURS, YOURS, probe=YOURS)
-    yield from (drawn, *flagged([place for each, place in zip(shown, at, strict=True) if each.above], drawn, 20))
+    drawn = Drawn(trace, YOURS, {"probe": YOURS})
+    yield from (drawn, *flagged(shown, drawn, frame, 20))
     if arrows:
-        ends = [(trace["x"][k], trace["y"][k], brief(trace["y"][k] * shown[k].possible)) for k in arrows]
         heads = theme.scatter(
-            x=[x for x, *_ in ends for x in (x, x, None)], y=[y for _, *ys in ends for y in (*ys, None)],
+            x=[x for k in arrows for x in (xs[k], xs[k], None)],
+            y=[y for k in arrows for y in (ys[k], brief(ys[k] * shown[k].possible), None)],
             mode="lines+markers", name=YOURS, hoverinfo="skip", meta="possible",
             line={"color": theme.GOOD, "width": 1.4, "dash": "dot"},
             marker={"symbol": "triangle-up", "size": [0, 9, 0] * len(arrows), "color": theme.GOOD},
         )  # fmt: skip
-        yield Drawn(heads, YOURS, YOURS, probe=YOURS)
+        yield replace(drawn, trace=heads)
 
 
 def _text(each: RooflinePoint, out: str) -> str:
     """Its name, what its roof would allow, and its value where it stands at the edge and not at its place."""
-    x, y = place_of(each)
-    value = f"{x:.3g} FLOP/B" if out in ("left", "right") else units.flops(y) if out else ""
+    across = f"{each.intensity:.3g} FLOP/B" if out in ("left", "right") else ""
+    value = across or (units.flops(each.flop_rate) if out else "")
     return theme.text((theme.safe(each.kernel.name), value, possible(each)))
 
 
@@ -197,32 +190,31 @@ def _sides(at: Sequence[tuple], texts: Mapping[int, str], frame: Viewport) -> li
             side: (spots[k][0] + right * (w / 2 + 9), spots[k][1] + down * (h / 2 + 8), w, h)
             for side, (right, down) in _SIDES.items()
         }
-        found[k] = min(boxes, key=lambda side: (_leaves(*boxes[side]), _crowd(boxes[side], taken)))
+        found[k] = min(boxes, key=lambda side: _trouble(boxes[side], taken))
         taken.append(boxes[found[k]])
     return found
 
 
-def _leaves(x: float, y: float, w: float, h: float) -> bool:
-    return x < w / 2 or x > WIDTH - w / 2 or y < h / 2 or y > HEIGHT - h / 2
-
-
-def _crowd(box: tuple, taken: Sequence[tuple]) -> int:
-    return sum(2 * abs(box[0] - x) < box[2] + w and 2 * abs(box[1] - y) < box[3] + h for x, y, w, h in taken)
+def _trouble(box: tuple, taken: Sequence[tuple]) -> tuple[bool, int]:
+    """Of a text there: whether it leaves the frame, and on how many others it lies."""
+    x, y, w, h = box
+    inside = w / 2 <= x <= WIDTH - w / 2 and h / 2 <= y <= HEIGHT - h / 2
+    return not inside, sum(2 * abs(x - x2) < w + w2 and 2 * abs(y - y2) < h + h2 for x2, y2, w2, h2 in taken)
 
 
 def _hover(each: RooflinePoint) -> str:
     """Rates, share of the roof, limiter and what lacks."""
     work, seconds = each.kernel.work, each.kernel.seconds
-    rate = units.rate_text(work.flops / seconds, f"{work.compute}.x")
+    rate = units.rate_text(each.flop_rate, f"{work.compute}.x")
     limit, lacking = names.limiter(each.limit), listed([names.quantity(key) for key in each.lacking])
-    lines = (
+    lines = [
         f"<b>{theme.safe(each.kernel.name)}</b>",
-        f"{rate} of {theme.safe(names.quantity(work.compute))}, {units.intensity(work.intensity)}",
+        f"{rate} of {theme.safe(names.quantity(work.compute))}, {units.intensity(each.intensity)}",
         f"{units.bandwidth(work.bytes / seconds)} over {theme.safe(names.channel(work.channel))}" if work.bytes else "",
         f"{units.seconds(seconds)} a launch, as you gave it",
         f"{units.percent(each.share)} of measured roof, limited by {theme.safe(limit)}" if each.share else "",
         possible(each),
         f"no measured roof for {theme.safe(lacking)}" if lacking else "",
         "<b>above its roof: flagged</b>" if each.above else "",
-    )
+    ]
     return theme.text(lines)

@@ -21,7 +21,7 @@ from bench.analysis.viewport import Viewport, brief, spans, viewport
 from bench.report import names
 from bench.report.phrases import spread
 from bench.report.plots import theme
-from bench.report.plots.points import FEW, YOURS, kernels, outside, place_of, points
+from bench.report.plots.points import FEW, YOURS, kernels, outside, points
 from bench.report.plots.roofs import BASELINE, SIBLINGS, Drawn, ghosts, kinds, labels, level, roofs, stretched
 from bench.roofline import Roofline
 from bench.schema import SUSTAINED
@@ -45,7 +45,7 @@ def roofline(
     frame = viewport(fit, theory)
     if frame is None:
         return None
-    frame = frame.widened(place_of(each) for each in placed if each.kernel.work.flops)
+    frame = frame.widened((each.intensity, each.flop_rate) for each in placed if each.kernel.work.flops)
     lines = list(roofs(fit, theory, frame))
     drawn = [
         *ghosts(siblings, frame, SIBLINGS, "sibling GPUs"),
@@ -55,19 +55,28 @@ def roofline(
         *kernels(placed, frame),
     ]
     selectors = _selectors(fit, theory, drawn, placed)
-    shown = {each.name for each in drawn if each.within(_chosen(selectors))}
-    bound = [line for _, line in lines if line.trace in shown]
+    chosen = _chosen(selectors)
+    bound = [line for each, line in lines if each.within(chosen)]
     reach = spans(bound, frame)
     for each, line in lines:
         if line.trace in reach:
             each.trace.update(stretched(line, reach[line.trace], frame))
     known = list(ridges(fit, theory, frame))
-    first = [_told(ridge) for ridge in met(known, shown)]
+    first = [_told(ridge) for ridge in met(known, {line.trace for line in bound})]
     drawn += _markers([ridge.what for ridge in known], first)
-    shown = {each.name for each in drawn if each.within(_chosen(selectors)) and each.trace["x"]}
+    shown = {each.name for each in drawn if each.within(chosen) and each.trace["x"]}
     x_axis = theme.log_axis("Arithmetic intensity (FLOP/B)", frame.left, frame.right, theme.plain)
     y_axis = theme.log_axis("Performance (FLOP/s; OP/s for integers)", frame.bottom, frame.top)
-    fig = theme.figure(600, x_axis, y_axis, margin={"r": 220, "t": 44})
+    meta = {
+        "device": names.device(fit.info.id),
+        "traces": {each.name: {"kind": each.kind, "group": each.group} | each.sides for each in drawn},
+        "selectors": selectors,
+        "isolates": sorted({name for each in drawn for name in (each.kind, each.group)} - {"above its roof"}),
+        "roofs": [{key: value for key, value in vars(line).items() if value} for _, line in lines],
+        "ridges": list(map(_told, known)),
+        "frame": vars(frame),
+    }
+    fig = theme.figure(600, x_axis, y_axis, margin={"r": 220, "t": 44}, meta=meta)
     # of a kind the first speaks for all
     legend = {each.kind: each.name for each in reversed(drawn) if each.name in shown}
     for each in drawn:
@@ -77,17 +86,6 @@ def roofline(
     seen = [each.trace for each in drawn if each.name.startswith("points ") and each.name in shown]
     for note in (*labels(bound, reach, frame), outside(seen, frame)):
         fig.add_annotation(note)
-    fig.update_layout(
-        meta={
-            "device": names.device(fit.info.id),
-            "traces": {each.name: each.facets for each in drawn},
-            "selectors": selectors,
-            "isolates": sorted({name for each in drawn for name in (each.kind, each.group)} - {"above its roof"}),
-            "roofs": [{key: value for key, value in vars(line).items() if value} for _, line in lines],
-            "ridges": list(map(_told, known)),
-            "frame": vars(frame),
-        }
-    )
     return fig.made()
 
 
@@ -97,7 +95,7 @@ def _selectors(
     """What a reader may choose, and what is chosen at first: the headline's precision, float32 and what the reader's
     own kernels use; few points; every level but the links; both regimes.
     """
-    have = {side: list(dict.fromkeys(getattr(each, side) for each in drawn)) for side in _TITLES}
+    have = {side: dict.fromkeys(each.sides[side] for each in drawn if side in each.sides) for side in _TITLES}
     mine = {each.kernel.work.dtype for each in placed} | {fit.info.headline.split(".")[1], "float32"}
     dtypes = dict.fromkeys((*names.DTYPES, *sorted(have["dtype"])))
     linked = {level(each.kernel.work.channel) for each in placed}
@@ -106,19 +104,20 @@ def _selectors(
     rates = {level(roof.key): roof.rate for roof in fit.roofline.roofs if not roof.is_compute}
     levels = sorted(have["level"], key=lambda key: (key in _LEVELS, -rates.get(key, 0.0)))
     few = {*FEW, YOURS, SIBLINGS, BASELINE}
-    choices: dict[str, Iterable[tuple[str, str, bool]]] = {
-        "dtype": ((key, names.dtype(key), key in mine) for key in dtypes),
-        "method": ((method, text, True) for method, text in sorted(methods.items())),
-        "level": ((key, _LEVELS.get(key, names.channel(key)), key not in _LEVELS or key in linked) for key in levels),
-        "regime": ((f"burst & {SUSTAINED}", "both", True), ("burst", "burst", False), (SUSTAINED, SUSTAINED, False)),
-        "probe": ((probe, probe, probe in few) for probe in have["probe"]),
+    regimes = [(f"burst & {SUSTAINED}", "both", True), ("burst", "burst", False), (SUSTAINED, SUSTAINED, False)]
+    choices = {
+        "dtype": [(key, names.dtype(key), key in mine) for key in dtypes],
+        "method": [(method, text, True) for method, text in sorted(methods.items())],
+        "level": [(key, _LEVELS.get(key, names.channel(key)), key not in _LEVELS or key in linked) for key in levels],
+        "regime": regimes if fit.sustained else [],
+        "probe": [(probe, probe, probe in few) for probe in have["probe"]],
     }
     found = []
     for side, given in choices.items():
-        every = [{"value": value, "text": text, "on": on} for value, text, on in given]
-        kept = [each for each in every if each["value"] and (side == "regime" or each["value"] in have[side])]
-        if kept and (side != "regime" or fit.sustained):
-            found.append({"side": side, "title": _TITLES[side], "one": side == "regime", "choices": kept})
+        kept = [each for each in given if side == "regime" or each[0] in have[side]]
+        if kept:
+            told = [{"value": value, "text": text, "on": on} for value, text, on in kept]
+            found.append({"side": side, "title": _TITLES[side], "one": side == "regime", "choices": told})
     return found
 
 
@@ -157,34 +156,31 @@ def _markers(known: Iterable[str], shown: Sequence[dict]) -> Iterator[Drawn]:
             marker={"symbol": symbol, "color": theme.INK, "size": sizes, "line": {"width": 1.6}},
             name=name, meta=f"ridge {what}", hovertemplate=f"<b>{name}</b> %{{text}}<extra></extra>",
         )  # fmt: skip
-        yield Drawn(trace, name, name)
+        yield Drawn(trace, name, {})
 
 
 def _zones(fig: theme.Drawing, ridge: dict, frame: Viewport) -> None:
     """Left of the ridge a kernel waits for memory, right of it for arithmetic. They are named above the highest roof,
     the ridge above the plot, where nothing else is.
     """
-    middle = ridge.get("x") or math.sqrt(frame.left * frame.right)
-    look = {"yref": "paper", "xanchor": "center", "visible": bool(ridge)}
+    middle, there = ridge.get("x") or math.sqrt(frame.left * frame.right), bool(ridge)
+    look = {"yref": "paper", "xanchor": "center", "visible": there}
+    zone = look | {"yanchor": "top", "name": "zone", "font": {"size": 12, "color": theme.MUTED}}
     for x0, x1, colour, text in (
         (frame.left, middle, theme.MEMORY, "memory-bound"),
         (middle, frame.right, theme.COMPUTE, "compute-bound"),
     ):
-        fill = {"fillcolor": colour, "opacity": 0.055, "layer": "below", "line": {"width": 0}}
-        fig.add_vrect(x0, x1, **fill, visible=bool(ridge))
-        more = {"yanchor": "top", "name": "zone", "font": {"size": 12, "color": theme.MUTED}}
-        fig.add_annotation(theme.note(text, theme.log(math.sqrt(x0 * x1)), 1, **look | more))
-    fig.add_vline(middle, line={"color": theme.MUTED, "width": 1, "dash": "dot"}, visible=bool(ridge))
+        fig.add_vrect(x0, x1, fillcolor=colour, opacity=0.055, layer="below", line={"width": 0}, visible=there)
+        fig.add_annotation(theme.note(text, theme.log(math.sqrt(x0 * x1)), 1, **zone))
+    fig.add_vline(middle, line={"color": theme.MUTED, "width": 1, "dash": "dot"}, visible=there)
     fig.add_annotation(theme.note(ridge.get("title", ""), theme.log(middle), 1, yshift=16, name="ridge name", **look))
 
 
 def common(figure: go.Figure, others: Iterable[go.Figure]) -> None:
     """One set of controls for figures of several devices: whatever one of them has can be chosen."""
-    for selectors in (other.layout.meta["selectors"] for other in others):
-        mine = {each["side"]: each for each in figure.layout.meta["selectors"]}
-        for each in selectors:
-            if each["side"] not in mine:
-                figure.layout.meta["selectors"].append(each)
-                continue
-            known = mine[each["side"]]["choices"]
-            known += [choice for choice in each["choices"] if choice["value"] not in {own["value"] for own in known}]
+    sides = {each["side"]: each for each in figure.layout.meta["selectors"]}
+    for each in (each for other in others for each in other.layout.meta["selectors"]):
+        choices = sides.setdefault(each["side"], each)["choices"]
+        known = {choice["value"] for choice in choices}
+        choices += [choice for choice in each["choices"] if choice["value"] not in known]
+    figure.layout.meta["selectors"] = list(sides.values())

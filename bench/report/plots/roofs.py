@@ -13,6 +13,7 @@ from itertools import accumulate
 
 from bench import units
 from bench.analysis.fit import Fit
+from bench.analysis.ridges import leading
 from bench.analysis.viewport import Line, Viewport, brief, ceilings, curve, links, spans
 from bench.report import names
 from bench.report.phrases import many, rate_spread
@@ -37,38 +38,34 @@ _LEVELS = {"h2d": "host", "d2h": "host", "duplex": "host"}
 
 @dataclass(frozen=True)
 class Drawn:
-    """A trace with its sides, by which it is selected; an empty side is shown whatever is chosen. kind: its legend
-    entry; group: what a click on it isolates.
+    """A trace, what a click on it isolates (group), and the sides by which it is selected ("dtype", "method", "level",
+    "regime", "probe"); one without a side is shown whatever is chosen there.
     """
 
     trace: dict
-    kind: str
     group: str
-    dtype: str = ""
-    method: str = ""
-    level: str = ""
-    regime: str = ""
-    probe: str = ""
+    sides: dict[str, str]
 
     @property
     def name(self) -> str:
         return self.trace["meta"]
 
     @property
-    def facets(self) -> dict[str, str]:
-        return {side: value for side, value in vars(self).items() if value and side != "trace"}
+    def kind(self) -> str:
+        """Its legend entry."""
+        return self.trace["name"]
 
     def within(self, chosen: Mapping[str, Sequence[str]]) -> bool:
         """Whether a selection (side -> its values; a side left out is free) shows it."""
-        return all((value := getattr(self, side)) == "" or value in values for side, values in chosen.items())
+        return all(self.sides.get(side) in (None, *values) for side, values in chosen.items())
 
 
 def sides(key: str) -> dict[str, str]:
     """Of a roof, by its key."""
     if "." not in key:
-        return {"group": names.quantity(key), "level": level(key)}
+        return {"level": level(key)}
     _, dtype, *rest = key.split(".")
-    return {"group": names.quantity(key), "dtype": dtype, "method": rest[-1] if rest else ""}
+    return {"dtype": dtype} | ({"method": rest[-1]} if rest else {})
 
 
 def level(channel: str) -> str:
@@ -97,7 +94,7 @@ def roofs(fit: Fit, theory: Roofline | None, frame: Viewport) -> Iterator[tuple[
 
 
 def _drawn(fit: Fit, theory: Roofline | None, what: str, roof: Roof, frame: Viewport) -> tuple[Drawn, RoofLine]:
-    lead = roof.key in leading(fit) or (what == "datasheet" and fit.info.headline.startswith(f"{roof.quantity}."))
+    lead = roof.key in leading(fit)
     doubt = doubtful(fit, roof.key) if what == "roof" else ""
     kind = "measured, doubtful" if doubt else kinds(theory)[what]
     dash, *widths, faint = _LOOKS[what]
@@ -121,9 +118,9 @@ def _drawn(fit: Fit, theory: Roofline | None, what: str, roof: Roof, frame: View
         trace["meta"], roof.key, brief(roof.rate), theme.safe(names.roof(roof.key)), text, lead and what == "roof",
         tuple(f"roof {key}" for key in unless),
     )  # fmt: skip
-    more = {"regime": fit.info.regime if what == "roof" else SUSTAINED}
-    more = {"method": "datasheet"} if what == "datasheet" else more
-    return Drawn(trace, kind, **sides(roof.key) | more), line
+    regime = fit.info.regime if what == "roof" else SUSTAINED
+    more = {"method": "datasheet"} if what == "datasheet" else {"regime": regime}
+    return Drawn(trace, names.quantity(roof.key), sides(roof.key) | more), line
 
 
 def kinds(theory: Roofline | None) -> dict[str, str]:
@@ -147,11 +144,11 @@ def _hover(fit: Fit, theory: Roofline | None, what: str, roof: Roof, doubt: str)
         yield theme.safe(roof.evidence[:90])
         return
     yield rate_spread(roof)
-    claim = theory.find(roof.key) or theory.find(roof.quantity) if theory else None
+    claim = theory.find(roof.quantity) if theory else None
     of, beside = (fit.roofline.find(roof.key), "burst") if what == SUSTAINED else (claim, kinds(theory)["datasheet"])
     yield f"{units.percent(roof.rate / of.rate)} of {beside}" if of else f"no {beside} value"
-    clock = (fit.sustained.roofs if what == SUSTAINED else fit.roofs)[roof.key].winner.clock_hz
-    regime = SUSTAINED if what == SUSTAINED else fit.info.regime
+    measured, regime = (fit.sustained, SUSTAINED) if what == SUSTAINED else (fit, fit.info.regime)
+    clock = measured.roofs[roof.key].winner.clock_hz
     yield f"clock {units.hertz(clock)}, {regime}" if clock else regime
     yield theme.safe(roof.evidence.split(";")[0])
     if doubt:
@@ -176,24 +173,20 @@ def _inset(roof: Roof | Line, frame: Viewport) -> float:
     return frame.right * 0.97 if roof.is_compute else frame.left * 1.06
 
 
-def leading(fit: Fit) -> set[str]:
-    return {"dram", fit.info.headline}
-
-
 def ghosts(fits: Sequence[Fit], frame: Viewport, probe: str, name: str) -> Iterator[Drawn]:
     """The leading roofs of other devices, as one thin line."""
     xs: list[float | None] = []
     ys: list[float | None] = []
     for fit in fits:
-        roofs = (roof for side in ceilings(fit.roofline) for roof in side if roof.key in leading(fit))
+        roofs = [roof for side in ceilings(fit.roofline) for roof in side if roof.key in leading(fit)]
         lines = [Line(f"{probe} {roof.key}", roof.key, brief(roof.rate)) for roof in roofs]
-        for line, ends in ((line, span) for line in lines if (span := spans(lines, frame).get(line.trace))):
-            xs, ys = [*xs, *map(brief, ends), None], [*ys, *curve(line, ends), None]
-    look = {"color": theme.MUTED, "width": 1 if probe == SIBLINGS else 1.8}
+        reach = spans(lines, frame)
+        for line in (line for line in lines if line.trace in reach):
+            xs, ys = [*xs, *map(brief, reach[line.trace]), None], [*ys, *curve(line, reach[line.trace]), None]
     if xs:
-        more = {"line": look, "opacity": 0.5, "hoverinfo": "skip"}
-        trace = theme.scatter(x=xs, y=ys, mode="lines", name=name, meta=probe, **more)
-        yield Drawn(trace, name, name, probe=probe)
+        look = {"line": {"color": theme.MUTED, "width": 1 if probe == SIBLINGS else 1.8}, "opacity": 0.5}
+        trace = theme.scatter(x=xs, y=ys, mode="lines", name=name, meta=probe, hoverinfo="skip", **look)
+        yield Drawn(trace, name, {"probe": probe})
 
 
 def labels(lines: Sequence[RoofLine], spans: Mapping[str, tuple[float, float]], frame: Viewport) -> Iterator[dict]:
@@ -206,26 +199,21 @@ def labels(lines: Sequence[RoofLine], spans: Mapping[str, tuple[float, float]], 
     texts = [_named(line, "<br>" if len(line.name + line.text) > _WIDE[line.lead] else " ") for line in flat]
     places = [HEIGHT * math.log10(frame.top / line.rate) / frame.decades[1] for line in flat]
     middles = apart(places, [_LINE * (1 + text.count("<br>")) for text in texts])
+    look = {"name": "roof name", "yanchor": "middle", "align": "left", "font": {"size": 12, "color": theme.COMPUTE}}
+    look |= {"showarrow": True, "arrowhead": 0, "arrowwidth": 1, "arrowcolor": theme.MUTED, "ax": _LEADER}
     for line, text, place, middle in zip(flat, texts, places, middles, strict=True):
-        leader = {"showarrow": True, "arrowhead": 0, "arrowwidth": 1, "arrowcolor": theme.MUTED, "ax": _LEADER}
-        look = {"yanchor": "middle", "align": "left", "font": {"size": 12, "color": theme.COMPUTE}}
-        at = theme.log(frame.right), theme.log(line.rate)
-        yield theme.note(text, *at, name="roof name", **leader, **look, ay=round(middle - place, 1))
+        leader = round(middle - place, 1)
+        yield theme.note(text, theme.log(frame.right), theme.log(line.rate), ay=leader, **look)
     for near in _clusters([line for line in kept if not line.is_compute], frame):
         low, high = spans[near[0].trace]
         x, text = low * (high / low) ** 0.4, " · ".join(_named(line, " ") for line in near)
         look = {"name": "slope label", "xanchor": "center", "font": {"size": 12, "color": theme.MEMORY}}
-        yield theme.note(text, theme.log(x), theme.log(near[0].rate * x), textangle=_angle(frame), **look)
+        yield theme.note(text, theme.log(x), theme.log(near[0].rate * x), **look)
 
 
 def _named(line: RoofLine, gap: str) -> str:
     text = f"{line.name}{gap}{line.text}"
     return f"<b>{text}</b>" if line.lead else text
-
-
-def _angle(frame: Viewport) -> float:
-    wide, tall = frame.decades
-    return round(-math.degrees(math.atan2(HEIGHT / tall, WIDTH / wide)), 1)
 
 
 def _clusters(lines: Sequence[RoofLine], frame: Viewport) -> list[list[RoofLine]]:
@@ -240,12 +228,12 @@ def _clusters(lines: Sequence[RoofLine], frame: Viewport) -> list[list[RoofLine]
     return found
 
 
-def apart(places: Sequence[float], sizes: Sequence[float], end: float = HEIGHT) -> list[float]:
-    """Middles of boxes of these sizes along an axis from 0 to its end, in order, as near to where they belong as they
+def apart(places: Sequence[float], sizes: Sequence[float]) -> list[float]:
+    """Middles of boxes of these sizes along an axis from 0 to HEIGHT, in order, as near to where they belong as they
     can be without overlap: midway between those pushed one way and those pushed the other.
     """
-    sizes = [size * min(1, end / sum(sizes)) for size in sizes]
+    sizes = [size * min(1, HEIGHT / sum(sizes)) for size in sizes]
     packed = [below - size / 2 for below, size in zip(accumulate(sizes), sizes, strict=True)]
-    free = [min(max(place - least, 0), end - sum(sizes)) for place, least in zip(places, packed, strict=True)]
+    free = [min(max(place - least, 0), HEIGHT - sum(sizes)) for place, least in zip(places, packed, strict=True)]
     down, up = accumulate(free, max), reversed([*accumulate(reversed(free), min)])
     return [least + (one + other) / 2 for least, one, other in zip(packed, down, up, strict=True)]

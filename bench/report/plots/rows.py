@@ -90,17 +90,16 @@ def datasheet(
     """
     if not ratios:
         return None
-    ticks = [(each, rate) for each in ratios if (rate := (clocked or {}).get(each.ours.key))]
-    shares = [rate / each.theirs.rate for each, rate in ticks]
-    low = min([90.0, *(98 * each.low for each in ratios), *(98 * share for share in shares)])
-    high = max([105.0, *(102 * each.high for each in ratios), *(102 * share for share in shares)])
-    claim = names.claim(ratios[0].theirs.evidence)
-    axis = theme.axis(f"Measured, percent of {claim}", range=[max(0, low), high], ticksuffix=" %")
+    allowed = clocked or {}
+    ticks = [(each, allowed[each.ours.key]) for each in ratios if each.ours.key in allowed]
+    ends = [end for each in ratios for end in (each.low, each.high)] + [rate / each.theirs.rate for each, rate in ticks]
+    span = [max(0, min(90.0, 98 * min(ends))), max(105.0, 102 * max(ends))]
+    axis = theme.axis(f"Measured, percent of {names.claim(ratios[0].theirs.evidence)}", range=span, ticksuffix=" %")
     sides = [[each for each in ratios if each.ours.is_compute == compute] for compute in (False, True)]
     traces = [_shares(side, doubtful) for side in sides if side]
     if ticks:
         hover = "by the datasheet at the clock seen"
-        places = [_share(each, rate / each.theirs.rate, f"{_rate(rate, each)} {hover}") for each, rate in ticks]
+        places = [_share(each, rate, f"{units.rate_text(rate, each.ours.key)} {hover}") for each, rate in ticks]
         traces.insert(0, stroke(hover, places, 15, theme.MUTED))
     # there are many, and each is one mark
     fig = figure(axis, [names.roof(each.ours.key) for each in ratios][::-1], traces, 100 + 22 * len(ratios))
@@ -112,22 +111,17 @@ def _shares(ratios: Sequence[RoofRatio], doubtful: Iterable[str]) -> dict:
     name, colour, marker = ("compute", theme.COMPUTE, "circle") if compute else (_MEMORY, theme.MEMORY, "diamond")
     symbols = [f"{marker}-open" if each.ours.key in doubtful else marker for each in ratios]
     spans = ([100 * getattr(each, side) for each in ratios] for side in ("ratio", "low", "high"))
-    places = [_share(each, each.ratio, _said(each)) for each in ratios]
+    places = []
+    for each in ratios:
+        ours, theirs = (units.rate_text(roof.rate, each.ours.key) for roof in (each.ours, each.theirs))
+        share = f"{units.percent(each.ratio)} ({units.between(each.low, each.high, units.percent)})"
+        places.append(_share(each, each.ours.rate, f"{ours} of {theirs}<br>{share}"))
     return marks(name, places, symbols, colour, error_x=theme.error(*spans, colour))
 
 
-def _share(each: RoofRatio, share: float, text: str) -> Place:
+def _share(each: RoofRatio, rate: float, text: str) -> Place:
     name = theme.safe(names.roof(each.ours.key))
-    return 100 * share, name, f"<b>{name}</b><br>{text}"
-
-
-def _said(each: RoofRatio) -> str:
-    span = units.between(each.low, each.high, units.percent)
-    return f"{_rate(each.ours.rate, each)} of {_rate(each.theirs.rate, each)}<br>{units.percent(each.ratio)} ({span})"
-
-
-def _rate(rate: float, each: RoofRatio) -> str:
-    return units.rate_text(rate, each.ours.key)
+    return 100 * (rate / each.theirs.rate), name, f"<b>{name}</b><br>{text}"
 
 
 def strip(siblings: pd.DataFrame, few: Sequence[str] = ()) -> go.Figure | None:
@@ -149,18 +143,17 @@ def strip(siblings: pd.DataFrame, few: Sequence[str] = ()) -> go.Figure | None:
 
 def _dots(part: pd.DataFrame, outlier: bool) -> dict:
     """An outlier has its name and interval."""
-    places = [_dot(row) for row in tidy.each(part)]
+    devices = [theme.safe(names.device(device)) for device in part["device"]]
+    roofs = [theme.safe(names.roof(key)) for key in part["key"]]
+    hovers = [
+        f"<b>{device}</b> {roof}<br>{units.rate_text(row.rate, row.key)}"
+        f"<br>{units.percent(row.ratio)} of the others' median {units.rate_text(row.median, row.key)}"
+        for row, device, roof in zip(tidy.each(part), devices, roofs, strict=True)
+    ]
+    places = list(zip(100 * part["ratio"], roofs, hovers, strict=True))
     if not outlier:
         return marks("a GPU", places, "circle-open", theme.SERIES[0])
-    percents = (100 * part[name] for name in ("ratio", "ratio_low", "ratio_high"))
-    named = [theme.safe(names.device(device)) for device in part["device"]]
+    span = theme.error(*(100 * part[name] for name in ("ratio", "ratio_low", "ratio_high")), theme.ALARM)
     look = {"textposition": "top center", "textfont": {"color": theme.ALARM}, "cliponaxis": False}
-    look |= {"mode": "markers+text", "text": named, "error_x": theme.error(*percents, theme.ALARM)}
+    look |= {"mode": "markers+text", "text": devices, "error_x": span}
     return marks("outlier", places, "diamond", theme.ALARM, 11, **look)
-
-
-def _dot(row) -> Place:
-    name = theme.safe(names.roof(row.key))
-    who = f"<b>{theme.safe(names.device(row.device))}</b> {name}"
-    of = f"{units.percent(row.ratio)} of the others' median {units.rate_text(row.median, row.key)}"
-    return 100 * row.ratio, name, f"{who}<br>{units.rate_text(row.rate, row.key)}<br>{of}"

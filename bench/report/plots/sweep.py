@@ -3,7 +3,6 @@
 A mark stands open where its case is suspect, axes hold all that is drawn, and every case has the same hover.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -12,8 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from bench import units
-from bench.analysis import tidy
-from bench.analysis.rows import param, usable
+from bench.analysis import thinning, tidy
+from bench.analysis.rows import usable, varying
 from bench.report import names
 from bench.report.plots import theme
 from bench.roofline import Roof
@@ -27,14 +26,14 @@ Axis = Callable[[float, float], dict[str, Any]]
 
 
 def curve(
-    name: str, rows: pd.DataFrame, x: str, y: str, number: int, *, dash: str = "", marker: str = "", **more: Any
+    name: str, rows: pd.DataFrame, x: str, y: str, number: int, *, dash: str = "solid", marker: str = "", **more: Any
 ) -> dict[str, Any]:
     """Column y over column x in the look of that number. hover: instead of a case's own."""
     colour = theme.SERIES[number % len(theme.SERIES)]
     marker = marker or theme.MARKERS[number % len(theme.MARKERS)]
     look = {
         "marker": {"symbol": [theme.symbol(marker, each) for each in rows["validity"]], "size": 7, "color": colour},
-        "line": {"color": colour, "width": 1.6, "dash": dash or "solid"},
+        "line": {"color": colour, "width": 1.6, "dash": dash},
     }
     hover = more.pop("hover") if "hover" in more else hovers(rows)
     return theme.line(theme.safe(name), rows[x], rows[y], colour, hover, **look | more)
@@ -57,8 +56,8 @@ def over_size(
     """Bandwidth over bytes, with measured roofs and claims as levels, by name."""
     rates = [roof.rate for _, roof in (*roofs, *claims)]
     fig = figure(traces, partial(theme.size_axis, x), partial(theme.log_axis, y), rates, 420)
+    beside = claims[0][1].rate if claims else 0.0
     for name, roof in roofs:
-        beside = claims[0][1].rate if claims else 0.0
         level(fig, roof.rate, f"{name} {units.bandwidth(roof.rate)}", theme.MEMORY, claim=beside)
     for name, roof in claims:
         level(fig, roof.rate, f"{name} {units.bandwidth(roof.rate)}", theme.THEORY, "dash", "left")
@@ -122,9 +121,8 @@ def _y_axis(values: pd.Series, kind: str, title: str, even: bool) -> dict:
 
 
 def hovers(rows: pd.DataFrame) -> list[str]:
-    return [
-        told(row, f"<b>{theme.safe(row.probe)}</b> {theme.safe(names.case(row.params))}") for row in tidy.each(rows)
-    ]
+    cases = [f"<b>{theme.safe(row.probe)}</b> {theme.safe(names.case(row.params))}" for row in tidy.each(rows)]
+    return list(map(told, tidy.each(rows), cases))
 
 
 def told(row: Any, head: str) -> str:
@@ -150,13 +148,12 @@ def level(
     fig: theme.Drawing, y: float, text: str, colour: str, dash: str = "solid", side: str = "right", claim: float = 0.0
 ) -> None:
     """A horizontal line with its name on it, or above the claim that runs just above it."""
-    fig.add_hline(y=y, line={"color": colour, "width": 1.6, "dash": dash}, layer="below")
-    logarithmic = fig.layout["yaxis"].get("type") == "log"
-    x, anchor = (1, "right") if side == "right" else (0.01, "left")
+    line = {"color": colour, "width": 1.6, "dash": dash}
+    fig.add_shape(type="line", x0=0, x1=1, xref="x domain", y0=y, y1=y, yref="y", line=line, layer="below")
     y = max(y, claim) if claim < 1.5 * y else y
-    place = theme.log(y) if logarithmic else y
-    look = {"xref": "paper", "xanchor": anchor, "font": {"size": 12, "color": colour}, "name": "level label"}
-    fig.add_annotation(theme.note(text, x, place, **look))
+    place = theme.log(y) if fig.layout["yaxis"].get("type") == "log" else y
+    look = {"xref": "paper", "xanchor": side, "font": {"size": 12, "color": colour}, "name": "level label"}
+    fig.add_annotation(theme.note(text, 1 if side == "right" else 0.01, place, **look))
 
 
 def boundary(fig: theme.Drawing, size: float, text: str) -> None:
@@ -176,21 +173,18 @@ def bars(
     height = 130 + (26 * len(places) if stacked else 22 * len(places) * len(traces))
     x_axis = _bar_axis(title, [value for values, _ in traces.values() for value in values], stacked, kind)
     # two bars at one place would be stacked
-    again = [list(places[:at]).count(place) for at, place in enumerate(places)]
+    again = pd.Series(places).groupby(list(places)).cumcount()
     named = [theme.safe(f"{place} ({n + 1})" if n else place) for place, n in zip(places, again, strict=True)]
     y_axis = theme.axis("", type="category", categoryorder="array", categoryarray=named[::-1], automargin=True)
     drawn = [
-        theme.bar(
-            name=theme.safe(name), x=list(values), y=named, orientation="h", **theme.hovers(hover),
-            marker={"color": theme.SERIES[number % len(theme.SERIES)]},
-        )
+        {"type": "bar", "orientation": "h", "name": theme.safe(name), "x": list(values), "y": named}
+        | {"marker": {"color": theme.SERIES[number % len(theme.SERIES)]}}
+        | theme.hovers(hover)
         for number, (name, (values, hover)) in enumerate(traces.items())
-    ]  # fmt: skip
+    ]
     # categories run from the bottom, and so do the bars of a group
-    fig = theme.figure(
-        height, x_axis, y_axis, drawn if stacked else drawn[::-1], barmode="stack" if stacked else "group"
-    )
-    return fig.made().update_layout(legend_traceorder="normal" if stacked else "reversed")
+    barmode, drawn, order = ("stack", drawn, "normal") if stacked else ("group", drawn[::-1], "reversed")
+    return theme.figure(height, x_axis, y_axis, drawn, barmode=barmode).made().update_layout(legend_traceorder=order)
 
 
 def _bar_axis(title: str, values: Sequence[float], stacked: bool, kind: str) -> dict:
@@ -199,13 +193,9 @@ def _bar_axis(title: str, values: Sequence[float], stacked: bool, kind: str) -> 
     high = max((value for value in values if value == value), default=0.0)
     if kind != SECONDS or not high > 0:
         return theme.axis(title, rangemode="tozero")
-    # four to nine steps of a round length
-    digit = 10.0 ** math.floor(math.log10(high))
-    step = next(digit * part for part in (0.2, 0.5, 1.0) if high / (digit * part) <= 10)
-    step = step if high / step >= 4 else digit / 5
-    ticks = [step * number for number in range(int(high / step) + 1)]
-    text = ["0", *(units.seconds(tick, 2) for tick in ticks[1:])]
-    return theme.axis(title, range=[0, high * 1.08], tickvals=ticks, ticktext=text)
+    ticks, digits = thinning.ticks(0.0, high)
+    text = ["0", *(units.seconds(tick, digits) for tick in ticks)]
+    return theme.axis(title, range=[0, high * 1.08], tickvals=[0, *ticks], ticktext=text)
 
 
 def faster(times: float) -> str:
@@ -220,18 +210,11 @@ def generic(rows: pd.DataFrame, probe: str) -> go.Figure | None:
     seen = usable(rows, probe)
     if seen.empty:
         return None
-    params = dict.fromkeys(name for params in seen["params"] for name in params)
-    numeric = [name for name in params if len({v for v in param(seen, name) if _number(v)}) > 1]
-    xs = param(seen, numeric[-1]) if numeric else list(range(1, len(seen) + 1))
-    seen = seen[list(map(_number, xs))].assign(x=[x for x in xs if _number(x)]).sort_values("x")
-    low, high, title = seen["x"].iloc[0], seen["x"].iloc[-1], theme.safe(numeric[-1]) if numeric else "case, in order"
+    seen, name = varying(seen)
+    low, high, title = seen["x"].iloc[0], seen["x"].iloc[-1], theme.safe(name) or "case, in order"
     wide = low > 0 and high / low > 20
     x_axis = theme.log_axis(title, low / 1.2, high * 1.2, theme.plain) if wide else theme.axis(title)
     rate = next((column for column in ("flop_rate", "byte_rate") if seen[column].notna().all()), "seconds")
-    label = partial(units.seconds, significant=1) if rate == "seconds" else None
+    label = partial(units.seconds if rate == "seconds" else units.number, significant=1)
     y_axis = theme.log_axis(_RATES[rate], seen[rate].min() / 2, seen[rate].max() * 2, label)
     return theme.figure(360, x_axis, y_axis, [curve(probe, seen, "x", rate, 0, mode="markers")]).made()
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -6,6 +6,8 @@ theme. Dash and marker always say again what colour says. What every figure has 
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -22,6 +24,8 @@ SERIES = tuple(f"var(--s{n})" for n in range(1, 8))
 MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MOST_POINTS = 2000
+# A place on a logarithmic axis, as plotly wants it for labels and ranges.
+log = math.log10
 
 
 def safe(text: Any) -> str:
@@ -29,13 +33,12 @@ def safe(text: Any) -> str:
     return escape(str(text), quote=False)
 
 
+@dataclass
 class Drawing:
     """A figure while it is drawn, in plain values: plotly, which checks each value, is given all of them once."""
 
-    def __init__(self, base: dict[str, Any]):
-        self.traces: list[dict[str, Any]] = []
-        self.layout: dict[str, Any] = {}
-        self._base = base
+    traces: list[dict[str, Any]]
+    layout: dict[str, Any]
 
     def add_trace(self, trace: dict[str, Any]) -> None:
         self.traces.append(trace)
@@ -53,9 +56,6 @@ class Drawing:
         """From the bottom to the top, whatever the axis shows."""
         self.add_shape(**{"type": "rect", "x0": x0, "x1": x1, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain"} | look)
 
-    def add_hline(self, y: float, **look: Any) -> None:
-        self.add_shape(type="line", x0=0, x1=1, xref="x domain", y0=y, y1=y, yref="y", **look)
-
     def update_xaxes(self, axis: dict[str, Any]) -> None:
         self.update_layout(xaxis=axis)
 
@@ -63,14 +63,11 @@ class Drawing:
         self.update_layout(yaxis=axis)
 
     def update_layout(self, **parts: dict[str, Any]) -> None:
-        """Parts of what was drawn are added to; of the house's style a part is replaced whole."""
+        """Adds to each of these parts."""
         self.layout |= {name: self.layout.get(name, {}) | part for name, part in parts.items()}
 
     def made(self) -> go.Figure:
-        made = go.Figure(self.traces, self._base)
-        for name, part in self.layout.items():
-            made.layout[name] = part
-        return made
+        return go.Figure(self.traces, self.layout)
 
 
 _MARGIN = {"l": 56, "r": 16, "t": 20, "b": 48}
@@ -100,15 +97,13 @@ pio.templates[TEMPLATE] = go.layout.Template(
 
 
 def figure(
-    height: int = 340, x: dict | None = None, y: dict | None = None, traces: Iterable[dict] = (), **layout: Any
+    height: int, x: dict | None = None, y: dict | None = None, traces: Iterable[dict] = (), **layout: Any
 ) -> Drawing:  # fmt: skip
     """A figure in the house's style, to be drawn in."""
     margin = _MARGIN | layout.pop("margin", {})
     below = {"y": -50 / (height - margin["t"] - margin["b"])}
-    found = Drawing({"template": TEMPLATE, "height": height, "margin": margin, "legend": below} | layout)
-    found.traces += traces
-    found.layout |= {name: about for name, about in (("xaxis", x), ("yaxis", y)) if about}
-    return found
+    style = {"template": TEMPLATE, "height": height, "margin": margin, "legend": below}
+    return Drawing([*traces], style | {"xaxis": x or {}, "yaxis": y or {}} | layout)
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
@@ -125,10 +120,10 @@ def log_axis(
     if base == 10 and high < low * 400:
         # so few decades that powers of ten alone leave the axis bare
         ticks = [m * 10.0**k for k in range(first - 1, last + 1) for m in (1, 2, 5) if low <= m * 10.0**k <= high]
-    label = text or (lambda value: units.number(value, 1))
     # plotly finds no place for the title where the only tick lies on the edge, or just outside by rounding
     ticks = ticks if len(ticks) > 1 else [math.sqrt(low * high)]
-    look = {"type": "log", "range": [log(low), log(high)], "tickvals": ticks, "ticktext": list(map(label, ticks))}
+    said = list(map(text or partial(units.number, significant=1), ticks))
+    look = {"type": "log", "range": [log(low), log(high)], "tickvals": ticks, "ticktext": said}
     return axis(title, **look | more)
 
 
@@ -172,25 +167,18 @@ def scatter(**look: Any) -> dict[str, Any]:
     return {"type": "scatter"} | look
 
 
-def bar(**look: Any) -> dict[str, Any]:
-    return {"type": "bar"} | look
-
-
 def note(text: str, x: float, y: float, **more: Any) -> dict:
-    """A direct label. On logarithmic axes plotly wants the logarithm of the place."""
+    """A direct label."""
     look = {"showarrow": False, "font": {"size": 12, "color": INK}, "xanchor": "left", "yanchor": "bottom"}
     return {"text": text, "x": x, "y": y} | look | more
-
-
-def log(value: float) -> float:
-    return math.log10(value)
 
 
 def mark(fig: go.Figure, simulated: bool) -> go.Figure:
     """Writes SIMULATED across a figure, so that a picture cut out of the page still says so."""
     if simulated:
-        across = _flag("SIMULATED", 0.5, 0.5, 52) | {"textangle": -18, "opacity": 0.13}
-        fig.layout.annotations += (across, _corner("simulated, not a measurement"))
+        across = {"font": {"size": 52, "color": ALARM}, "textangle": -18, "opacity": 0.13}
+        flag(fig, "SIMULATED", x=0.5, y=0.5, xanchor="center", yanchor="middle", **across)
+        flag(fig, "simulated, not a measurement")
     return fig
 
 
@@ -199,16 +187,8 @@ def symbol(marker: str, validity: str) -> str:
     return marker if validity == "valid" else f"{marker}-open"
 
 
-def flag(fig: go.Figure, text: str) -> go.Figure:
-    """The same figure with a word in the colour of alarm at its upper right."""
-    fig.layout.annotations += (_corner(text),)
+def flag(fig: go.Figure, text: str, **look: Any) -> go.Figure:
+    """The same figure with a word in the colour of alarm, at its upper right if nothing else is said."""
+    corner = {"x": 1, "y": 1, "xanchor": "right", "font": {"size": 12, "color": ALARM}, "name": "simulated"}
+    fig.layout.annotations += (note(text, **corner | {"xref": "paper", "yref": "paper"} | look),)
     return fig
-
-
-def _corner(text: str) -> dict[str, Any]:
-    return _flag(text, 1, 1, 12) | {"xanchor": "right", "yanchor": "bottom"}
-
-
-def _flag(text: str, x: float, y: float, size: int) -> dict[str, Any]:
-    look = {"text": text, "name": "simulated", "xref": "paper", "yref": "paper", "x": x, "y": y}
-    return look | {"showarrow": False, "font": {"size": size, "color": ALARM}}

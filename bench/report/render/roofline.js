@@ -37,16 +37,17 @@ const selected = (canvas, { data, layout }) => {
   const points = data.filter((trace) => trace.visible && trace.meta.startsWith("points "));
   const seen = points.flatMap(({ x, y }) => x.map((at, k) => [at, y[k]])).filter(([x]) => x !== null);
   const out = seen.filter(([x, y]) => x < frame.left || x > frame.right || y < frame.bottom || y > frame.top).length;
+  // as plots/roofline.py draws them: both zones and the ridge between them, each a shape and its name
   const middle = met[0]?.x ?? 1;
-  const zones = [[frame.left, middle], [middle, frame.right], [middle, middle]];
-  layout.shapes.forEach((shape, k) => Object.assign(shape, { x0: zones[k][0], x1: zones[k][1], visible: met.length > 0 }));
+  const visible = met.length > 0;
+  [[frame.left, middle], [middle, frame.right], [middle, middle]].forEach(([x0, x1], k) => {
+    Object.assign(layout.shapes[k], { x0, x1, visible });
+    Object.assign(layout.annotations[k], { x: Math.log10(Math.sqrt(x0 * x1)), visible });
+  });
+  layout.annotations[2].text = met[0]?.title;
   const notes = layout.annotations.filter((note) => !/^(roof name|slope label)$/.test(note.name));
-  notes.filter((note) => note.name === "zone").forEach((note, k) => { note.x = Math.log10(Math.sqrt(zones[k][0] * zones[k][1])); });
-  for (const note of notes) {
-    if (note.name === "ridge name") Object.assign(note, { x: Math.log10(middle), text: met[0]?.title });
-    if (/^(zone|ridge name)$/.test(note.name)) note.visible = met.length > 0;
-    if (note.name === "outside") Object.assign(note, { visible: out > 0, text: `${counted(out, "point")} outside the frame: “Fit to data” shows them` });
-  }
+  const outside = notes.find((note) => note.name === "outside");
+  Object.assign(outside, { visible: out > 0, text: `${counted(out, "point")} outside the frame: “Fit to data” shows them` });
   const labels = labelled(lines, reach, shown, frame, small).map((note) => (fades && !lit(note.trace) ? { ...note, opacity: 0.25 } : note));
   layout.annotations = [...notes, ...labels];
   // a narrow figure has no margin: the names stand beside a smaller plot
