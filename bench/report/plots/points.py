@@ -4,7 +4,6 @@ A reader's own kernels stand there by name, each with an arrow to what its roof 
 open; one beyond the frame stands at its edge, pointing outwards, with its value.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -94,7 +93,7 @@ def _steps(part: Sequence, keys: Sequence[str], marker: str, frame: Viewport) ->
     """(what all points have in common, (x, y, symbol, hover) of each), path after path with a gap wherever another
     begins: another weight matrix, another shape.
     """
-    rows = part[:: math.ceil(len(part) / theme.MOST_POINTS)]
+    rows = theme.thinned(part)
     first = rows[0].params
     common = {key: first[key] for key in first if len({repr(row.params.get(key)) for row in rows}) == 1}
     paths: dict[tuple, list] = {}

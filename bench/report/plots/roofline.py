@@ -178,9 +178,11 @@ def _zones(fig: theme.Drawing, ridge: dict, frame: Viewport) -> None:
 
 def common(figure: go.Figure, others: Iterable[go.Figure]) -> None:
     """One set of controls for figures of several devices: whatever one of them has can be chosen."""
-    sides = {each["side"]: each for each in figure.layout.meta["selectors"]}
-    for each in (each for other in others for each in other.layout.meta["selectors"]):
+    metas = [each.layout.meta for each in (figure, *others)]
+    sides: dict[str, dict] = {}
+    for each in (each for meta in metas for each in meta["selectors"]):
         choices = sides.setdefault(each["side"], each)["choices"]
         known = {choice["value"] for choice in choices}
         choices += [choice for choice in each["choices"] if choice["value"] not in known]
-    figure.layout.meta["selectors"] = list(sides.values())
+    isolates = sorted({name for meta in metas for name in meta["isolates"]})
+    figure.layout.meta |= {"selectors": list(sides.values()), "isolates": isolates}

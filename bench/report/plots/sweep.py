@@ -29,13 +29,14 @@ def curve(
     name: str, rows: pd.DataFrame, x: str, y: str, number: int, *, dash: str = "solid", marker: str = "", **more: Any
 ) -> dict[str, Any]:
     """Column y over column x in the look of that number. hover: instead of a case's own."""
+    hover = more.pop("hover") if "hover" in more else hovers(rows)
+    rows, hover = theme.thinned(rows), hover and theme.thinned(hover)
     colour = theme.SERIES[number % len(theme.SERIES)]
     marker = marker or theme.MARKERS[number % len(theme.MARKERS)]
     look = {
         "marker": {"symbol": [theme.symbol(marker, each) for each in rows["validity"]], "size": 7, "color": colour},
         "line": {"color": colour, "width": 1.6, "dash": dash},
     }
-    hover = more.pop("hover") if "hover" in more else hovers(rows)
     return theme.line(theme.safe(name), rows[x], rows[y], colour, hover, **look | more)
 
 

@@ -145,12 +145,16 @@ def error(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]
     return look | {"array": above, "arrayminus": below}
 
 
+def thinned(rows: Any) -> Any:
+    """Every so many of a frame or a sequence, as many as a reader can see."""
+    return rows[:: math.ceil(len(rows) / MOST_POINTS) or 1]
+
+
 def line(name: str, x: Sequence, y: Sequence, colour: str, hover: Iterable[str] | None = None, **more: Any) -> dict:
-    """Joined points with their markers, thinned to what a reader can see."""
-    step = max(1, math.ceil(len(x) / MOST_POINTS))
+    """Joined points with their markers."""
     look = {"line": {"color": colour, "width": 1.6}, "marker": {"color": colour, "size": 7}} | more
-    look |= hovers(list(hover)[::step]) if hover is not None else {}
-    return scatter(name=name, x=list(x)[::step], y=list(y)[::step], **{"mode": "lines+markers"} | look)
+    look |= hovers(hover) if hover is not None else {}
+    return scatter(name=name, x=list(x), y=list(y), **{"mode": "lines+markers"} | look)
 
 
 def hovers(texts: Iterable[str]) -> dict[str, Any]:

@@ -163,8 +163,7 @@ def _drawn(each: DeviceTelemetry) -> go.Figure | None:
             place = {"xref": "paper", "yref": axis, "xanchor": "right", "name": "level label"}
             fig.add_annotation(theme.note(f"{word} {units.digits(y)}", 1, y, **place))
         for validity in _LOOKS:
-            part = [point for point in points if point.validity == validity]
-            part = part[:: len(part) // theme.MOST_POINTS + 1]
+            part = theme.thinned([point for point in points if point.validity == validity])
             if part:
                 fig.add_trace(_ranges(part, key, scale, axis, validity))
                 fig.add_trace(_means(part, key, scale, axis, validity) | {"showlegend": validity not in shown})

@@ -325,3 +325,4 @@ def test_controls_of_several_devices_offer_what_any_of_them_has(h200, slow_sibli
     found = {each["side"]: {c["value"] for c in each["choices"]} for each in few.layout.meta["selectors"]}
     for each in every.layout.meta["selectors"]:
         assert {choice["value"] for choice in each["choices"]} <= found[each["side"]]
+    assert set(every.layout.meta["isolates"]) <= set(few.layout.meta["isolates"])

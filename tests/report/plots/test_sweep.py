@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from bench.report.plots import sweep
+from bench.report.plots import sweep, theme
 
 
 @pytest.mark.parametrize("kind", [sweep.SECONDS, sweep.PERCENT, sweep.FACTOR])
@@ -12,6 +12,17 @@ def test_a_line_leaves_out_what_no_axis_holds(kind):
     part = pd.DataFrame({"x": [1.0, 2, 4, 8, 16], "y": values, "validity": "valid"})
     assert len(sweep.sweep({"a": part}, "x", "y", kind).data[0].x) == 2
     assert sweep.sweep({"a": part[part["x"] > 2]}, "x", "y", kind) is None
+
+
+def test_of_many_points_each_that_is_drawn_keeps_its_marker_and_its_hover():
+    count = 3 * theme.MOST_POINTS
+    part = pd.DataFrame({"x": range(1, count + 1), "y": 1.0, "validity": ["valid", "valid", "suspect"] * (count // 3)})
+    hover = [f"{validity} {x}" for validity, x in zip(part["validity"], part["x"], strict=True)]
+    trace = sweep.curve("a", part.assign(validity=part["validity"].iloc[::-1].values), "x", "y", 0, hover=hover)
+    symbols, texts = trace["marker"]["symbol"], trace["customdata"]
+    assert len(trace["x"]) == len(symbols) == len(texts) <= theme.MOST_POINTS
+    assert set(symbols) == {"circle-open"}, "every third, from the first on, is suspect"
+    assert texts == [f"valid {x}" for x in trace["x"]]
 
 
 def test_two_bars_at_one_place_stand_beside_each_other():
