@@ -112,6 +112,11 @@ class Series:
         return self.points[-1]
 
     @property
+    def number(self) -> tuple[str, str, str]:
+        """What is one number to a reader, under whatever budget it was measured."""
+        return self.key, self.regime, self.device
+
+    @property
     def is_ridge(self) -> bool:
         return self.key.startswith("ridge ")
 
@@ -226,9 +231,19 @@ class History:
     fitted: int
 
     @cached_property
+    def keys(self) -> list[str]:
+        """Of every number, in the order in which they first appear."""
+        return list(dict.fromkeys(each.key for each in self.series))
+
+    @cached_property
     def moves(self) -> tuple[Move, ...]:
         questions = sum(2 * len(each.segments) for each in self.series) or 1
         return tuple(move for each in self.series if each.known for move in _moves(each, questions))
+
+    @cached_property
+    def moved(self) -> set[tuple[str, str, str]]:
+        """The numbers of which some Move says so."""
+        return {move.series.number for move in self.moves if move.verdict == "moved"}
 
     @cached_property
     def own_moves(self) -> tuple[Move, ...]:
@@ -244,8 +259,7 @@ class History:
     @cached_property
     def shifts(self) -> tuple[Shift, ...]:
         """What is visible where nothing moved for sure, the largest first; ridges only where no roof did."""
-        moved = {(m.series.key, m.series.regime, m.series.device) for m in self.moves if m.verdict == "moved"}
-        quiet = [s for s in self.series if s.outlier is None and (s.key, s.regime, s.device) not in moved]
+        quiet = [each for each in self.series if each.outlier is None and each.number not in self.moved]
         found = [each.shift for each in quiet if each.shift and each.shift.visible]
         roofs = {each.series.device for each in found if not each.series.is_ridge}
         found = [each for each in found if not (each.series.is_ridge and each.series.device in roofs)]

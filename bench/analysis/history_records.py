@@ -20,8 +20,7 @@ def which(series: Series) -> dict[str, Any]:
 def standing(history: History) -> Iterator[dict[str, Any]]:
     """The newest value of every series beside its segment, and by how much that differs from the segment before."""
     across = {id(move.series): move for move in history.moves if move.kind == "change"}
-    keys = list(dict.fromkeys(each.key for each in history.series))
-    for each in sorted(history.series, key=lambda each: keys.index(each.key)):
+    for each in sorted(history.series, key=lambda each: history.keys.index(each.key)):
         segment, move = each.segments[-1], across.get(id(each))
         against = move.verdict if segment.joined and move else NOT_COMPARED
         yield (

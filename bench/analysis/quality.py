@@ -9,6 +9,7 @@ from bench.analysis.fit import Fit
 from bench.schema import Measurement, Run
 
 VALID, SUSPECT, INVALID, NOT_USABLE, EMPTY = "valid", "suspect", "invalid", "not usable", "empty"
+WORST_FIRST = (NOT_USABLE, INVALID, EMPTY, SUSPECT, VALID)
 INCOMPLETE = "incomplete Run"
 # Beyond this share of the time a Run describes what disturbed it more than the machine: a median over repetitions
 # outvotes the disturbed ones only while they are fewer. Runs on machines in ordinary use have 2 to 4 %; beside a build

@@ -9,6 +9,8 @@ from typing import Any
 Ratio = Mapping[str, Any]
 # Ratios further apart than this need a logarithmic axis.
 FAR = 3.0
+# A bound further out than this factor, or an interval that spans more, says nothing.
+LOST = 100.0
 # More rows than this are thinned to headlines and to what differs.
 MOST_ROWS = 16
 

@@ -4,6 +4,7 @@ A ratio is always the other over the reference, of rates: above 1 the other is f
 How a quantity is compared and judged stands in bench.analysis.quantities.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,9 +46,28 @@ class Pair:
         return tuple(found for found in self.differences if found.kind in kinds)
 
     @property
+    def headlines(self) -> list[Difference]:
+        """Of roofs and ridges."""
+        return [found for found in self.of("roof", "ridge") if found.headline]
+
+    @property
+    def changed(self) -> list[Difference]:
+        """The headlines that differ, the most first; ridges last, because they move with their roofs."""
+        return sorted((d for d in self.headlines if d.differs), key=lambda d: (d.kind == "ridge", -d.size))
+
+    @property
     def deviation(self) -> float:
         """How far its headline roofs differ at most, as a logarithm."""
         return max((d.size for d in self.of("roof") if d.headline and d.differs), default=0.0)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The common cases. judged: how many; verdicts: of those that differ; probe: the one with most of these."""
+
+    judged: int
+    verdicts: Counter
+    probe: str
 
 
 @dataclass(frozen=True)
@@ -74,6 +94,13 @@ class RunComparison:
     def headlines(self) -> tuple[Difference, ...]:
         """Of roofs, in either regime: what a reader looks at first."""
         return tuple(found for found in self.of("roof") if found.headline)
+
+    @property
+    def cases(self) -> Cases:
+        judged = [found for found in self.of("case") if found.judged]
+        differ = [found for found in judged if found.differs]
+        probes = Counter(found.key for found in differ).most_common(1)
+        return Cases(len(judged), Counter(found.verdict for found in differ), probes[0][0] if probes else "")
 
     @property
     def heads(self) -> list[tuple[Pair, Difference]]:

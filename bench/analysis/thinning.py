@@ -14,6 +14,8 @@ from bench.analysis.history import Change, Point, Segment, Series
 
 # Markers in a figure, over all its lines; beyond, a line's points are drawn in groups.
 MOST = 700
+# Invalid points in a figure: the newest.
+_MOST_INVALID = 200
 # Of the points' own range: how far an interval may widen the axis, and the margin. Of the value: the least axis.
 _WIDENS, _MARGIN, _LEAST = 0.25, 0.08, 0.002
 
@@ -62,6 +64,34 @@ def stretches(each: Series, step: int) -> Iterator[list[Group]]:
 def joined(each: Series, lines: Sequence[Series]) -> int:
     """How many Runs a drawn point of a line stands for."""
     return math.ceil(len(each.points) / max(40, MOST // len(lines)))
+
+
+class Crossed(NamedTuple):
+    """An invalid point: where it is drawn, and beyond which edge of the axis its value lies: "up", "down" or ""."""
+
+    point: Point
+    device: str
+    place: float
+    beyond: str
+
+
+def crossed(lines: Sequence[Series], low: float, high: float) -> list[Crossed]:
+    """In order of time; what lies beyond the axis is drawn at its edge."""
+    invalid = [(point, each.device) for each in lines for point in each.points if point.value.validity == "invalid"]
+    inset, found = 0.02 * (high - low), []
+    for point, device in sorted(invalid, key=lambda each: each[0].at)[-_MOST_INVALID:]:
+        value = point.value.value
+        beyond = "down" if value < low else "up" if value > high else ""
+        found.append(Crossed(point, device, min(max(value, low + inset), high - inset), beyond))
+    return found
+
+
+def period(lines: Sequence[Series]) -> tuple[float, float]:
+    """Of the time axis, with room at both ends."""
+    first, last = min(each.points[0].at for each in lines), max(each.newest.at for each in lines)
+    # a lone Run has no range of its own
+    room = 0.03 * (last - first) or 1800.0
+    return first - room, last + room
 
 
 def reach(lines: Sequence[Series]) -> tuple[float, float]:

@@ -75,9 +75,9 @@ def links(roofline: Roofline) -> tuple[Roof, ...]:
     return tuple(roof for roof in roofline.roofs if roof.key in _LINKS)
 
 
-def brief(value: float) -> float:
-    """A coordinate to five digits: more than any screen shows, and a third of the text."""
-    return float(f"{value:.5g}")
+def brief(value: float, digits: int = 5) -> float:
+    """A coordinate to so many digits: five are more than any screen shows, and a third of the text."""
+    return float(f"{value:.{digits}g}")
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,7 @@ def noise(info: DeviceInfo, found: Mapping[str, Noise]) -> Document:
     rows = []
     for name, each in found.items():
         said = "too noisy to gate" if each.useless else "" if each.metric.gates else "warns"
-        row = {"metric": name, "n": each.n, "deviation": each.deviation, "worst": each.worst, "said": said}
-        rows.append(row | {"floor": None if each.useless else each.floor})
+        rows.append(vars(each) | {"metric": name, "said": said, "floor": None if each.useless else each.floor})
     shares = [Column(key, key, lambda v: units.percent(v, 2), number=True) for key in ("deviation", "worst", "floor")]
     columns = (Column("metric", "metric"), Column("n", "n", number=True), *shares, Column("", "said"))
     return Document("Noise", plain(f"{info.name} ({info.id})"), matrix=Table("noise", "Noise", columns, tuple(rows)))

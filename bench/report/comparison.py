@@ -6,7 +6,6 @@
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,8 +136,7 @@ def _verdict(view: _View) -> Verdict:
 
 def _measurement(view: _View) -> Verdict:
     """How far the Runs may be believed: the least usable one says it."""
-    order = (trust.NOT_USABLE, trust.INVALID, trust.EMPTY, trust.SUSPECT, trust.VALID)
-    worst, parts = min((state.status for state in view.several.qualities), key=order.index), []
+    worst, parts = min((state.status for state in view.several.qualities), key=trust.WORST_FIRST.index), []
     for label, state in zip(view.labels, view.several.qualities, strict=True):
         cause = "".join(f" ({_brief(name, 8)})" for name, _ in state.causes[:1])
         parts.append(f"{label.letter}: {state.counts[trust.VALID]:,} of {state.counts.total():,} valid{cause}")
@@ -206,16 +204,16 @@ def _brief(text: str, most: int) -> str:
 
 
 def _roofs(view: _View) -> Section:
+    about = "ratios", "Roof by roof", "By how much does each roof differ from the reference, and is it more than noise?"
     rows = sorted(view.judged("roof", "ridge", "knee"), key=lambda row: not row["headline"])
+    if not rows:
+        note = "No roof, ridge or knee of these Runs can be compared; the reasons are below."
+        return Section(*about, notes=(note,))
     heads = sum(row["headline"] for row in rows if row["kind"] == "roof")
     alarms = many(max(1, round(heads * LEVEL)), "false alarm")
     notes = [f"{heads} headline comparisons at 95 % each: expect about {alarms} where nothing differs."] * (heads > 10)
     if any(row["few"] for row in rows):
         notes.append("Below five repetitions ranges must not overlap either: small differences stay unseen.")
-    if not rows:
-        notes.append("No roof, ridge or knee of these Runs can be compared; the reasons are below.")
-    tables = (differences.as_table("differences", "Roofs, ridges and knees", rows, view.labels),) if rows else ()
-    question = "By how much does each roof differ from the reference, and is it more than noise?"
     caption = (
         "Filled: differs. Open: no difference seen. Right of 1: faster, or a higher ridge or knee. Grey: within"
         f" {units.percent(EQUIVALENT, 1)} of equal. ▸: the interval goes on. Headline roofs first."
@@ -223,8 +221,9 @@ def _roofs(view: _View) -> Section:
     differ = [f"{row['run']} {row['what']} {change(row['ratio'])}" for row in rows if row["differs"]]
     label = f"Ratios of {len(rows)} roofs, ridges and knees to A. Differing: {listed(differ, 8) or 'none'}."
     figure = forest(rows, view.labels, EQUIVALENT)
-    plots = (doc.Plot("fig-ratios", "Ratio to the reference", figure, caption, label),) if figure else ()
-    return Section("ratios", "Roof by roof", question, plots=plots, tables=tables, notes=tuple(notes))
+    plot = doc.Plot("fig-ratios", "Ratio to the reference", figure, caption, label)
+    table = differences.as_table("differences", "Roofs, ridges and knees", rows, view.labels)
+    return Section(*about, plots=(plot,), tables=(table,), notes=tuple(notes))
 
 
 def _overlaid(view: _View) -> Section:
@@ -270,12 +269,11 @@ def _cases(view: _View) -> Section:
     tables = (differences.as_table("cases", caption, rows[:MOST_CASES], view.labels),) if rows else ()
     found = []
     for label, each in view.others:
-        judged = [d for d in each.of("case") if d.judged]
-        counts, top = (Counter(getattr(d, name) for d in judged if d.differs) for name in ("verdict", "key"))
-        kinds = ", ".join(f"{counts[word]:,} {word}" for word in differences.MARKS if counts[word]) or "none differs"
-        most = "".join(f"; most in {_brief(key, 1)}" for key, _ in top.most_common(1))
-        text = f"{kinds} of {many(len(judged), 'common case')}{most}" if judged else "no common case is comparable"
-        found.append(f"{label.name}: {text}.")
+        cases = each.cases
+        words = [f"{cases.verdicts[word]:,} {word}" for word in differences.MARKS if cases.verdicts[word]]
+        most = f"; most in {_brief(cases.probe, 1)}" * bool(cases.probe)
+        text = f"{', '.join(words) or 'none differs'} of {many(cases.judged, 'common case')}{most}"
+        found.append(f"{label.name}: {text if cases.judged else 'no common case is comparable'}.")
     said, notes = tuple(map(Finding, found[:_FINDINGS])), tuple(found[_FINDINGS:])
     return Section("cases", "Common cases", findings=said, tables=tables, notes=notes)
 

@@ -7,6 +7,7 @@ from bench import units
 from bench.analysis import run_comparison
 from bench.analysis.fit import Fit
 from bench.analysis.quality import kind as kind_of
+from bench.analysis.ratios import LOST
 from bench.analysis.run_comparison import EQUIVALENT, SAME_RUN, Difference, Pair, RunComparison
 from bench.analysis.several_runs import grouped
 from bench.report import names
@@ -17,8 +18,6 @@ from bench.report.plots.runs import RunLabel
 from bench.schema import SUSTAINED
 
 MARKS = {"slower": FAIL, "faster": PASS, "perhaps slower": WARN, "perhaps faster": WARN}
-# An interval that spans more than this factor says nothing.
-_LOST = 100.0
 _GROUP = (Column("number", "number", number=True), Column("why", "why"), Column("which", "which"))
 
 
@@ -39,8 +38,8 @@ def change(ratio: float) -> str:
 
 def span(found: Difference) -> str:
     """The interval in the same terms: "−10.9 to −9.3 %"."""
-    if found.interval is None or found.interval[1] > _LOST * found.interval[0]:
-        return f"wider than a factor of {_LOST:.0f}" * found.judged
+    if found.interval is None or found.interval[1] > LOST * found.interval[0]:
+        return f"wider than a factor of {LOST:.0f}" * found.judged
     # both ends as factors, or both as percent
     factors = not all(0.5 < end < 2 for end in found.interval)
     low, high = (f"× {units.digits(end)}" if factors else change(end) for end in found.interval)
@@ -49,7 +48,7 @@ def span(found: Difference) -> str:
 
 def visible(share: float) -> str:
     """The smallest difference that could have been seen: "1.3 %", "× 4.2"."""
-    return units.percent(share, 2) if share < 1 else f"× {units.digits(min(1 + share, _LOST), 2)}"
+    return units.percent(share, 2) if share < 1 else f"× {units.digits(min(1 + share, LOST), 2)}"
 
 
 # --- rows and tables
@@ -91,11 +90,10 @@ def as_table(id: str, caption: str, rows: Sequence[Mapping[str, Any]], labels: S
 def refused(rows: Iterable[Mapping[str, Any]]) -> Table:
     """What two Runs share and cannot be compared, like with like."""
     found = []
-    for each in rows:
+    for each in (row for row in rows if not row["judged"]):
         lasting = ", sustained" * (each["regime"] == SUSTAINED)
         kinds = f"cases of {each['key']}" if each["kind"] == "case" else f"{each['kind']}s{lasting}"
-        about = {"run": each["run"], "kind": kinds, "why": each["reason"], "which": each["what"]}
-        found += [about] * (not each["judged"])
+        found.append({"run": each["run"], "kind": kinds, "why": each["reason"], "which": each["what"]})
     columns = Column("Run", "run"), Column("what", "kind")
     return table("refused", "Not comparable", grouped(found, "run", "kind", "why"), *columns, *_GROUP)
 
@@ -125,11 +123,9 @@ def since(against: RunComparison, chosen: Fit | None) -> Iterator[Finding]:
         why = "it has no such device" if against.comparable else why
         yield Finding(f"{which}; nothing is compared: {why}.", NOT_JUDGED)
         return
-    heads = [d for d in earlier.of("roof", "ridge") if d.headline]
-    # a ridge moves because its roofs do
-    differ = sorted((d for d in heads if d.differs), key=lambda d: (d.kind == "ridge", -d.size))
-    if differ:
-        worst, more = differ[0], f"; {many(len(differ) - 1, 'other headline')} changed" * (len(differ) > 1)
+    heads = earlier.headlines
+    if changed := earlier.changed:
+        worst, more = changed[0], f"; {many(len(changed) - 1, 'other headline')} changed" * (len(changed) > 1)
         status = WARN if worst.verdict == "slower" else ""
         yield Finding(f"Since the baseline: {what(worst)} {change(worst.ratio)} ({span(worst)}){more}.", status)
     elif any(d.judged for d in heads):

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import units
+from bench import report, units
 from bench.analysis.gate.causes import CLOCK, KERNEL, SOFTWARE
 from bench.analysis.gate.facts import facts, marker, repetitions
 from bench.analysis.gate.groups import SLOW, Group, doubtful, groups, worst_of
 from bench.analysis.gate.verdict import OK, STATUSES, Gate, MetricVerdict
+from bench.report import document as doc
 from bench.report import names
-from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN, Column, Document, Finding, Section, Table, Verdict
+from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN, Column, Document, Finding, Section, Verdict
 from bench.report.phrases import listed, many, plain, sentence, signed
 from bench.store import RunError, whole_file
 
@@ -52,9 +53,10 @@ def document(gate: Gate) -> Document:
     """What a gate says on every surface."""
     about, product = gate.run.environment, _text(gate.run.environment.product, 80)
     who = (_text(about.host, 80), f"{_text(about.started, 16).replace('T', ' ')} UTC", f"Run {_text(about.run_id, 8)}")
-    data = to_json(gate)
     few = sum(gate.counts.values()) <= _FEW_ROWS and len(gate.devices) <= 2
     shown = [each for each in gate.worst if (each.gates and (few or each.status != OK)) or each.below]
+    caption = f"Metrics, the worst {_MOST_ROWS} of {len(shown)}" if len(shown) > _MOST_ROWS else "Metrics, worst first"
+    tables = _metrics(gate, caption, shown[:_MOST_ROWS])
     return Document(
         title=f"{'SIMULATED · ' * about.simulated}Gate: {_word(gate).upper()} · {product}",
         heading=product,
@@ -63,18 +65,20 @@ def document(gate: Gate) -> Document:
         verdicts=(verdict(gate),),
         findings=findings(gate),
         matrix=_matrix(gate) if len(gate.devices) > 1 else None,
-        sections=(Section("metrics", "Metrics", tables=_metrics(gate, data, shown), notes=tuple(_notes(gate))),),
+        sections=(Section("metrics", "Metrics", tables=tables, notes=tuple(_notes(gate))),),
         rows=repetitions(gate),
-        data=data,
+        data=to_json(gate),
     )
 
 
 def section(gate: Gate) -> Section:
     """The gate on the page of the Run that it judged."""
-    found, every = findings(gate), _metrics(gate, facts(gate))
-    matrix = (_matrix(gate),) if len(gate.devices) > 1 else ()
+    found, matrix = findings(gate), (_matrix(gate),) if len(gate.devices) > 1 else ()
+    told = (Column(*each, _text) for each in (("compared with", "source"), ("why", "why"), ("likely cause", "cause")))
+    gates = Column("gates", "gates", lambda gates: "yes" if gates else "only warns")
+    tables = (*matrix, *_metrics(gate, "Every followed metric and its verdict", gate.worst, gates, *told))
     notes = (*(each.text for each in found[3:]), *_notes(gate))
-    return Section("gate", "Gate", "Did this hardware become slower?", "", found[:3], (), (*matrix, *every), notes)
+    return Section("gate", "Gate", "Did this hardware become slower?", "", found[:3], (), tables, notes)
 
 
 def verdict(gate: Gate) -> Verdict:
@@ -118,10 +122,10 @@ def findings(gate: Gate) -> tuple[Finding, ...]:
         found.append(Finding("No baseline yet: nothing says what is usual here.", WARN * gate.required, step))
     if len(found) > _MOST_FINDINGS:
         more = many(len(found) - _MOST_FINDINGS, "more finding")
-        found = [*found[:_MOST_FINDINGS], Finding(f"{more}, in the table of metrics.")]
+        found[_MOST_FINDINGS:] = [Finding(f"{more}, in the table of metrics.")]
     if warned := [each for group in every if not group.gates for each in group.verdicts]:
-        which = listed([f"{_where(each, gate)}{_change(each)}" for each in warned], 2)
-        found.append(Finding(f"Warn only: {which}."))
+        which = [f"{_where(each, gate)} {'' if each.change is None else signed(1 + each.change)}" for each in warned]
+        found.append(Finding(f"Warn only: {listed([each.strip() for each in which], 2)}."))
     return tuple(found)
 
 
@@ -132,7 +136,8 @@ def finding(group: Group, gate: Gate) -> Finding:
     how = f"{group.kind}: {_text(worst.why, 120)}"
     if group.kind in (SLOW, "improved"):
         values = units.between(worst.value, worst.expected, _VALUES[worst.metric.unit]).replace("–", " against ")
-        how = f"{_range(group)}, {_confirmed(group) if group.kind == SLOW else group.kind} ({_metric(worst)} {values})"
+        look = _confirmed(group) if group.kind == SLOW else group.kind
+        how = f"{_range(group)}, {look} ({_text(worst.metric.name, 120)} {values})"
     what = f"{who} {group.family}".strip()
     text = sentence(f"{what}: {len(group.verdicts)} of {many(group.of, 'metric')} {how}")
     return Finding(text, _MARKS[group.status], _next(group, gate))
@@ -174,21 +179,13 @@ def _device(device: str) -> str:
     return names.device(_text(device, 80))
 
 
-def _metric(each: MetricVerdict) -> str:
-    return _text(each.metric.name, 120)
-
-
 def _where(each: MetricVerdict, gate: Gate) -> str:
     """The metric, and its device where there are several."""
-    return f"{_metric(each)} on {_device(each.device)}" if len(gate.devices) > 1 else _metric(each)
+    return _text(each.metric.name, 120) + f" on {_device(each.device)}" * (len(gate.devices) > 1)
 
 
 def _status(each: MetricVerdict) -> str:
     return NOT_JUDGED if each.status == OK and each.reference is None else each.status
-
-
-def _change(each: MetricVerdict) -> str:
-    return "" if each.change is None else f" {signed(1 + each.change)}"
 
 
 def _evidence(each: MetricVerdict, gate: Gate) -> str:
@@ -201,52 +198,48 @@ def _evidence(each: MetricVerdict, gate: Gate) -> str:
 def _notes(gate: Gate) -> Iterator[str]:
     """The evidence of every group, what each device was compared with, and what a reader should know besides."""
     sources = {_device(device): _text(text) for device, text in (gate.references or {}).items()}
-    compared = [f"{device} compared with {text}." for device, text in sources.items()]
+    compared = [f"{device} compared with {text}" for device, text in sources.items()]
     if len(set(sources.values())) == 1:
-        compared = [f"Compared with {next(iter(sources.values()))}."]
-    notes = [(listed([_device(device) for device in whose]), whose, text) for text, whose in gate.shared_notes.items()]
-    notes = [("every device" if len(gate.devices) == len(whose) > 1 else who, text) for who, whose, text in notes]
-    said = [f"{who}: {_text(text)}" if who else _text(text) for who, text in notes]
+        compared = [f"compared with {next(iter(sources.values()))}"]
+    said = []
+    for text, devices in gate.shared_notes.items():
+        whose = "every device" if len(gate.devices) == len(devices) > 1 else listed(list(map(_device, devices)))
+        said.append(f"{whose}: {_text(text)}" if whose else _text(text))
     for found in ([_evidence(group.verdicts[0], gate) for group in groups(gate)], compared, said):
         yield from map(sentence, found[:_MOST_NOTES])
         if len(found) > _MOST_NOTES:
             yield f"And {len(found) - _MOST_NOTES} more."
 
 
-def _matrix(gate: Gate) -> Table:
+def _matrix(gate: Gate) -> doc.Table:
     """A row per device: its worst change in each family of metrics."""
     rows = []
     for device in gate.devices:
         row = {"device": _device(device), "gated": _tally(gate.tally(device)) or "none"}
         for family, each in worst_of(gate, device).items():
-            row |= {family: _change(each).strip() if each.below else _status(each)}
-            row |= {f"{family} mark": _MARKS[each.status]}
+            said = signed(1 + each.change) if each.below else _status(each)
+            row |= {family: said, f"{family} mark": _MARKS[each.status]}
         rows.append(row)
     families = dict.fromkeys(each.metric.family for each in gate.verdicts)
-    columns = [Column("device", "device"), *(Column(family, family, mark=f"{family} mark") for family in families)]
-    columns.append(Column("gated metrics", "gated"))
-    return Table("gate-devices", "Every device by family of metrics", tuple(columns), tuple(rows), folded=False)
+    marked = (Column(family, family, mark=f"{family} mark") for family in families)
+    columns = Column("device", "device"), *marked, Column("gated metrics", "gated")
+    return doc.table("gate-devices", "Every device by family of metrics", rows, *columns, folded=False)
 
 
-def _metrics(gate: Gate, data: Mapping[str, Any], shown: Sequence[MetricVerdict] | None = None) -> tuple[Table, ...]:
-    """Every followed metric, worst first; or those that are shown, without their evidence."""
+def _metrics(gate: Gate, caption: str, shown: Sequence[MetricVerdict], *evidence: Column) -> tuple[doc.Table, ...]:
+    """A row per verdict that is shown; with columns for its evidence a page opens the table on demand only."""
     columns = [Column("metric", "metric", _text)] + [Column("device", "device", _device)] * (len(gate.devices) > 1)
     columns += [Column("value", "value", **_AMOUNT), Column("expected", "expected", **_AMOUNT)]
     columns += [Column("change", "change", lambda change: signed(1 + change), number=True)]
     columns += [Column("limit", "limit", **_AMOUNT), Column("n", "n", number=True)]
-    columns += [Column("verdict", "verdict", mark="mark")]
-    if shown is None:
-        columns += [Column("gates", "gates", lambda gates: "yes" if gates else "only warns")]
-        columns += [Column("compared with", "source", _text), Column("why", "why", _text)]
-        columns += [Column("likely cause", "cause", _text)]
-    rows, wanted = [], None if shown is None else set(map(id, shown[:_MOST_ROWS]))
-    for record, each in zip(data["verdicts"], gate.worst, strict=True):
-        if wanted is None or id(each) in wanted:
-            found = {"verdict": _status(each), "mark": "" if each.status == OK else _MARKS[each.status]}
-            rows.append(record | found | {"source": each.reference.source if each.reference else ""})
-    caption = "Every followed metric and its verdict" if shown is None else "Metrics, worst first"
-    caption = f"Metrics, the worst {_MOST_ROWS} of {len(shown)}" if shown and len(shown) > _MOST_ROWS else caption
-    return (Table("gate-metrics", caption, tuple(columns), tuple(rows), shown is None),) if rows else ()
+    columns += [Column("verdict", "verdict", mark="mark"), *evidence]
+    rows = []
+    for each in shown:
+        row = vars(each) | {name: getattr(each, name) for name in ("value", "expected", "change", "limit")}
+        row |= {"metric": each.metric.name, "unit": each.metric.unit, "verdict": _status(each)}
+        row |= {"mark": "" if each.status == OK else _MARKS[each.status]}
+        rows.append(row | {"source": each.reference.source if each.reference else ""})
+    return (doc.table("gate-metrics", caption, rows, *columns, folded=bool(evidence)),) if rows else ()
 
 
 def to_json(gate: Gate) -> dict[str, Any]:
@@ -262,12 +255,10 @@ def to_json(gate: Gate) -> dict[str, Any]:
 
 def exported(gate: Gate, form: str) -> bytes:
     """A gate in one of FORMS. Raises RunError where that needs a package that is not there."""
-    from bench.report.render import forms
-
     if form == "json":
         return (json.dumps(to_json(gate), indent=2, allow_nan=False) + "\n").encode()
     try:
-        made = forms()[form](document(gate))
+        made = report.made(document(gate), form)
     except ModuleNotFoundError as error:
         raise RunError(f"{form} needs {error.name}: pip install 'ridgepoint[ci]'") from None
     return f"{marker(gate)}\n".encode() + made if form == "md" else made
@@ -275,8 +266,6 @@ def exported(gate: Gate, form: str) -> bytes:
 
 def write(gate: Gate, form: str, path: Path | str) -> tuple[Path, ...]:
     """Writes a gate in one of FORMS and returns the paths; no reader ever sees half of a file. Raises RunError."""
-    if form not in FORMS:
-        raise RunError(f"unknown form {form!r}; choose one of {', '.join(FORMS)}")
     path, what = Path(path), f"{form} export"
     if not path.name:
         raise RunError(f"{form} needs a file to write to: --export {form}=FILE")

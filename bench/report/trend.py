@@ -24,7 +24,7 @@ from bench.report import document as doc
 from bench.report.document import FAIL, NOT_JUDGED, PASS, SKIP, WARN, Column, Document, Finding, Section
 from bench.report.phrases import listed, many, plain, signed, slug
 from bench.report.plots import described
-from bench.report.plots.over_time import INFORMATION, caption, chance, metric, moment, over_time, text
+from bench.report.plots.over_time import INFORMATION, caption, chance, metric, moment, over_time, span, text
 from bench.report.sections import METHODS, MOST_FINDINGS
 
 # Rows of a table in the page, and of the file in it; the newest are kept.
@@ -33,8 +33,6 @@ MOST_SHOWN, MOST_ROWS = 400, 10_000
 _MOST, _TILES, _WORDS, _OPEN = 5, 5, 20, 24
 _MARKS = {"suspect": WARN, "incomplete": WARN, "invalid": FAIL, "empty": FAIL}
 _AGAINST = {"unknown": "not judged", "still": "within the scatter", records.NOT_COMPARED: records.NOT_COMPARED}
-# What of the environment stands in the table of Runs; the file has all.
-_SHOWN = ("driver", "power limit", "torch")
 
 
 def trend(folder: Path | str, out: Path | str | None = None) -> Path:
@@ -53,23 +51,22 @@ def default_path(found: History) -> Path:
 
 def document(found: History, changes: ChangePoints | None = None) -> Document:
     """changes: what a search for change points found, if one was made."""
-    keys = list(dict.fromkeys(each.key for each in found.series))
     told = news.events(found.own_moves, found.shifts)
-    lead = told[0].series[0].key if told else next(iter(keys), "")
+    lead = told[0].series[0].key if told else next(iter(found.keys), "")
     first, last = (moment(found.runs[place][1].at)[:10] for place in (0, -1))
     when = f"on {first}" if first == last else f"from {first} to {last}"
-    span = f"{many(len(found.runs), 'Run')} of {many(len(found.devices), 'device')} {when}"
+    which = f"{many(len(found.runs), 'Run')} of {many(len(found.devices), 'device')} {when}"
     rows = records.flat(found, MOST_ROWS)
-    numbers = [_number(found, key, changes, key == lead) for key in sorted(keys, key=lambda key: key != lead)]
+    numbers = [_number(found, key, changes, key == lead) for key in sorted(found.keys, key=lambda key: key != lead)]
     return Document(
         title=f"{'SIMULATED · ' * found.simulated}{found.name} · trend · {last}",
         heading=f"{found.name} over time",
-        about=(span, found.product, f"ridgepoint {__version__}"),
+        about=(which, found.product, f"ridgepoint {__version__}"),
         simulated=found.simulated,
         banners=tuple(_newest(found)),
         verdicts=(_verdict(found),),
         findings=tuple(_findings(found, changes)),
-        tiles=tuple(_tile(found, key) for key in keys[:_TILES]),
+        tiles=tuple(_tile(found, key) for key in found.keys[:_TILES]),
         sections=(*numbers, _tables(found, changes, rows), _methods(changes)),
         rows=pd.DataFrame(rows, dtype=object),
         data=records.to_json(found, changes),
@@ -80,12 +77,10 @@ def document(found: History, changes: ChangePoints | None = None) -> Document:
 
 
 def _verdict(found: History) -> doc.Verdict:
-    moved = {(move.series.key, move.series.regime, move.series.device) for move in news.moved(found.moves)}
     still = sum(move.verdict == "still" for move in found.moves)
-    if moved:
-        total = {(each.key, each.regime, each.device) for each in found.series}
-        said = f"{len(moved)} of {many(len(total), 'number')} moved beyond their scatter."
-        return doc.Verdict("Trend", WARN, "moved", said)
+    if found.moved:
+        total = many(len({each.number for each in found.series}), "number")
+        return doc.Verdict("Trend", WARN, "moved", f"{len(found.moved)} of {total} moved beyond their scatter.")
     if still or found.searched:
         where = [f"{many(still, 'number')} across changes of the environment"] * bool(still)
         where += [f"{many(found.searched, 'stretch', 'stretches')} of Runs without any"] * bool(found.searched)
@@ -107,17 +102,16 @@ def _newest(found: History) -> Iterator[Finding]:
 
 def _findings(found: History, changes: ChangePoints | None) -> Iterator[Finding]:
     """What moved and what to doubt, gravest first."""
-    yield from _told(found, found.own_moves, found.shifts, found.outliers)
+    yield from _told(found, found.own_moves, found.series)
     if changes:
-        series = many(changes.judged, "series", "series")
-        said = [f" marks no step in {series}"]
+        said, more = f"had no series with the {SEARCHED} valid Runs that it needs", []
+        if changes.judged:
+            steps = many(len(changes.points), "step") if changes.points else "no step"
+            said = f"marks {steps} in {many(changes.judged, 'series', 'series')}"
         if changes.points:
             large = news.largest(changes.points)
-            most = f", largest: {_name(found, large.series)} {signed(large.ratio)}"
-            said = [f" marks {many(len(changes.points), 'step')} in {series}", most, f", {moment(large.at)}"]
-        elif not changes.judged:
-            said = [f" had no series with the {SEARCHED} valid Runs that it needs"]
-        yield _said(f"E-divisive ({INFORMATION}){said[0]}", *said[1:])
+            more = [f", largest: {_name(found, large.series)} {signed(large.ratio)}", f", {moment(large.at)}"]
+        yield _said(f"E-divisive ({INFORMATION}) {said}", *more)
     values = Counter(point.value.validity for each in found.series for point in each.points)
     signs = {"suspect": "open", "invalid": "crossed"}
     if bad := [f"{values[word]} {word} ({sign})" for word, sign in signs.items() if values[word]]:
@@ -132,16 +126,15 @@ def _findings(found: History, changes: ChangePoints | None) -> Iterator[Finding]
         (len(found.left_out), "file is left out, see the tables", "files are left out, see the tables"),
     ):
         yield from [Finding(f"{many(count, one, more)}.", WARN)] * bool(count)
-    broken = dict.fromkeys(metric(e.key) for e in found.series if any(not s.joined for s in e.segments[1:]))
-    if broken:
+    if broken := dict.fromkeys(metric(e.key) for e in found.series if any(not s.joined for s in e.segments[1:])):
         yield _said("A probe measures otherwise than before, the sides are not compared: ", listed(list(broken), 2))
 
 
-def _told(found: History, moves: Sequence[Move], shifts: Sequence[Shift], outliers: Sequence[Series]) -> list[Finding]:
+def _told(found: History, moves: Sequence[Move], lines: Sequence[Series]) -> list[Finding]:
     """What moved, what is visible though not judged, what lies outside its band, and which changes moved nothing."""
     said = {Move: _move, Shift: _shift}
-    told = [said[type(each.largest)](found, each) for each in news.events(moves, shifts)]
-    told += [_outlier(found, each) for each in outliers]
+    told = [said[type(each.largest)](found, each) for each in news.events(moves, news.of(lines, found.shifts))]
+    told += [_outlier(found, each) for each in found.outliers if each in lines]
     if len(told) > _MOST:
         told[_MOST:] = [Finding(f"{len(told) - _MOST} more: see what was judged.")]
     quiet, unsure = ([_brief(each) for each in changes] for changes in news.unmoved(moves))
@@ -167,8 +160,8 @@ def _shift(found: History, event: Event) -> Finding:
     by = f": {newest} against the median of {many(shift.earlier, 'earlier Run')}"
     also = f" ({_changes(shift.changes)})" if shift.changes else ""
     step = f"measure again{also}; so few Runs may scatter as much"
-    span = f" ({units.between(shift.low, shift.high, partial(text, key=key))})" * (len(event.series) == 1)
-    return _said(_name(found, *event.series), by, ", outside their range", span, status=NOT_JUDGED, step=step)
+    reach = f" ({span(shift.low, shift.high, key)})" * (len(event.series) == 1)
+    return _said(_name(found, *event.series), by, ", outside their range", reach, status=NOT_JUDGED, step=step)
 
 
 def _outlier(found: History, each: Series) -> Finding:
@@ -225,15 +218,13 @@ def _tile(found: History, key: str) -> doc.Tile:
 
 def _number(found: History, key: str, changes: ChangePoints | None, leads: bool) -> Section:
     """One number: where it stands, what moved it, a figure per regime."""
-    place = list(dict.fromkeys(each.key for each in found.series)).index(key)
-    mine, plots = [each for each in found.series if each.key == key], []
+    place, mine, plots = found.keys.index(key), [each for each in found.series if each.key == key], []
     for regime, lines in news.regimes(mine).items():
         marks = news.of(lines, changes.points) if changes else []
         figure, title = over_time(lines, marks), f"{metric(key)}, {regime}"
         label = f"{title}, over time. {described(figure)}"
         plots.append(doc.Plot(f"fig-{place}-{slug(regime)}", title, figure, caption(lines, marks), label))
-    outliers = [each for each in found.outliers if each.key == key]
-    told = [_stands(mine), *_told(found, news.of(mine, found.moves), news.of(mine, found.shifts), outliers)]
+    told = [_stands(mine), *_told(found, news.of(mine, found.moves), mine)]
     said, notes = tuple(told[:MOST_FINDINGS]), tuple(each.text for each in told[MOST_FINDINGS:])
     group = "" if leads else metric(key)
     return Section(f"number-{place}", metric(key), findings=said, plots=tuple(plots), notes=notes, group=group)
@@ -245,7 +236,7 @@ def _stands(lines: Sequence[Series]) -> Finding:
     for regime, level in news.levels(lines).items():
         n, values = len(level.lines), level.values
         what = many(len(values), "valid Run") if n == 1 else f"median of {n} lines"
-        ends = f" ({units.between(min(values), max(values), partial(text, key=key))})" if len(values) > 1 else ""
+        ends = f" ({span(min(values), max(values), key)})" if len(values) > 1 else ""
         parts.append(f"{regime} {text(level.median, key)}, {what}{ends}" if values else f"{regime} no valid value")
     return _said("Newest segment: ", parts[0], *(f"; {part}" for part in parts[1:]))
 
@@ -276,10 +267,10 @@ def _which(found: History) -> tuple[Column, ...]:
 def _standing(found: History) -> doc.Table:
     rows = list(records.standing(found))
     for row in rows:
-        span, changed = partial(text, key=row["key"]), _changes(row["changes"]) or "nothing changed"
-        row["interval"] = units.between(row["low"], row["high"], span) if row["n"] else ""
-        row |= {"mark": _MARKS.get(row["validity"]), "since": moment(row["since"])[:10]}
-        row["with"] = "; ".join(filter(None, (changed, _AGAINST.get(row["against"]))))
+        changed = _changes(row["changes"]) or "nothing changed", _AGAINST.get(row["against"])
+        row |= {"with": "; ".join(filter(None, changed)), "since": moment(row["since"])[:10]}
+        row["interval"] = span(row["low"], row["high"], row["key"]) if row["n"] else ""
+        row["mark"] = _MARKS.get(row["validity"])
     columns = [Column("newest", "value", text, "key", number=True), Column("interval", "interval")]
     columns += [Column("n", "n", number=True), Column("validity", "validity", mark="mark")]
     columns += [Column("segment median", "median", text, "key", number=True)]
@@ -294,9 +285,7 @@ def _judged(found: History, changes: ChangePoints | None) -> doc.Table:
     for row in rows:
         few = f"; fewer than {TRUSTED} Runs on a side" * (not row.get("trusted", True))
         known = row["verdict"] != "unknown"
-        row["interval"] = chance(row["p"]) if "p" in row else ""
-        if "low" in row and known:
-            row["interval"] = f"{signed(row['low'])} to {signed(row['high'])}"
+        row["interval"] = chance(row["p"]) if "p" in row else f"{signed(row['low'])} to {signed(row['high'])}" * known
         row["mark"] = {"moved": WARN, "unknown": SKIP}.get(row["verdict"])
         row["verdict"] = (row["verdict"] or f"{INFORMATION}{few}") if known else "not judged"
         row["changed"] = _changes(row["changes"]) or "nothing recorded"
@@ -322,7 +311,8 @@ def _runs(found: History, rows: Sequence[dict[str, Any]], total: int) -> doc.Tab
         name = f"{key} {regime}"
         shown = partial(text, key=key)
         columns.append(Column(f"{metric(key)}, {regime}", name, shown, mark=f"{name} validity", number=True))
-    columns += [Column(name, name) for name in (*_SHOWN, "host", "file")]
+    # of the environment a few; the file has all
+    columns += [Column(name, name) for name in ("driver", "power limit", "torch", "host", "file")]
     return _cut("runs", "Every Run", marked, total, *columns)
 
 

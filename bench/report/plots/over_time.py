@@ -17,14 +17,17 @@ from bench.analysis import thinning
 from bench.analysis.changes import ChangePoint
 from bench.analysis.history import Point, Series
 from bench.analysis.thinning import Group
+from bench.analysis.viewport import brief
 from bench.report import names
-from bench.report.phrases import signed, spread
+from bench.report.phrases import listed, signed, spread
 from bench.report.plots import theme
 
 # Lines beyond which bands and intervals would lie on one another: they are in hover and table.
 FEW_LINES = 4
+# Of a value as it is drawn: the axis may show what differs in the fifth.
+_DIGITS = 6
 INFORMATION = "information, not the gate"
-_INVALID, _LABELS, _SHAPES = 200, 10, 120
+_LABELS, _SHAPES = 10, 120
 
 
 def metric(key: str) -> str:
@@ -38,8 +41,12 @@ def text(value: float, key: str, significant: int = 4) -> str:
     return units.intensity(value, significant) if ridge else units.rate_text(value, key, significant)
 
 
+def span(low: float, high: float, key: str) -> str:
+    return units.between(low, high, partial(text, key=key))
+
+
 def moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+    return _iso(at)[:16]
 
 
 def chance(p: float) -> str:
@@ -49,19 +56,16 @@ def chance(p: float) -> str:
 
 def over_time(lines: Sequence[Series], marks: Sequence[ChangePoint] = ()) -> go.Figure:
     """Every line of one number in one regime, with the change points that were found in them."""
-    low, high = thinning.reach(lines)
-    first, last = min(each.points[0].at for each in lines), max(each.newest.at for each in lines)
-    # a lone Run has no range of its own
-    pad = 0.03 * (last - first) or 1800.0
-    x = theme.axis("", type="date", range=[_iso(first - pad), _iso(last + pad)])
+    (first, last), (low, high) = thinning.period(lines), thinning.reach(lines)
+    x = theme.axis("", type="date", range=[_iso(first), _iso(last)])
     ticks, digits = thinning.ticks(low, high)
     said = [text(value, lines[0].key, digits) for value in ticks]
     y = theme.axis("", range=[low, high], automargin=True, tickvals=ticks, ticktext=said)
     fig = theme.figure(300, x, y, margin={"b": 44})
-    budgets, few = len({each.budget for each in lines}) > 1, len(lines) <= FEW_LINES
+    budgets = len({each.budget for each in lines}) > 1
     for number, each in enumerate(lines):
         stretches = list(thinning.stretches(each, thinning.joined(each, lines)))
-        if few and each.known:
+        if len(lines) <= FEW_LINES and each.known:
             _medians(fig, each, _colour(number))
             fig.traces += [_interval(stretch, _colour(number)) for stretch in stretches]
         name = f"{each.device}, {each.budget}" if budgets else each.device
@@ -70,7 +74,7 @@ def over_time(lines: Sequence[Series], marks: Sequence[ChangePoint] = ()) -> go.
     _invalid(fig, lines, low, high)
     _changes(fig, lines, (low + high) / 2)
     # left of its line, for the right is what changed in the environment; but not beyond the axis
-    _marks(fig, lines, marks, first + 0.15 * (last - first))
+    _marks(fig, lines, marks, first + 0.17 * (last - first))
     return fig.made()
 
 
@@ -102,18 +106,13 @@ def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _brief(value: float) -> float:
-    """Six digits: more than a screen has, and a third of the page's weight."""
-    return float(f"{value:.6g}")
-
-
 def _hovers(texts: Iterable[Iterable[str]]) -> dict:
     return theme.hovers(theme.text(map(theme.safe, lines)) for lines in texts)
 
 
 def _interval(stretch: Sequence[Group], colour: str) -> dict:
-    there = [(_iso(group.at), _brief(group.low)) for group in stretch]
-    back = [(_iso(group.at), _brief(group.high)) for group in reversed(stretch)]
+    there = [(_iso(group.at), brief(group.low, _DIGITS)) for group in stretch]
+    back = [(_iso(group.at), brief(group.high, _DIGITS)) for group in reversed(stretch)]
     x, y = zip(*there, *back, strict=True)
     look = {"fill": "toself", "fillcolor": colour, "opacity": 0.16, "line": {"width": 0}}
     return theme.scatter(x=x, y=y, mode="lines", hoverinfo="skip", showlegend=False, **look)
@@ -128,7 +127,7 @@ def _line(each: Series, stretches: Sequence[Sequence[Group]], number: int, **loo
     look |= _hovers(_hover(group, each.device) if group else () for group in groups)
     look |= {"marker": {"symbol": symbols, "size": 4 if crowded else 6, "color": _colour(number)}}
     look |= {"mode": "lines+markers" if each.known else "markers", "line": {"color": _colour(number), "width": 1.2}}
-    x, y = [group and _iso(group.at) for group in groups], [group and _brief(group.value) for group in groups]
+    x, y = [group and _iso(group.at) for group in groups], [group and brief(group.value, _DIGITS) for group in groups]
     return theme.scatter(x=x, y=y, connectgaps=False, **look)
 
 
@@ -136,9 +135,11 @@ def _hover(group: Group, device: str) -> list[str]:
     first, last, key = group.points[0], group.points[-1], group.points[0].value.key
     if first is last:
         return _point_text(first, device)
-    head = [f"{device}, {moment(first.at)} to {moment(last.at)} UTC", f"{len(group.points)} Runs: median"]
-    head[1] += f" {text(group.value, key)}"
-    return [*head, f"intervals {text(group.low, key)} to {text(group.high, key)}"]
+    return [
+        f"{device}, {moment(first.at)} to {moment(last.at)} UTC",
+        f"{len(group.points)} Runs: median {text(group.value, key)}",
+        f"intervals {text(group.low, key)} to {text(group.high, key)}",
+    ]
 
 
 def _point_text(point: Point, device: str) -> list[str]:
@@ -153,30 +154,27 @@ def _point_text(point: Point, device: str) -> list[str]:
 def _medians(fig: theme.Drawing, each: Series, colour: str) -> None:
     """Each segment's median as a dashed line, twice the typical deviation around it as a band."""
     for segment in [segment for segment in each.segments if segment.deviation is not None][-_SHAPES:]:
-        span = {"x0": _iso(segment.points[0].at), "x1": _iso(segment.points[-1].at), "layer": "below"}
+        ends = {"x0": _iso(segment.points[0].at), "x1": _iso(segment.points[-1].at), "layer": "below"}
         half, middle = segment.median * segment.deviation, segment.median
         grey = {"fillcolor": theme.MUTED, "opacity": 0.14, "line": {"width": 0}}
-        fig.add_shape(type="rect", y0=middle - half, y1=middle + half, **grey, **span)
-        fig.add_shape(type="line", y0=middle, y1=middle, line={"color": colour, "width": 1, "dash": "dash"}, **span)
+        fig.add_shape(type="rect", y0=middle - half, y1=middle + half, **grey, **ends)
+        fig.add_shape(type="line", y0=middle, y1=middle, line={"color": colour, "width": 1, "dash": "dash"}, **ends)
 
 
 def _invalid(fig: theme.Drawing, lines: Sequence[Series], low: float, high: float) -> None:
     """Crosses that nothing joins; one beyond the axis stands at its edge with its value."""
-    points = [(point, each) for each in lines for point in each.points if point.value.validity == "invalid"]
-    points = sorted(points, key=lambda each: each[0].at)[-_INVALID:]
-    if not points:
+    crossed = thinning.crossed(lines, low, high)
+    if not crossed:
         return
-    values, inset = [point.value.value for point, _ in points], 0.02 * (high - low)
-    out = ["down" if value < low else "up" if value > high else "" for value in values]
-    few = sum(map(bool, out)) <= _LABELS
-    said = [text(value, lines[0].key, 3) if way and few else "" for value, way in zip(values, out, strict=True)]
-    symbols = [f"triangle-{way}-open" if way else "x-thin-open" for way in out]
-    line = {"width": 1.5, "color": theme.ALARM}
+    few = sum(each.beyond != "" for each in crossed) <= _LABELS
+    said = [text(each.point.value.value, lines[0].key, 3) if each.beyond and few else "" for each in crossed]
+    symbols = [f"triangle-{each.beyond}-open" if each.beyond else "x-thin-open" for each in crossed]
     look = {"mode": "markers+text", "text": said, "textfont": {"size": 11, "color": theme.ALARM}}
-    look |= {"textposition": ["top center" if way == "down" else "bottom center" for way in out]}
+    look |= {"textposition": ["top center" if each.beyond == "down" else "bottom center" for each in crossed]}
+    line = {"width": 1.5, "color": theme.ALARM}
     look |= {"marker": {"symbol": symbols, "size": 9, "color": theme.ALARM, "line": line}}
-    look |= _hovers(_point_text(point, each.device) for point, each in points)
-    x, y = [_iso(point.at) for point, _ in points], [min(max(value, low + inset), high - inset) for value in values]
+    look |= _hovers(_point_text(each.point, each.device) for each in crossed)
+    x, y = [_iso(each.point.at) for each in crossed], [each.place for each in crossed]
     fig.add_trace(theme.scatter(name="invalid: counts nowhere", x=x, y=y, **look))
 
 
@@ -188,11 +186,9 @@ def _changes(fig: theme.Drawing, lines: Sequence[Series], middle: float) -> None
         fig.add_vline(_iso(each.at), line=line, layer="below")
         if number < 0:
             continue
-        said = f"{each.changes[0].factor} {each.changes[0].after}"
-        said += f" and {len(each.changes) - 1} more" * (len(each.changes) > 1)
+        said = listed([f"{change.factor} {change.after}" for change in each.changes], 1)
         if {*each.devices} != {series.device for series in lines}:
-            first, *rest = each.devices
-            said = f"{first}{f' and {len(rest)} more' * bool(rest)}: {said}"
+            said = f"{listed(each.devices, 1)}: {said}"
         said = theme.safe(said if len(said) < 42 else f"{said[:41]}…")
         # where the values after it are not
         low = each.after > middle
@@ -206,7 +202,7 @@ def _marks(fig: theme.Drawing, lines: Sequence[Series], marks: Sequence[ChangePo
     newest = sorted(marks, key=lambda mark: mark.at)[-_SHAPES:]
     if not newest:
         return
-    colours = [_colour(next(n for n, each in enumerate(lines) if each is mark.series)) for mark in newest]
+    colours = [_colour(lines.index(mark.series)) for mark in newest]
     for mark, colour in zip(newest, colours, strict=True):
         fig.add_vline(_iso(mark.at), line={"color": colour, "width": 1.2, "dash": "dashdot"}, layer="below")
     said = [signed(mark.ratio) for mark in newest[-_LABELS:]]
@@ -214,7 +210,7 @@ def _marks(fig: theme.Drawing, lines: Sequence[Series], marks: Sequence[ChangePo
     look |= {"textposition": [f"middle {'right' if mark.at < early else 'left'}" for mark in newest]}
     look |= {"textfont": {"size": 11, "color": theme.INK}} | _hovers(map(_mark_text, newest))
     look |= {"marker": {"symbol": "diamond", "size": 9, "color": theme.PAPER, "line": {"width": 1.8, "color": colours}}}
-    x, y = [_iso(mark.at) for mark in newest], [_brief(thinning.halfway(mark)) for mark in newest]
+    x, y = [_iso(mark.at) for mark in newest], [brief(thinning.halfway(mark), _DIGITS) for mark in newest]
     fig.add_trace(theme.scatter(name=f"step by E-divisive: {INFORMATION}", x=x, y=y, **look))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from bench import units
-from bench.analysis.ratios import FAR, Ratio, beyond, bounds, edges, rows
+from bench.analysis.ratios import FAR, LOST, Ratio, beyond, bounds, edges, rows
 from bench.analysis.several_runs import Overlay, letter
 from bench.analysis.viewport import brief, curve, spans
 from bench.report import names
@@ -18,9 +18,6 @@ from bench.report.phrases import rate_spread, signed
 from bench.report.plots import theme
 from bench.report.plots.roofs import RoofLine, labels
 from bench.roofline import Roof
-
-# A bound further out than this says nothing.
-_LOST = 100.0
 
 
 @dataclass(frozen=True)
@@ -50,32 +47,31 @@ class RunLabel:
         return theme.SERIES[self.number - 1] if self.number else theme.INK
 
 
-def forest(ratios: Sequence[Ratio], runs: Sequence[RunLabel], near: float) -> go.Figure | None:
+def forest(ratios: Sequence[Ratio], runs: Sequence[RunLabel], near: float) -> go.Figure:
     """In every row a point per Run and pair of devices; 1 is the reference. near: what is as good as equal.
 
     A ratio has a label (its Run) and a hover besides what bench.analysis.ratios reads.
     """
-    if not ratios:
-        return None
-    names = rows(ratios)
+    names, others = rows(ratios), runs[1:]
     ratios = [each for each in ratios if each["what"] in names]
-    (low, high), series = edges(ratios, near), max(run.number for run in runs)
+    low, high = edges(ratios, near)
     log, title = high / low > FAR, "Other Run over the reference (1 = equal)"
     x = theme.log_axis(title, low, high, theme.plain) if log else theme.axis(title, range=[low, high])
     places = {"tickvals": list(range(len(names))), "ticktext": [theme.safe(name) for name in names]}
     y = theme.axis("", range=[len(names) - 0.4, -0.6], automargin=True, showgrid=False, **places)
-    fig = theme.figure(96 + (16 + 8 * series) * len(names), x, y, margin={"l": 60, "t": 24})
+    fig = theme.figure(96 + (16 + 8 * len(others)) * len(names), x, y, margin={"l": 60, "t": 24})
     band = {"fillcolor": theme.MUTED, "opacity": 0.14, "line": {"width": 0}, "layer": "below"}
     fig.add_vrect(x0=1 / (1 + near), x1=1 + near, **band)
     fig.add_vline(x=1, line={"color": theme.INK, "width": 1.2})
-    for run in runs:
-        mine, shift = [each for each in ratios if each["label"] == run], (run.number - (series + 1) / 2) * 0.62 / series
+    for run in others:
+        mine = [each for each in ratios if each["label"] == run]
+        shift = (run.number - (len(others) + 1) / 2) * 0.62 / len(others)
         heights = [names.index(each["what"]) + shift for each in mine]
         if mine:
             fig.add_trace(_ratios(run, mine, heights, low, high))
         for each, height in zip(mine, heights, strict=True):
             for bound, edge in beyond(each, low, high):
-                value = signed(bound) if 1 / _LOST < bound < _LOST else ""
+                value = signed(bound) if 1 / LOST < bound < LOST else ""
                 said, anchor = (f"◂ {value}", "left") if edge == low else (f"{value} ▸", "right")
                 look = {"xanchor": anchor, "yanchor": "middle", "name": "beyond"}
                 fig.add_annotation(theme.note(said.strip(), theme.log(edge) if log else edge, height, **look))
@@ -94,20 +90,19 @@ def _ratios(run: RunLabel, ratios: Sequence[Ratio], heights: Sequence[float], lo
 
 def rooflines(several: Overlay, runs: Sequence[RunLabel]) -> go.Figure:
     """Of one device in every Run that has it."""
-    frame, drawn = several.frame, [run for run, roofs in zip(runs, several.roofs, strict=True) if roofs]
+    frame, drawn = several.frame, {run: roofs for run, roofs in zip(runs, several.roofs, strict=True) if roofs}
     x = theme.log_axis("Arithmetic intensity (FLOP/B)", frame.left, frame.right, theme.plain)
     y = theme.log_axis("Performance (FLOP/s; OP/s for integers)", frame.bottom, frame.top)
     fig = theme.figure(500, x, y, margin={"r": 220}, meta={"device": names.device(several.device), "selectors": None})
     lines, reach = [], {}
-    for run, roofs in zip(runs, several.roofs, strict=True):
+    for run, roofs in drawn.items():
         mine = {_line(run, roof, len(drawn) > 2): roof for roof in roofs}
         own = spans(list(mine), frame)
         lines, reach = [*lines, *mine], reach | own
-        if mine:
-            fig.add_trace(_roofline(run, [(mine[line], own[line.trace]) for line in mine if line.trace in own]))
+        fig.add_trace(_roofline(run, [(mine[line], own[line.trace]) for line in mine if line.trace in own]))
     for note in labels(lines, reach, frame):
         fig.add_annotation(note)
-    return marked(fig.made(), drawn)
+    return marked(fig.made(), list(drawn))
 
 
 def _line(run: RunLabel, roof: Roof, crowded: bool) -> RoofLine:
@@ -118,14 +113,12 @@ def _line(run: RunLabel, roof: Roof, crowded: bool) -> RoofLine:
 
 
 def _roofline(run: RunLabel, spans: Sequence[tuple[Roof, tuple[float, float]]]) -> dict:
-    xs: list[float | None] = []
-    ys: list[float | None] = []
-    hovers: list[str] = []
+    xs, ys, hovers = [], [], []
     for roof, ends in spans:
         part, rate = np.geomspace(*ends, 25).tolist(), units.rate_text(roof.rate, roof.key)
         said = f"<b>{run.look['name']}</b>", theme.safe(f"{names.roof(roof.key)} {rate}"), rate_spread(roof)
         xs, ys = [*xs, *map(brief, part), None], [*ys, *map(brief, curve(roof, part)), None]
-        hovers += ["<br>".join(said)] * (len(part) + 1)
+        hovers += [theme.text(said)] * (len(part) + 1)
     # a marker in every tenth place: dash alone is lost where lines meet
     sizes = [7 if i % 10 == (2 + 3 * run.number) % 10 else 0 for i in range(len(xs))]
     marker = {"color": run.colour, "symbol": theme.MARKERS[run.number], "size": sizes, "opacity": 1}
