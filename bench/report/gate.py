@@ -75,8 +75,7 @@ def section(gate: Gate) -> Section:
     """The gate on the page of the Run that it judged."""
     found, matrix = findings(gate), (_matrix(gate),) if len(gate.devices) > 1 else ()
     told = (Column(*each, _text) for each in (("compared with", "source"), ("why", "why"), ("likely cause", "cause")))
-    gates = Column("gates", "gates", lambda gates: "yes" if gates else "only warns")
-    tables = (*matrix, *_metrics(gate, "Every followed metric and its verdict", gate.worst, gates, *told))
+    tables = (*matrix, *_metrics(gate, "Every followed metric and its verdict", gate.worst, *told))
     notes = (*(each.text for each in found[3:]), *_notes(gate))
     return Section("gate", "Gate", "Did this hardware become slower?", "", found[:3], (), tables, notes)
 
@@ -216,13 +215,14 @@ def _matrix(gate: Gate) -> doc.Table:
     rows = []
     for device in gate.devices:
         row = {"device": _device(device), "gated": _tally(gate.tally(device)) or "none"}
+        row["broken"] = FAIL * (device in dict(gate.defects))
         for family, each in worst_of(gate, device).items():
             said = signed(1 + each.change) if each.below else _status(each)
             row |= {family: said, f"{family} mark": _MARKS[each.status]}
         rows.append(row)
     families = dict.fromkeys(each.metric.family for each in gate.verdicts)
     marked = (Column(family, family, mark=f"{family} mark") for family in families)
-    columns = Column("device", "device"), *marked, Column("gated metrics", "gated")
+    columns = Column("device", "device"), *marked, Column("gated metrics", "gated", mark="broken")
     return doc.table("gate-devices", "Every device by family of metrics", rows, *columns, folded=False)
 
 
@@ -236,7 +236,8 @@ def _metrics(gate: Gate, caption: str, shown: Sequence[MetricVerdict], *evidence
     rows = []
     for each in shown:
         row = vars(each) | {name: getattr(each, name) for name in ("value", "expected", "change", "limit")}
-        row |= {"metric": each.metric.name, "unit": each.metric.unit, "verdict": _status(each)}
+        row |= {"metric": each.metric.name, "unit": each.metric.unit}
+        row["verdict"] = f"{_status(each)}{', only warns' * (not each.gates)}"
         row |= {"mark": "" if each.status == OK else _MARKS[each.status]}
         rows.append(row | {"source": each.reference.source if each.reference else ""})
     return (doc.table("gate-metrics", caption, rows, *columns, folded=bool(evidence)),) if rows else ()

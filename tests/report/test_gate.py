@@ -239,6 +239,7 @@ def test_of_eight_gpus_all_have_a_line_and_only_what_is_not_ok_has_rows():
     rows = [[cell.text for cell in row] for row in made.matrix.cells]
     assert rows[3] == ["GPU 3", "−5.0 %", "−5.0 %", "2 regressed, 10 ok"]
     assert rows[5] == ["GPU 5", "ok", "ok", "1 hardware defect, 12 ok"]
+    assert [row[3].mark for row in made.matrix.cells].index(FAIL) == 5, "its metrics are fine, the GPU is not"
     assert [row[1:] for row in rows[:3]] == [["ok", "ok", "12 ok"]] * 3
     (table,) = made.sections[0].tables
     assert [(row["metric"], row["device"]) for row in table.rows] == [
@@ -246,6 +247,11 @@ def test_of_eight_gpus_all_have_a_line_and_only_what_is_not_ok_has_rows():
         ("memory.dram.1", "cuda:3"),
     ]
     assert view.document(fine()).matrix is None
+
+
+def test_a_row_that_cannot_fail_the_gate_says_so():
+    (table,) = view.document(every_word()).sections[0].tables
+    assert [row["metric"] for row in table.rows if row["verdict"].endswith(", only warns")] == ["vector.int8.loop"]
 
 
 def test_sixteen_rows_are_shown_whole_and_more_only_where_something_is_wrong():
