@@ -8,7 +8,7 @@ import pandas as pd
 from bench.analysis.fit import Fit
 from bench.analysis.rows import numbered, usable
 
-OWN = "default"  # torch's own choice of a backend
+OWN, UNFUSED = "default", "unfused"  # torch's own choice of a backend, and none at all
 DECODE, PREFILL = "decode", "prefill"
 RATES = {DECODE: "byte_rate", PREFILL: "flop_rate"}
 NEAR = 0.8
@@ -69,6 +69,15 @@ def spans(rivals: pd.DataFrame) -> list[tuple[frozenset[str], float, float]]:
         before, first, _ = found.pop() if joined else (each.alike, each.keys, each.keys)
         found.append((before & each.alike, first, each.keys))
     return found
+
+
+def unfused(seen: pd.DataFrame) -> Iterator[tuple[float, float]]:
+    """(length, times as long as torch's own choice takes for the same) where the scores lie in memory."""
+    for bare in seen[seen["backend"] == UNFUSED].itertuples():
+        shape = {name: value for name, value in bare.params.items() if name != "backend"}
+        same = usable(own(seen), **shape)["seconds"]
+        if len(same):
+            yield bare.keys, bare.seconds / same.iloc[0]
 
 
 def slow_until(seen: pd.DataFrame) -> tuple[float, float]:

@@ -104,6 +104,14 @@ class Fit:
     def headline(self) -> Ridge | None:
         return next((ridge for ridge in self.ridges if ridge.headline), None)
 
+    def lasting(self, key: str) -> RoofFit | None:
+        """A roof under lasting load."""
+        return self.sustained.roofs.get(key) if self.sustained else None
+
+    @property
+    def lasting_headline(self) -> Ridge | None:
+        return self.sustained.headline if self.sustained else None
+
     @property
     def knee(self) -> Knee | None:
         """The float32 ladder's, which every device climbs."""

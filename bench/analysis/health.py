@@ -19,6 +19,15 @@ from bench.analysis.telemetry import DeviceTelemetry, telemetry
 from bench.schema import SUSTAINED, DeviceInfo, Run
 
 PASS, NOT_JUDGED = "pass", "not judged"
+# What a device is watched for -> the causes that speak against it, and the counters that tell of them.
+VITALS = {
+    "Heat": ((why.THROTTLED,), ("throttled_sw_thermal_s", "throttled_hw_thermal_s")),
+    "Power": ((why.POWER_LIMIT, why.CLOCK_SETTING, why.CLOCK), ("throttled_power_cap_s", "power_w")),
+    "ECC": ((why.MEMORY_ERRORS, why.CORRECTED_ERRORS, why.ROW_REMAP), ("ecc_double_bit", "ecc_single_bit")),
+    "Links": ((why.PCIE, why.NVLINK), ("pcie_width", "nvlinks")),
+}
+# What slows a clock, and may be why a roof is low.
+_HELD = (why.THROTTLED, why.POWER_LIMIT, why.CLOCK_SETTING, why.CLOCK)
 # From what a person must look at to what needs no look.
 ORDER = (FAIL, WARN, NOT_JUDGED, PASS)
 
@@ -37,6 +46,11 @@ class DeviceHealth:
     roofs: int = 0
     cases: int = 0
 
+    @property
+    def by_roof(self) -> dict[str, Reason]:
+        """The gravest reason of each roof that one speaks against."""
+        return {reason.key: reason for reason in reversed(self.reasons) if reason.key}
+
 
 @dataclass(frozen=True)
 class NodeHealth:
@@ -50,6 +64,24 @@ class NodeHealth:
     def reasons(self) -> tuple[Reason, ...]:
         """Of all devices, gravest first."""
         return _sorted([*self.absent, *(reason for device in self.devices for reason in device.reasons)])
+
+    @property
+    def grouped(self) -> list[list[Reason]]:
+        """Those of one device and one cause together, gravest first."""
+        hopeless = {each.device for each in self.reasons if each.cause == why.NOT_MEASURABLE and not each.key}
+        found: dict[tuple[str, str], list[Reason]] = {}
+        for reason in self.reasons:
+            # what could not be measured says why itself
+            if reason.cause != why.THROTTLED or reason.device not in hopeless:
+                found.setdefault((reason.device, reason.cause), []).append(reason)
+        return list(found.values())
+
+    def held(self, slow: Reason, driven: bool) -> Reason | None:
+        """What else is known of its device that slows a clock and so explains a slow roof. driven: whether the clock
+        drives that roof, so that heat, which is told of a device as a whole, explains it too.
+        """
+        known = [each for each in self.reasons if each.device == slow.device and each.cause in _HELD]
+        return next((each for each in known if each.key == slow.key or (driven and not each.key)), None)
 
     @property
     def worst(self) -> DeviceHealth | None:
@@ -97,6 +129,17 @@ def shown(fits: Sequence[Fit], health: NodeHealth) -> Fit | None:
     """The device whose figures a page draws: the one in doubt, as far as it has a roof to draw."""
     ranks = {device.info.id: _rank(device) for device in health.devices}
     return min(fits, key=lambda fit: (not fit.roofs, ranks[fit.info.id]), default=None)
+
+
+def vitals(device: DeviceHealth, seen: DeviceTelemetry) -> dict[str, str]:
+    """How a device stands in each of VITALS; "" where no counter tells of it."""
+    found = {}
+    for name, (causes, counters) in VITALS.items():
+        # a simulated counter says what its options planted
+        known = any(seen.ever(key) if device.info.simulated else seen.last(key) is not None for key in counters)
+        usual = PASS if known else ""
+        found[name] = next((reason.status for reason in device.reasons if reason.cause in causes), usual)
+    return found
 
 
 def _unmeasured(

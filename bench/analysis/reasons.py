@@ -84,6 +84,12 @@ class Reason:
     detail: str = ""
 
     @property
+    def stays(self) -> bool:
+        """Whether no repetition on an idle machine cures it: a lost or hot device, bad memory."""
+        bad = self.cause in (*_BROKEN, THROTTLED) and not self.key
+        return bad and not self.detail.startswith("other processes")
+
+    @property
     def weight(self) -> tuple[int, float, int]:
         """For sorting, gravest first: FAIL before WARN, what is broken before what deviates, then by how much."""
         broken = self.cause in _BROKEN and not self.key

@@ -28,6 +28,18 @@ def param(rows: pd.DataFrame, name: str) -> list:
     return [params.get(name) for params in rows["params"]]
 
 
+def varying(rows: pd.DataFrame) -> list[str]:
+    """The params that tell these cases apart; of a single case all."""
+    names = dict.fromkeys(name for params in rows["params"] for name in params)
+    return [name for name in names if len(set(map(repr, param(rows, name)))) > 1 or len(rows) == 1]
+
+
+def numeric(rows: pd.DataFrame, name: str) -> bool:
+    """Whether a param is a number wherever a case has it."""
+    found = [params[name] for params in rows["params"] if name in params]
+    return all(map(is_number, found))
+
+
 def numbered(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
     """With a column for each of these params, without the rows where one is no number above 0."""
     kept = [all(countable(params.get(name)) for name in names) for params in rows["params"]]
@@ -49,7 +61,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def varying(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def along_param(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """(the rows in order of the last param whose numbers differ, with that number as `x`, its name); where none does,
     (the rows as they stand, with their place as `x`, "").
     """

@@ -26,6 +26,15 @@ def cold_copies(rows: pd.DataFrame) -> pd.DataFrame:
     return seen[(seen["cache"] == "cold") & (seen["mix"] == "copy") & ~seen["plain"]]
 
 
+def plain_copy(rows: pd.DataFrame) -> float | None:
+    """The rate of a cold copy with plain stores over that of the same one with streaming stores; None without both."""
+    found = [usable(rows, "bandwidth", store=s, cache="cold", mix="copy")[:1] for s in ("plain", "streaming")]
+    if not all(map(len, found)) or len({part["work"].iloc[0] for part in found}) > 1:
+        return None
+    plain, streaming = (part["byte_rate"].iloc[0] for part in found)
+    return plain / streaming
+
+
 def mixes(dram: RoofFit) -> dict[str, float]:
     """The best rate of each mix of reads and writes that stood for the DRAM roof."""
     found: dict[str, float] = {}
@@ -40,6 +49,19 @@ def copies(rows: pd.DataFrame) -> pd.DataFrame:
     seen = texts(numbered(usable(rows, "hostcopy"), "bytes"), "path", "memory").sort_values("bytes", kind="stable")
     kinds = [next((kind for kind in ("waited", "company") if params.get(kind)), "alone") for params in seen["params"]]
     return seen.assign(kind=kinds)
+
+
+def from_pageable(copies: pd.DataFrame) -> dict[str, float]:
+    """Of each path that was tried with both, the best rate from pageable memory over that from pinned memory."""
+    best = copies[copies["kind"] == "alone"].groupby(["memory", "path"])["byte_rate"].max()
+    both = [path for memory, path in best.index if memory == "pageable" and ("pinned", path) in best]
+    return {path: best["pageable", path] / best["pinned", path] for path in both}
+
+
+def half_from(seen: pd.DataFrame, rate: str, most: float) -> float | None:
+    """From which size on a rate has half of `most`; None where its smallest has."""
+    half = seen.loc[seen[rate] >= most / 2, "bytes"].min()
+    return half if half > seen["bytes"].min() else None
 
 
 def bus_bandwidth(size: float, ranks: float, seconds: float) -> float:
@@ -59,9 +81,7 @@ def plateau(reductions: pd.DataFrame) -> tuple[pd.Series, float | None]:
     half of that; None where its smallest has).
     """
     best = reductions[reductions["bus"] >= 0.97 * reductions["bus"].max()].iloc[-1]
-    same = reductions[reductions["algorithm"] == best["algorithm"]]
-    half = same.loc[same["bus"] >= best["bus"] / 2, "bytes"].iloc[0]
-    return best, half if half > same["bytes"].iloc[0] else None
+    return best, half_from(reductions[reductions["algorithm"] == best["algorithm"]], "bus", best["bus"])
 
 
 def reduction_lines(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame, Line | None]]:
@@ -81,6 +101,13 @@ def gemms(rows: pd.DataFrame, shapes: Iterable[str]) -> pd.DataFrame:
     """Products of the peak probe of these shapes, with `shape`."""
     seen = texts(usable(rows, "peak", kind="gemm"), "shape")
     return seen[seen["shape"].isin(shapes)]
+
+
+def gemms_over_loops(fit: Fit) -> dict[str, float]:
+    """Of each best GEMM whose unit has an instruction loop of the same dtype too, its rate over that loop's."""
+    roofs = {key: each.roof for key, each in fit.roofs.items()}
+    pairs = {roof: roofs.get(f"{roof.quantity}.loop") for roof in roofs.values() if roof.method == "library"}
+    return {roof.key: roof.rate / loop.rate for roof, loop in pairs.items() if loop}
 
 
 def lesser_loops(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """The cases that a question about a transformer's parts is answered from: a frame per question, without words."""
 
+import math
+
 import pandas as pd
 
 from bench.analysis.rows import countable, noted, numbered, ratio, texts, usable
@@ -25,6 +27,16 @@ def wide_decodes(rows: pd.DataFrame) -> pd.DataFrame:
     return seen[seen["wide"]].sort_values("seconds").drop_duplicates(["layout", *DECODE_POINT]).sort_index()
 
 
+def beside_mha(wide: pd.DataFrame) -> pd.DataFrame:
+    """Of the wide decodes the other layouts beside MHA, at the point where most of them were measured."""
+    mha, point = wide["layout"] == "MHA", list(DECODE_POINT)
+    pairs = ratio(wide[~mha], wide[mha], point)
+    if pairs.empty:
+        return pairs
+    batch, context = pairs.groupby(point).size().idxmax()
+    return pairs[(pairs["batch"] == batch) & (pairs["context"] == context)]
+
+
 def narrow_decodes(rows: pd.DataFrame) -> pd.DataFrame:
     """With a narrow cache, beside the wide one of the same layout, batch and context."""
     seen = decodes(rows)
@@ -32,10 +44,14 @@ def narrow_decodes(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def prefixed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Prefill after a cached prefix, with `new`, `prefix` and `context`, their sum."""
+    """Prefill after a cached prefix, with `new`, `prefix`, `context` (their sum) and `times`: as long as without one,
+    or NaN.
+    """
     seen = usable(rows, "decode", part="prefill attention")
     bare = numbered(usable(seen, prefix=0), "new").assign(prefix=0.0)
-    return pd.concat([bare, numbered(seen, "new", "prefix")]).assign(context=lambda x: x["new"] + x["prefix"])
+    every = pd.concat([bare, numbered(seen, "new", "prefix")])
+    alone = bare["seconds"].iloc[0] if len(bare) else math.nan
+    return every.assign(context=every["new"] + every["prefix"], times=every["seconds"] / alone)
 
 
 def decode_tail(rows: pd.DataFrame) -> pd.DataFrame:

@@ -238,7 +238,8 @@ def _metrics(gate: Gate, caption: str, shown: Sequence[MetricVerdict], *evidence
         row = vars(each) | {name: getattr(each, name) for name in ("value", "expected", "change", "limit")}
         row |= {"metric": each.metric.name, "unit": each.metric.unit}
         row["verdict"] = f"{_status(each)}{', only warns' * (not each.gates)}"
-        row |= {"mark": "" if each.status == OK else _MARKS[each.status]}
+        mark = _MARKS[each.status] if each.gates else WARN
+        row["mark"] = "" if each.status == OK else mark
         rows.append(row | {"source": each.reference.source if each.reference else ""})
     return (doc.table("gate-metrics", caption, rows, *columns, folded=bool(evidence)),) if rows else ()
 

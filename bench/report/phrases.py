@@ -24,16 +24,19 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}" if text else ""
 
 
-def spread(value: Estimate | Roof, text: Callable[[float], str]) -> str:
+def interval(value: Estimate, text: Callable[[float], str]) -> str:
+    """ "4.75–4.85 TB/s", for a cell of a table. value: or a row with low, high and n."""
+    return "one repetition" if value.n == 1 else units.between(value.low, value.high, text)
+
+
+def spread(value: Estimate, text: Callable[[float], str]) -> str:
     """ "95 % interval 4.75–4.85 TB/s", or "range of 3: …"."""
-    kind, n = (value.kind, value.n) if isinstance(value, Estimate) else (value.estimate.kind, value.n)
-    if n == 1:
-        return "one repetition, no interval"
-    return f"{kind}{':' * kind.startswith('range')} {units.between(value.low, value.high, text)}"
+    said, colon = interval(value, text), ":" * value.kind.startswith("range")
+    return f"{said}, no interval" if value.n == 1 else f"{value.kind}{colon} {said}"
 
 
 def rate_spread(roof: Roof) -> str:
-    return spread(roof, lambda value: units.rate_text(value, roof.key))
+    return spread(roof.estimate, lambda value: units.rate_text(value, roof.key))
 
 
 def signed(ratio: float, significant: int = 2) -> str:

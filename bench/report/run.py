@@ -5,17 +5,17 @@
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pandas as pd
 
 from bench import store, units
 from bench.analysis import quality as trust
-from bench.analysis import tidy
+from bench.analysis import tidy, typical
 from bench.analysis.datasheet import compare, datasheet
 from bench.analysis.facts import facts, placed
 from bench.analysis.fit import Fit, fit
@@ -24,23 +24,13 @@ from bench.analysis.health import NodeHealth, health, shown
 from bench.analysis.quality import quality
 from bench.analysis.reasons import LOST
 from bench.analysis.ridges import claimed_ridge
-from bench.analysis.run_comparison import comparisons
+from bench.analysis.run_comparison import RunComparison, comparisons
 from bench.analysis.user_kernels import UserKernel, place
-from bench.report import differences, names
+from bench.report import differences, names, sections
 from bench.report import gate as gates
 from bench.report.document import FAIL, PASS, WARN, Document, Download, Finding, Section, Tile, Verdict
-from bench.report.phrases import listed, many, plain, rate_spread, sentence, spread
-from bench.report.sections import (
-    RunView,
-    checks,
-    devices,
-    energy,
-    methods,
-    probe_sections,
-    roofline,
-    user_kernels,
-    verdict,
-)
+from bench.report.phrases import listed, many, plain, sentence, spread
+from bench.report.sections import RunView, checks, devices, energy, methods, roofline, user_kernels, verdict
 from bench.report.sections import datasheet as roofs
 from bench.report.sections.health import section as health_section
 from bench.schema import Run
@@ -87,14 +77,9 @@ def document(
         sections=tuple(section for section in _sections(view, gate) if section),
         absent=methods.absent(run),
         downloads=(_raw(run),),
-        rows=_rows(view),
+        rows=tidy.flat(pd.concat(view.cases.values(), ignore_index=True), names.case),
         data=_values(view),
     )
-
-
-def _rows(view: RunView) -> pd.DataFrame:
-    """Every case of every device and regime."""
-    return tidy.flat(pd.concat(view.cases.values(), ignore_index=True), names.case)
 
 
 def _values(view: RunView) -> dict[str, Any]:
@@ -110,16 +95,13 @@ def _values(view: RunView) -> dict[str, Any]:
 def _raw(run: Run) -> Download:
     """The Run itself; a large one with the median of each repetition for its samples."""
     name = Path(run.source).stem or f"{run.environment.started[:10]}-{run.environment.run_id[:8]}"
-    if sum(len(m.seconds) for m in run.measurements) <= _MOST_SAMPLES:
-        return Download(f"{name}.jsonl", "application/jsonl", _lines(run))
-    small = (replace(m, seconds=(m.median,), clock_hz=()) if m.seconds else m for m in run.measurements)
-    note = f"Here each repetition is its median; every sample is in {Path(run.source).name or 'the Run file'}."
-    lines = _lines(replace(run, measurements=tuple(small)))
-    return Download(f"{name}-medians.jsonl", "application/jsonl", lines, note)
-
-
-def _lines(run: Run) -> str:
-    return "".join(f"{line}\n" for line in store.raw_lines(run))
+    note = ""
+    if sum(len(m.seconds) for m in run.measurements) > _MOST_SAMPLES:
+        note = f"Here each repetition is its median; every sample is in {Path(run.source).name or 'the Run file'}."
+        small = (replace(m, seconds=(m.median,), clock_hz=()) if m.seconds else m for m in run.measurements)
+        name, run = f"{name}-medians", replace(run, measurements=tuple(small))
+    lines = "".join(f"{line}\n" for line in store.raw_lines(run))
+    return Download(f"{name}.jsonl", "application/jsonl", lines, note)
 
 
 def _sections(view: RunView, gate: Gate | None) -> Iterator[Section | None]:
@@ -129,10 +111,8 @@ def _sections(view: RunView, gate: Gate | None) -> Iterator[Section | None]:
     yield roofs.section(view)
     yield health_section(view)
     yield devices.section(view)
-    found = probe_sections(view)
-    if costs := energy.section(view):
-        found.append(costs)
-    yield from found
+    yield from sections.probe_sections(view)
+    yield energy.section(view)
     yield checks.section(view)
     yield from methods.sections(view)
 
@@ -186,42 +166,26 @@ def _measurement(run: Run, state: trust.Quality, node: NodeHealth | None = None)
     if state.status == trust.NOT_USABLE:
         text = f"{units.percent(state.suspect_share, 2)} of the time was disturbed; {text}"
         # no quiet machine cures what is broken or hot
-        text += "" if node and any(map(verdict.broken, node.reasons)) else f"; {_REPEAT}"
+        text += "" if node and any(reason.stays for reason in node.reasons) else f"; {_REPEAT}"
     elif state.status == trust.EMPTY:
         text = "nothing was measured"
     return Verdict("Measurement", _STATUS[state.status], state.status, f"{text}.")
 
 
-def _findings(view: RunView, against, gate: Gate | None) -> Iterator[Finding]:
-    """What deserves attention, gravest first; without any, what the machine reaches."""
-    found = [
-        *(gates.findings(gate) if gate else ()),
-        *verdict.reasons(view),
-        *(Finding(f"{text[:1].upper()}{text[1:]}.", WARN) for text in _cautions(view)),
-        *(Finding(f"Failed: {plain(text)}.", FAIL) for text in _failures(view)),
-        *_above(view),
-        *checks.failures(view.run.checks),
-    ]
-    yield from found
-    if against:
-        yield from differences.since(against, view.fit)
-    yield from _reaches(view)
-
-
-def _cautions(view: RunView) -> list[str]:
-    """What kept a device from showing what it can do."""
-    return [text for text in dict.fromkeys(plain(fit.info.facts.get("caution", "")) for fit in view.fits) if text]
-
-
-def _failures(view: RunView) -> list[str]:
-    """What failed, without the devices that health tells of."""
+def _findings(view: RunView, against: RunComparison | None, gate: Gate | None) -> Iterator[Finding]:
+    """What deserves attention, gravest first, and what the machine reaches."""
+    yield from gates.findings(gate) if gate else ()
+    yield from verdict.reasons(view)
+    # what kept a device from showing what it can do
+    cautions = dict.fromkeys(plain(fit.info.facts.get("caution", "")) for fit in view.fits)
+    yield from (Finding(sentence(text), WARN) for text in filter(None, cautions))
     told = {f"{each.device}: {each.detail}" for each in view.health.reasons if each.cause == LOST}
-    return [text for text in (view.run.end.failures if view.run.end else ()) if text not in told]
-
-
-def _peers(view: RunView) -> list[Fit]:
-    """Every device of the shown one's product: medians over others would say nothing."""
-    return [fit for fit in view.fits if fit.info.name == view.fit.info.name]
+    failures = view.run.end.failures if view.run.end else ()
+    yield from (Finding(f"Failed: {plain(text)}.", FAIL) for text in failures if text not in told)
+    yield from _above(view)
+    yield from checks.failures(view.run.checks)
+    yield from differences.since(against, view.fit) if against else ()
+    yield _reaches(view)
 
 
 def _above(view: RunView) -> Iterator[Finding]:
@@ -233,69 +197,55 @@ def _above(view: RunView) -> Iterator[Finding]:
         yield Finding(f"{what}, {most}: an under-measured roof, a warm cache or a wrong formula.", WARN)
 
 
-def _reaches(view: RunView) -> Iterator[Finding]:
+def _reaches(view: RunView) -> Finding:
     """One sentence: what this machine reaches, of several devices their median, and where it is compute-bound."""
-    fit, parts, peers = view.fit, [], [each for each in _peers(view) if each.roofs]
-    known = {key for each in peers for key in each.roofs}
+    fit, peers = view.fit, [each for each in typical.peers(view.fit, view.fits) if each.roofs]
+    known = {key: typical.roof(peers, key) for each in peers for key in each.roofs}
     # without the roofs that a page leads with, whatever was measured
-    for key in [key for key in ("dram", fit.info.headline) if key in known] or sorted(known)[:2]:
-        rates = [each.roofs[key].roof.rate for each in peers if key in each.roofs]
-        parts.append(f"{names.roof(key)} {units.rate_text(median(rates), key)}")
+    keys = [key for key in ("dram", fit.info.headline) if key in known] or sorted(known)[:2]
+    parts = [f"{names.roof(key)} {units.rate_text(known[key].median, key)}" for key in keys]
     if not known:
         reason = next(iter(fit.missing.values()), "these probes claim no roof")
         parts = [f"no roof was measured: {plain(reason)}"]
-    if ridges := [each.headline.estimate.value for each in peers if each.headline]:
-        parts.append(f"compute-bound from {units.intensity(median(ridges))} on")
-    who = f"Median of {len(peers)} GPUs: " if len(peers) > 1 else ""
-    who = who or (f"{names.device(fit.info.id)}: " if view.several else "")
-    yield Finding(f"{'Simulated. ' * view.simulated}{who}{sentence(', '.join(parts))}")
+    if ridge := typical.ridge(peers):
+        parts.append(f"compute-bound from {units.intensity(ridge.median)} on")
+    who = f"{names.device(fit.info.id)}: " * view.several
+    who = f"Median of {len(peers)} GPUs: " if len(peers) > 1 else who
+    return Finding(f"{'Simulated. ' * view.simulated}{who}{sentence(', '.join(parts))}")
 
 
-def _tiles(view: RunView, against) -> Iterator[Tile]:
+def _tiles(view: RunView, against: RunComparison | None) -> Iterator[Tile]:
     """The headline roofs and the ridge: value, share of the datasheet, interval, sustained and change."""
-    fit, theory, peers = view.fit, view.theory, _peers(view)
-    for key in headlines(peers, fit.info.headline):
-        roofs = [other.roofs[key].roof for other in peers if key in other.roofs]
-        rates, mine = [roof.rate for roof in roofs], fit.roofs.get(key)
-        value, notes = median(rates), [rate_spread(roofs[0])]
-        if len(peers) > 1:
-            ends = units.between(min(rates), max(rates), lambda v, key=key: units.rate_text(v, key))
-            notes = [f"median of {len(rates)} GPUs, {ends}" if len(rates) > 1 else f"of one of {len(peers)} GPUs"]
-        claim = theory.find(key) or theory.find(roofs[0].quantity) if theory else None
-        share = f"{units.percent(value / claim.rate)} of {names.claim(claim.evidence)}" if claim else "no datasheet"
-        notes = [share, *notes]
+    fit, peers = view.fit, typical.peers(view.fit, view.fits)
+    who = f" ({names.device(fit.info.id)})" * view.several
+    # memory, the headline, the plain loop, the link, as far as any device has it
+    for key in dict.fromkeys(("dram", fit.info.headline, "vector.float32.loop", "link")):
+        if not (rates := typical.roof(peers, key)):
+            continue
+        mine, lasting, claim = fit.roofs.get(key), fit.lasting(key), view.claim(key)
+        share = f"{units.percent(rates.median / claim.rate)} of {names.claim(claim.evidence)}" if claim else ""
+        text = partial(units.rate_text, key=key)
+        notes = [share or "no datasheet", _among(rates, text)]
         if mine is None:
             notes.append(f"not measured on {names.device(fit.info.id)}")
-        else:
-            notes += [*_sustained(view, key), *differences.noted(against, fit, "roof", key)]
+        elif lasting:
+            share = units.percent(lasting.roof.rate / mine.roof.rate)
+            notes.append(f"sustained {text(lasting.roof.rate)}, {share} of burst{who}")
+        notes += differences.noted(against, fit, "roof", key)
         fine = mine is not None and mine.winner.validity == "valid"
-        yield Tile(names.roof(key), units.rate_text(value, key), tuple(notes), "" if fine else WARN)
-    if ridges := [each.headline for each in peers if each.headline]:
-        values, ridge = [each.estimate.value for each in ridges], fit.headline
-        notes = [f"datasheet {units.intensity(claim)}"] if (claim := claimed_ridge(fit, theory)) else []
-        ends = units.between(min(values), max(values), units.intensity)
-        alone = spread(ridges[0].estimate, units.digits)
-        notes.append(f"median of {len(values)} GPUs, {ends}" if len(values) > 1 else alone)
-        if lasting := fit.sustained.headline if fit.sustained else None:
-            who = f" ({names.device(fit.info.id)})" * view.several
-            notes.append(f"sustained {units.intensity(lasting.estimate.value)}{who}")
-        if ridge:
-            notes += differences.noted(against, fit, "ridge", f"{ridge.compute}/{ridge.memory}")
-        yield Tile("Ridge point", units.intensity(median(values)), tuple(notes))
+        yield Tile(names.roof(key), text(rates.median), tuple(notes), "" if fine else WARN)
+    if ridges := typical.ridge(peers):
+        claim, lasting, ridge = claimed_ridge(fit, view.theory), fit.lasting_headline, fit.headline
+        notes = [f"{view.claimed} {units.intensity(claim)}"] if claim else []
+        notes.append(_among(ridges, units.intensity))
+        notes += [f"sustained {units.intensity(lasting.estimate.value)}{who}"] if lasting else []
+        notes += differences.noted(against, fit, "ridge", f"{ridge.compute}/{ridge.memory}") if ridge else []
+        yield Tile("Ridge point", units.intensity(ridges.median), tuple(notes))
 
 
-def headlines(fits: Sequence[Fit], headline: str) -> list[str]:
-    """The roofs that a page leads with: memory, the headline, the plain loop, the link, as far as any device has it."""
-    wanted = dict.fromkeys(("dram", headline, "vector.float32.loop", "link"))
-    return [key for key in wanted if any(key in fit.roofs for fit in fits)]
-
-
-def _sustained(view: RunView, key: str) -> list[str]:
-    """ "sustained 701 TFLOP/s, 88.9 % of burst"."""
-    fit = view.fit
-    lasting = fit.sustained.roofs.get(key) if fit.sustained else None
-    if lasting is None:
-        return []
-    who = f" ({names.device(fit.info.id)})" if view.several else ""
-    share = units.percent(lasting.roof.rate / fit.roofs[key].roof.rate)
-    return [f"sustained {units.rate_text(lasting.roof.rate, key)}, {share} of burst{who}"]
+def _among(devices: typical.Typical, text: Callable[[float], str]) -> str:
+    """ "median of 8 GPUs, 4.70–4.80 TB/s", or of a single device its interval."""
+    if devices.of == 1:
+        return spread(devices.found[0], text)
+    several = f"median of {len(devices.found)} GPUs, {units.between(*devices.ends, text)}"
+    return several if len(devices.found) > 1 else f"of one of {devices.of} GPUs"

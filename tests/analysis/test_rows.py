@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from bench.analysis.rows import ratio, varying
+from bench.analysis.rows import along_param, ratio
 from bench.work import Work
 
 
@@ -26,7 +26,7 @@ def test_a_ratio_is_as_valid_as_the_worse_of_its_two():
 
 def test_rows_are_in_order_of_the_last_param_whose_numbers_differ():
     params = [{"a": 2, "b": 8.0, "c": True, "d": "x"}, {"a": 1, "b": 4, "c": False, "d": "y"}, {"a": 1, "b": None}]
-    found, name = varying(pd.DataFrame({"params": params}))
+    found, name = along_param(pd.DataFrame({"params": params}))
     assert (name, found["x"].tolist(), found.index.tolist()) == ("b", [4, 8], [1, 0])
-    found, name = varying(pd.DataFrame({"params": [{"a": 1}, {"a": 1}]}))
+    found, name = along_param(pd.DataFrame({"params": [{"a": 1}, {"a": 1}]}))
     assert (name, found["x"].tolist()) == ("", [1, 2])

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis import thinning, tidy
-from bench.analysis.rows import usable, varying
+from bench.analysis.rows import along_param, usable
 from bench.report import names
 from bench.report.plots import theme
 from bench.roofline import Roof
@@ -211,7 +211,7 @@ def generic(rows: pd.DataFrame, probe: str) -> go.Figure | None:
     seen = usable(rows, probe)
     if seen.empty:
         return None
-    seen, name = varying(seen)
+    seen, name = along_param(seen)
     low, high, title = seen["x"].iloc[0], seen["x"].iloc[-1], theme.safe(name) or "case, in order"
     wide = low > 0 and high / low > 20
     x_axis = theme.log_axis(title, low / 1.2, high * 1.2, theme.plain) if wide else theme.axis(title)

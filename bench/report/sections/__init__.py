@@ -3,9 +3,9 @@
 A probe's file NAME.py is about the probe NAME and has
 
     GROUP = "GEMM"                          the fold that it stands in: one of GROUPS, or a new one
-    def findings(view) -> Iterator[str]:    at most three sentences with their numbers, the first one is the fold's line
-    def plots(view) -> Iterator[Plot]:      made by `plot` or `lines`, which leave out what has nothing to draw
-    def notes(view) -> Iterator[str]:       (optional) what else can be said, in small print
+    def findings(view) -> Sentences:        at most three, with their numbers, the first one is the fold's line
+    def plots(view) -> Plots:               made by `plot` or `lines`, which leave out what has nothing to draw
+    def notes(view) -> Sentences:           (optional) what else can be said, in small print
 
 Its title, question and formula are the probe's own and travel in the Run; the table of its cases is made here. A probe
 without a file gets a generic section. A question's file (roofline, health, energy ...) has `section(view)` instead,
@@ -30,8 +30,9 @@ from bench.analysis.datasheet import datasheet as claims
 from bench.analysis.fit import Fit
 from bench.analysis.health import NodeHealth
 from bench.analysis.quality import Quality
-from bench.analysis.rows import usable
+from bench.analysis.rows import numeric, usable, varying
 from bench.analysis.siblings import siblings
+from bench.analysis.telemetry import DeviceTelemetry, telemetry
 from bench.analysis.user_kernels import RooflinePoint
 from bench.report import names
 from bench.report.document import Column, Finding, Plot, Section, Table, findings, table
@@ -40,12 +41,13 @@ from bench.report.plots import described, sweep
 from bench.roofline import Roof, Roofline
 from bench.schema import SUSTAINED, Run
 
+# What the functions of a probe's file give.
+Sentences = Iterator[str]
+Plots = Iterator[Plot]
 # The folds of the page, in their order; one that is not here comes after them.
 GROUPS = ("Memory", "Compute", "GEMM", "Attention", "Transformer layer", "Links", "Latency and launches", "Energy")
 OTHER, METHODS = "Other probes", "Methods and environment"
 MOST_FINDINGS = 3
-# Columns of a case that its table shows as they are.
-_COPIED = ("regime", "seconds", "n", "flop_rate", "byte_rate", "share", "theory_share", "limiter", "clock_hz")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,17 @@ class RunView:
         found = (siblings(self.fits, regime).assign(regime=regime) for regime in ("", SUSTAINED))
         return pd.concat([each for each in found if len(each)] or [siblings(()).assign(regime="")], ignore_index=True)
 
+    @cached_property
+    def telemetry(self) -> tuple[DeviceTelemetry, ...]:
+        """What each device's driver counted over the Run."""
+        return telemetry(self.run, [fit.info for fit in self.fits])
+
+    @property
+    def headlines(self) -> dict[str, None]:
+        """The roofs that devices are first compared by, in their order: DRAM, what each leads with, and the rest."""
+        first, *rest = names.HEADLINES
+        return dict.fromkeys((first, *(fit.info.headline for fit in self.fits), *rest))
+
     @property
     def claimed(self) -> str:
         """What the shown device is compared with: "datasheet", or "assumed peak" where no vendor printed one."""
@@ -105,18 +118,16 @@ class RunView:
 
     def claim(self, key: str) -> Roof | None:
         """What its datasheet has for a roof, by whatever method that was measured."""
-        return self.theory.find(key) or self.theory.find(key.rsplit(".", 1)[0]) if self.theory else None
+        return self.theory.find(key) if self.theory else None
 
 
-def plot(id: str, title: str, figure: go.Figure | None, caption: str = "") -> Iterator[Plot]:
+def plot(id: str, title: str, figure: go.Figure | None, caption: str = "") -> Plots:
     """The figure with a text alternative from its own data; nothing where there is nothing to draw."""
     if figure is not None:
         yield Plot(f"fig-{id}", title, figure, caption, f"{title}. {described(figure)}")
 
 
-def lines(
-    id: str, title: str, caption: str, groups: Mapping[str, pd.DataFrame], *axes: str, **look: Any
-) -> Iterator[Plot]:
+def lines(id: str, title: str, caption: str, groups: Mapping[str, pd.DataFrame], *axes: str, **look: Any) -> Plots:
     """A line per group over a param. axes and look: as plots.sweep has them."""
     return plot(id, title, sweep.sweep(groups, *axes, **look), caption)
 
@@ -138,9 +149,9 @@ def of_roof(share: float, key: str) -> str:
     return f"{units.percent(share)} of the {names.roof(key)} roof"
 
 
-def sustained(view: RunView, key: str) -> Iterator[str]:
+def sustained(view: RunView, key: str) -> Sentences:
     """What lasting load leaves of a roof, and of its clock."""
-    first, lasting = view.fit.roofs.get(key), view.fit.sustained.roofs.get(key) if view.fit.sustained else None
+    first, lasting = view.fit.roofs.get(key), view.fit.lasting(key)
     if not first or not lasting:
         return
     before, after = first.winner.clock_hz, lasting.winner.clock_hz
@@ -156,7 +167,7 @@ def span(values: pd.Series, text: Callable[[float], str]) -> str:
     return " to ".join(dict.fromkeys((text(values.min()), text(values.max()))))
 
 
-def missing(view: RunView, keys: Iterable[str]) -> Iterator[str]:
+def missing(view: RunView, keys: Iterable[str]) -> Sentences:
     """Why roofs are not there."""
     yield from (f"No roof for {names.roof(key)}: {view.fit.missing[key]}." for key in keys if key in view.fit.missing)
 
@@ -198,7 +209,7 @@ def _section(name: str, module: ModuleType | None, view: RunView) -> Section:
     )
 
 
-def _generic(view: RunView, name: str) -> Iterator[str]:
+def _generic(view: RunView, name: str) -> Sentences:
     """What can be said of any probe: how much was measured, and the fastest."""
     seen = usable(view.rows, name)
     if seen.empty:
@@ -213,9 +224,9 @@ def _generic(view: RunView, name: str) -> Iterator[str]:
 
 def case_table(rows: pd.DataFrame, id: str, claimed: str = "datasheet") -> Table:
     """Every case in each regime, the skipped and the invalid ones with their cause; a column per param that varies."""
-    params = list(dict.fromkeys(key for given in rows["params"] for key in given))
-    params = [key for key in params if len({repr(given.get(key)) for given in rows["params"]}) > 1 or len(rows) == 1]
-    columns = [Column(key, f"param {key}", partial(names.value, key), number=_numeric(rows, key)) for key in params]
+    columns = [
+        Column(key, f"param {key}", partial(names.value, key), number=numeric(rows, key)) for key in varying(rows)
+    ]
     columns += [Column("regime", "regime")] * (rows["regime"].nunique() > 1)
     columns += [
         Column("time", "seconds", units.seconds, unit="s"),
@@ -241,10 +252,5 @@ def _record(row) -> dict:
     elif row.causes:
         state = f"{state}: {row.causes}"
     interval = units.between(row.low, row.high, units.seconds) if row.n > 1 else ""
-    found = {key: getattr(row, key) for key in _COPIED} | {f"param {key}": value for key, value in row.params.items()}
-    return found | {"interval": interval, "compute": f"{row.work.compute}.x", "state": state, "mark": mark}
-
-
-def _numeric(rows: pd.DataFrame, key: str) -> bool:
-    values = [given.get(key, 0) for given in rows["params"]]
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    about = {"interval": interval, "compute": f"{row.work.compute}.x", "state": state, "mark": mark}
+    return row._asdict() | about | {f"param {key}": value for key, value in row.params.items()}

@@ -1,6 +1,5 @@
 """All-reduce: bus bandwidth of large arrays, and the latency of small ones with its tail."""
 
-from collections.abc import Iterator
 from functools import partial
 
 import plotly.graph_objects as go
@@ -8,9 +7,8 @@ import plotly.graph_objects as go
 from bench import stats, units
 from bench.analysis import tidy
 from bench.analysis.selections import bus_bandwidth, plateau, reduction_lines, reductions
-from bench.report.document import Plot
 from bench.report.plots import sweep, theme
-from bench.report.sections import RunView, of_claim, plot
+from bench.report.sections import Plots, RunView, Sentences, of_claim, plot
 
 GROUP = "Links"
 # A tail quantile needs this many samples before it means anything.
@@ -18,7 +16,7 @@ TAIL = 100
 _QUANTILES = {"p50": lambda s: stats.quantile(s, 0.5), "p99": lambda s: stats.quantile(s, 0.99), "max": max}
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     seen = reductions(view.rows)
     if seen.empty:
         return
@@ -34,7 +32,7 @@ def findings(view: RunView) -> Iterator[str]:
         yield f"Half of that bandwidth needs arrays of {units.size(half)}."
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     found = reduction_lines(view.rows)
     if found and not view.roof("link"):
         yield "No algorithm here claims a link roof."
@@ -50,7 +48,7 @@ def notes(view: RunView) -> Iterator[str]:
             yield f"Sizes of {name} lie {units.percent(fitted.misfit, 2)} off that line: take it roughly."
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     caption = "2 (n−1)/n · size / time, for every algorithm alike. Thin dots: α + size / β."
     yield from plot("allreduce-0", "Bus bandwidth over the size of the array", bandwidth(view), caption)
     caption = "Over all samples of the last repetition."

@@ -1,7 +1,7 @@
 """How near decode and prefill attention come to their roofs, and which backend gets there."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +10,13 @@ import pandas as pd
 from bench import units
 from bench.analysis import attention as facts
 from bench.analysis import tidy
-from bench.analysis.rows import usable
 from bench.report import names
-from bench.report.document import Plot
 from bench.report.phrases import listed, many
 from bench.report.plots import sweep
-from bench.report.sections import RunView, lines, of_roof
+from bench.report.sections import Plots, RunView, Sentences, lines, of_roof
 
 GROUP = "Attention"
-OWN, UNFUSED = "torch's choice", "unfused"
+OWN = "torch's choice"
 _SLOWER = 1.05
 
 
@@ -51,7 +49,7 @@ PHASES = (
 )
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     for phase in PHASES:
         seen, name, title = phase.cases(view), f"attention-{phase.name}", phase.name.capitalize()
         yield from _shares(name, title, "Backend: torch's choice.", facts.own(seen), "curve", phase)
@@ -60,7 +58,7 @@ def plots(view: RunView) -> Iterator[Plot]:
         yield from _shares(name, title, caption, seen, "backend", phase)
 
 
-def _shares(id: str, title: str, caption: str, seen: pd.DataFrame, by: str, phase: Phase) -> Iterator[Plot]:
+def _shares(id: str, title: str, caption: str, seen: pd.DataFrame, by: str, phase: Phase) -> Plots:
     """A line per group, torch's own choice first."""
     found = sorted(seen.groupby(by, sort=False), key=lambda group: group[0] != facts.OWN)
     groups = {OWN if name == facts.OWN else name: part for name, part in found}
@@ -69,7 +67,7 @@ def _shares(id: str, title: str, caption: str, seen: pd.DataFrame, by: str, phas
     return lines(id, title, caption, groups, *axes, even=roof)
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     for phase in PHASES:
         seen, rate = phase.cases(view), facts.RATES[phase.name]
         for best in tidy.each(facts.own(seen).nlargest(1, rate)):
@@ -82,7 +80,7 @@ def findings(view: RunView) -> Iterator[str]:
             yield f"torch's own choice takes up to {times} times as long as {worst.name} ({at})."
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     found = [phase.cases(view) for phase in PHASES]
     decode, prefill = map(facts.own, found)
     if len(decode) and prefill.empty:
@@ -97,14 +95,12 @@ def notes(view: RunView) -> Iterator[str]:
     refused = Counter((str(row.params.get("phase")), row.skip) for row in rows if row.skip and "refuses" in row.skip)
     for (phase, why), count in refused.items():
         yield f"{phase.capitalize()}, {many(count, 'case')}: {why}."
-    for bare in tidy.each(found[1][found[1]["backend"] == UNFUSED]):
-        shape = {name: value for name, value in bare.params.items() if name != "backend"}
-        for fused in tidy.each(usable(prefill, **shape))[:1]:
-            times = units.digits(bare.seconds / fused.seconds)
-            yield f"Unfused, with its scores in memory, prefill of {bare.keys:,.0f} takes {times} times as long."
+    for keys, times in facts.unfused(found[1]):
+        took = f"{units.digits(times)} times as long"
+        yield f"Unfused, with its scores in memory, prefill of {keys:,.0f} takes {took}."
 
 
-def _near(seen: pd.DataFrame) -> Iterator[str]:
+def _near(seen: pd.DataFrame) -> Sentences:
     """From which length on decode stays near the roof, for the smallest batch of each layout."""
     for _, part in seen.groupby([str(params.get("layout")) for params in seen["params"]], sort=False):
         part = part[part["batch"] == part["batch"].min()]
@@ -116,7 +112,7 @@ def _near(seen: pd.DataFrame) -> Iterator[str]:
         yield f"{part['curve'].iloc[0]}: above {of} {where}."
 
 
-def _fastest(rivals: pd.DataFrame, where: str) -> Iterator[str]:
+def _fastest(rivals: pd.DataFrame, where: str) -> Sentences:
     """Which backend is fastest over which lengths."""
     spans = facts.spans(rivals)
     if len(spans) == 1 and len(spans[0][0]) == rivals["backend"].nunique() - 1 > 1:

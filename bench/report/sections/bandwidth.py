@@ -1,20 +1,16 @@
 """Memory bandwidth over the working set: a plateau per cache level, and the DRAM roof."""
 
-from collections.abc import Iterator
-
 from bench import units
-from bench.analysis.rows import usable
-from bench.analysis.selections import cold_copies, mixes, streams
+from bench.analysis.selections import cold_copies, mixes, plain_copy, streams
 from bench.report import names
-from bench.report.document import Plot
 from bench.report.phrases import listed
 from bench.report.plots import sweep
-from bench.report.sections import RunView, missing, of_roof, plot, reached, sustained
+from bench.report.sections import Plots, RunView, Sentences, missing, of_roof, plot, reached, sustained
 
 GROUP = "Memory"
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     if dram := view.roof("dram"):
         yield f"DRAM delivers {reached(view, dram)}."
         yield from sustained(view, "dram")
@@ -26,7 +22,7 @@ def findings(view: RunView) -> Iterator[str]:
         yield f"Cached sets are faster: {rates}{times}."
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     fit, dram = view.fit, view.fit.roofs.get("dram")
     if dram and len(found := mixes(dram)) > 1:
         rate, worst = min((rate, mix) for mix, rate in found.items())
@@ -34,16 +30,14 @@ def notes(view: RunView) -> Iterator[str]:
         yield f"Best mix: {dram.winner.params.get('mix')}; slowest: {worst}, {share}."
     yield from missing(view, [cache.name for cache in fit.info.caches])
     yield from _enough(view)
-    copies = [usable(view.rows, "bandwidth", store=s, cache="cold", mix="copy")[:1] for s in ("plain", "streaming")]
-    if all(map(len, copies)) and len({part["work"].iloc[0] for part in copies}) == 1:
-        plain, streaming = (part["byte_rate"].iloc[0] for part in copies)
-        why = ": a plain store first fetches the line that it overwrites" if plain < 0.97 * streaming else ""
-        yield f"A copy with plain stores moves {units.percent(plain / streaming)} of one with streaming stores{why}."
+    if share := plain_copy(view.rows):
+        why = ": a plain store first fetches the line that it overwrites" if share < 0.97 else ""
+        yield f"A copy with plain stores moves {units.percent(share)} of one with streaming stores{why}."
     if fit.roofline.overhead:
         yield f"A launch costs {units.seconds(fit.roofline.overhead)} beyond its bytes; fitted rates leave that out."
 
 
-def _enough(view: RunView) -> Iterator[str]:
+def _enough(view: RunView) -> Sentences:
     """How large a cold copy must be before it sees the roof."""
     roof, cold = view.roof("dram"), cold_copies(view.rows)
     if roof is None or len(cold) < 4:
@@ -59,7 +53,7 @@ def _enough(view: RunView) -> Iterator[str]:
         yield f"A cold copy stays within 10 % of the DRAM roof from {units.size(first)} on."
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     """Bytes per second over the working set, with the roofs, the claim, and where each cache ends."""
     seen, caches = streams(view.rows), view.fit.info.caches
     if seen.empty:

@@ -1,6 +1,6 @@
 """What fits into memory: the batch that sizes predict, the one that was really allocated, and what reading it costs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -8,15 +8,15 @@ import plotly.graph_objects as go
 from bench import units
 from bench.analysis import tidy
 from bench.analysis.selections import held
-from bench.report.document import Plot, has
+from bench.report.document import has
 from bench.report.phrases import listed, many
 from bench.report.plots import sweep, theme
-from bench.report.sections import RunView, plot
+from bench.report.sections import Plots, RunView, Sentences, plot
 
 GROUP = "Memory"
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     for row in tidy.each(held(view.rows)):
         expected = f"{row.predicted:.0f} predicted" if has(row.predicted) else ""
         if has(row.confirmed):
@@ -31,7 +31,7 @@ def _place(row) -> str:
     return f"{row.model}, {row.context:,.0f} tokens"
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     seen, stopped = held(view.rows), {}
     for row in tidy.each(seen[seen["confirmed"] != seen["predicted"]]):
         if why := row.notes.get("stopped"):
@@ -49,7 +49,7 @@ def notes(view: RunView) -> Iterator[str]:
         yield f"{units.size(row.total_bytes - row.free_bytes)} of {units.size(row.total_bytes)} were in use before."
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     seen, columns = held(view.rows), {"predicted": "predicted", "really allocated": "confirmed"}
     drawn = _bars(seen, columns, "Sequences", sweep.COUNT, "{:.0f}".format)
     caption = "Within the share of the free memory that the probe may take."

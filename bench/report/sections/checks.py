@@ -8,7 +8,7 @@ from bench.report.document import FAIL as FAILED
 from bench.report.document import NOT_JUDGED, SKIP, WARN, Column, Document, Finding, Section, Table, Verdict, table
 from bench.report.document import PASS as PASSED
 from bench.report.phrases import plain
-from bench.report.sections import METHODS, RunView
+from bench.report.sections import METHODS, RunView, Sentences
 from bench.schema import FAIL, NOT_AVAILABLE, PASS, Check
 
 
@@ -30,7 +30,7 @@ def failures(checks: Sequence[Check]) -> Iterator[Finding]:
             yield Finding(f"{text}.", FAILED, plain(check.fix))
 
 
-def absent(checks: Sequence[Check]) -> Iterator[str]:
+def absent(checks: Sequence[Check]) -> Sentences:
     """Reasons why something could not be tried, each with the checks that it is about."""
     reasons: dict[str, list[Check]] = {}
     for check in checks:
@@ -47,21 +47,12 @@ def absent(checks: Sequence[Check]) -> Iterator[str]:
 def check_table(checks: Sequence[Check], whole: bool = True) -> Table:
     """A row per check. whole: those that could not be tried too."""
     several = len({check.device for check in checks}) > 1
-    rows = [
-        {
-            "check": check.name,
-            "device": check.device if several else "",
-            "result": check.state,
-            "seen": ": ".join(filter(None, (check.value, check.reason))),
-            "expected": check.expected,
-            "proves": check.proves if whole else "",
-            "mark": {PASS: "", FAIL: FAILED}.get(check.state, SKIP),
-        }
-        for check in checks
-        if whole or check.state != NOT_AVAILABLE
-    ]
-    columns = [Column("check", "check"), Column("device", "device"), Column("result", "result", mark="mark")]
-    columns += [Column("seen", "seen"), Column("expected", "expected"), Column("what it proves", "proves")]
+    rows = []
+    for check in (check for check in checks if whole or check.state != NOT_AVAILABLE):
+        mark = {PASS: "", FAIL: FAILED}.get(check.state, SKIP)
+        rows.append(vars(check) | {"seen": ": ".join(filter(None, (check.value, check.reason))), "mark": mark})
+    columns = [Column("check", "name"), *[Column("device", "device")] * several, Column("result", "state", mark="mark")]
+    columns += [Column("seen", "seen"), Column("expected", "expected"), *[Column("what it proves", "proves")] * whole]
     return table("checks-table", "The checks of the instrument", rows, *columns, folded=whole)
 
 

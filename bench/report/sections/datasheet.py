@@ -12,10 +12,10 @@ from bench.analysis.fit import Ridge
 from bench.analysis.reasons import Reason
 from bench.report import names
 from bench.report.document import SKIP, WARN, Column, Finding, Section, Table, table
-from bench.report.phrases import plain
+from bench.report.phrases import interval, plain
 from bench.report.plots.roofs import doubtful
 from bench.report.plots.rows import datasheet
-from bench.report.sections import RunView, plot
+from bench.report.sections import RunView, Sentences, plot
 from bench.stats import Estimate
 
 _CAPTION = "Bars: the interval. Grey ticks: the datasheet at the clock seen. Open: suspect or few repetitions."
@@ -46,7 +46,7 @@ def section(view: RunView) -> Section | None:
 def _reasons(view: RunView) -> dict[str, Reason]:
     """Roof -> why health has it below its limit."""
     device = view.health.of(view.fit.info.id)
-    return {reason.key: reason for reason in reversed(device.reasons if device else ()) if reason.key}
+    return device.by_roof if device else {}
 
 
 def _rank(view: RunView, key: str) -> tuple[bool, float]:
@@ -87,7 +87,7 @@ def _explained(view: RunView, each: RoofRatio) -> str:
     return f"{text}, the clock explains {much}."
 
 
-def _notes(view: RunView) -> Iterator[str]:
+def _notes(view: RunView) -> Sentences:
     if over := [each for each in view.gaps if each.low > 1 + _ROUNDING]:
         more = f" and {len(over) - 1} more lie" if over[1:] else " lies"
         cause = "a higher clock, or a low claim" if any(each.ours.is_compute for each in over) else "the claim is low"
@@ -140,8 +140,7 @@ def top(view: RunView) -> Table:
     """The roofs to read first: value, share of the datasheet, interval."""
     fit = view.fit
     rest = sorted(fit.roofs, key=lambda key: (key.endswith(".loop"), -fit.roofs[key].roof.rate))
-    wanted = dict.fromkeys(("dram", fit.info.headline, *names.HEADLINES, *rest))
-    rows = [_roof(view, key) for key in wanted if key in fit.roofs][:_TOP]
+    rows = [_roof(view, key) for key in view.headlines | dict.fromkeys(rest) if key in fit.roofs][:_TOP]
     columns = (_ROOF, _MEASURED, _SHARE, _INTERVAL)
     return table("top-roofs", "Most important roofs", rows, *_named(view, columns), folded=False)
 
@@ -155,23 +154,21 @@ def _table(view: RunView) -> Table:
     return table("roofs", "Every roof and ridge, measured and claimed", rows, *_named(view, _COLUMNS))
 
 
-def _row(key: str, name: str, value: Estimate, claim: float | None, lasting: float | None) -> dict[str, Any]:
-    found = {"key": key, "name": name, "rate": value.value, "kind": value.kind, "n": value.n, "sustained": lasting}
-    once = "one repetition" * (value.n == 1)
-    found |= {"interval": once or units.between(value.low, value.high, partial(_amount, key=key))}
-    found |= {"burst_share": lasting / value.value} if lasting else {}
+def _row(key: str, name: str, value: Estimate, claim: float | None, lasting: Estimate | None) -> dict[str, Any]:
+    found = {"key": key, "name": name, "rate": value.value, "kind": value.kind, "n": value.n}
+    found |= {"interval": interval(value, partial(_amount, key=key))}
+    found |= {"sustained": lasting.value, "burst_share": lasting.value / value.value} if lasting else {}
     if claim:
-        span = units.between(value.low / claim, value.high / claim, units.percent)
-        found |= {"claim": claim, "ratio": value.value / claim, "span": once or span}
+        span = interval(value, lambda end: units.percent(end / claim))
+        found |= {"claim": claim, "ratio": value.value / claim, "span": span}
     return found
 
 
 def _roof(view: RunView, key: str) -> dict[str, Any]:
-    fit, fitted, allowed, theirs = view.fit, view.fit.roofs[key], clocked(view.fit).get(key), view.claim(key)
-    lasting = fit.sustained.roofs.get(key) if fit.sustained else None
-    reason, roof = _reasons(view).get(key), fitted.roof
-    claim, rate = theirs.rate if theirs else None, lasting.roof.rate if lasting else None
-    return _row(key, names.roof(key), roof.estimate, claim, rate) | {
+    fitted, allowed, reason = view.fit.roofs[key], clocked(view.fit).get(key), _reasons(view).get(key)
+    roof, theirs, lasting = fitted.roof, view.claim(key), view.fit.lasting(key)
+    claim, after = theirs.rate if theirs else None, lasting.roof.estimate if lasting else None
+    return _row(key, names.roof(key), roof.estimate, claim, after) | {
         "low": reason.status if reason else "",
         "clock_hz": fitted.winner.clock_hz,
         "clocked": allowed,
@@ -183,10 +180,10 @@ def _roof(view: RunView, key: str) -> dict[str, Any]:
 
 
 def _ridge(view: RunView, ridge: Ridge) -> dict[str, Any]:
-    quantity, memory, theory = ridge.compute.rsplit(".", 1)[0], ridge.memory, view.theory
-    claim = theory.ridge(quantity, memory) if theory and quantity in theory and memory in theory else None
+    compute, memory = view.claim(ridge.compute), view.claim(ridge.memory)
+    claim = compute.rate / memory.rate if compute and memory else None
     others = view.fit.sustained.ridges if view.fit.sustained else ()
-    lasting = next((other.estimate.value for other in others if other.compute == ridge.compute), None)
-    name = f"ridge: {names.roof(ridge.compute)} / {names.channel(memory)}"
+    lasting = next((other.estimate for other in others if other.compute == ridge.compute), None)
+    name = f"ridge: {names.roof(ridge.compute)} / {names.channel(ridge.memory)}"
     what = {"evidence": "ratio of both roofs per repetition", "doubts": "headline ridge" if ridge.headline else ""}
     return _row(f"ridge {ridge.compute}", name, ridge.estimate, claim, lasting) | what

@@ -1,14 +1,15 @@
 """The devices beside one another: every roof of each, burst and sustained, against the median of the others."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from bench import units
 from bench.analysis import tidy
 from bench.report import names
 from bench.report.document import FAIL, WARN, Column, Finding, Section, findings, table
-from bench.report.phrases import many
+from bench.report.phrases import interval, many, signed
 from bench.report.plots.rows import strip
-from bench.report.sections import RunView, plot
+from bench.report.sections import RunView, plot, span
 
 
 def section(view: RunView) -> Section | None:
@@ -17,17 +18,15 @@ def section(view: RunView) -> Section | None:
         return None
     rows = view.siblings
     burst = rows[rows["regime"] == ""]
-    shown = [key for key in dict.fromkeys(burst["key"]) if key in names.HEADLINES or _is_headline(key, view)]
-    shown += [key for key in dict.fromkeys(burst.loc[burst["outlier"], "key"]) if key not in shown]
-    records = [
-        row._asdict()
-        | {"name": _name(row.key, row.regime), "gpu": names.device(row.device), "interval": _interval(row)}
-        | ({"verdict": "outlier", "mark": FAIL if row.ratio < 1 else WARN} if row.outlier else {})
-        for row in tidy.each(rows)
-    ]
+    shown = {*view.headlines, *burst.loc[burst["outlier"], "key"]}.intersection(burst["key"])
+    records = rows.assign(
+        interval=[interval(row, partial(units.rate_text, key=row.key)) for row in tidy.each(rows)],
+        verdict=["outlier" * outlier for outlier in rows["outlier"]],
+        mark=[(FAIL if row.ratio < 1 else WARN) * row.outlier for row in tidy.each(rows)],
+    ).to_dict("records")
     columns = (
-        Column("roof", "name"),
-        Column("device", "gpu"),
+        Column("roof", "key", _name, by="regime"),
+        Column("device", "device", names.device),
         Column("measured", "rate", units.rate_text, by="key", unit="B/s or FLOP/s"),
         Column("interval", "interval"),
         Column("n", "n", number=True),
@@ -41,25 +40,13 @@ def section(view: RunView) -> Section | None:
         "Devices beside one another",
         "Is one of these devices slower than its siblings?",
         findings=findings(_findings(view)),
-        plots=tuple(plot("devices", "Percent of the median of the others", strip(burst, shown))),
+        plots=tuple(plot("devices", "Percent of the median of the others", strip(burst, list(shown)))),
         tables=(table("devices-table", "Every roof of every device", records, *columns),),
     )
 
 
 def _name(key: str, regime: str) -> str:
     return f"{names.roof(key)}, {regime}" if regime else names.roof(key)
-
-
-def _is_headline(key: str, view: RunView) -> bool:
-    return any(key == fit.info.headline for fit in view.fits)
-
-
-def _interval(row) -> str:
-    return (
-        "one repetition"
-        if row.n == 1
-        else units.between(row.low, row.high, lambda value: units.rate_text(value, row.key))
-    )
 
 
 def _findings(view: RunView) -> Iterator[str | Finding]:
@@ -70,15 +57,10 @@ def _findings(view: RunView) -> Iterator[str | Finding]:
     outliers, shared = rows[rows["outlier"]], rows.groupby(["key", "regime"]).ngroups
     if len(outliers):
         for device, part in outliers.groupby("device", sort=False):
-            low, high = part["ratio"].min() - 1, part["ratio"].max() - 1
-            ends = [f"{'−' if share < 0 else '+'}{units.percent(abs(share), 2)}" for share in (low, high)]
-            span = ends[0] if len(part) == 1 else " to ".join(ends)
-            text = f"{names.device(str(device))} is an outlier in {len(part)} of {many(shared, 'shared roof')}: {span}."
-            yield Finding(text, FAIL if low < 0 else WARN)
+            off = f"{len(part)} of {many(shared, 'shared roof')}: {span(part['ratio'], signed)}"
+            yield Finding(f"{names.device(device)} is an outlier in {off}.", FAIL if part["ratio"].min() < 1 else WARN)
         return
     spreads = rows.groupby(["key", "regime"], sort=False)["rate"].agg(lambda rates: rates.max() / rates.min() - 1)
     key, regime = spreads.idxmax()
-    yield (
-        f"No outlier in {many(shared, 'shared roof')}; the widest spread is {units.percent(spreads.max(), 2)}, in"
-        f" {_name(key, regime)}."
-    )
+    widest = f"the widest spread is {units.percent(spreads.max(), 2)}, in {_name(key, regime)}"
+    yield f"No outlier in {many(shared, 'shared roof')}; {widest}."

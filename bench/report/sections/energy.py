@@ -1,6 +1,6 @@
 """Energy under lasting load: what a flop and a byte cost, and where arithmetic outweighs moving bytes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import plotly.graph_objects as go
@@ -13,7 +13,7 @@ from bench.report import names
 from bench.report.document import Column, Section, Table, findings, table
 from bench.report.phrases import listed, spread
 from bench.report.plots import sweep, theme
-from bench.report.sections import RunView, plot
+from bench.report.sections import RunView, Sentences, plot
 
 _CAPTION = (
     "E(I) = e_flop + e_byte / I (Choi, Bedard, Fowler, Vuduc: A Roofline Model of Energy, IPDPS 2013), e_byte of DRAM."
@@ -48,16 +48,16 @@ def section(view: RunView) -> Section | None:
     )
 
 
-def _findings(fit: Fit) -> Iterator[str]:
+def _findings(fit: Fit) -> Sentences:
     known = of(fit)
     if lead := known.get(fit.info.headline):
-        per, rate = names.per(lead.key), fit.sustained.roofs[lead.key].roof.rate
+        per, rate = names.per(lead.key), fit.lasting(lead.key).roof.rate
         cost = f"{units.joules(lead.joules.value, per)} ({_spread(lead)}) at {units.watts(lead.watts)}"
         yield f"{names.roof(lead.key)} sustained costs {cost}: {units.rate_text(rate / lead.watts, lead.key)} per watt."
     if channels := [key for key in known if "." not in key]:
         moved = [f"{units.joules(known[key].joules.value, 'B')} from {names.channel(key)}" for key in channels]
         yield f"Bytes cost {listed(moved)}."
-    ridge = fit.sustained.headline if fit.sustained else None
+    ridge = fit.lasting_headline
     for cost in costs(fit) if ridge and lead else ():
         if cost.flop.key == lead.key:
             nearer = cost.balance / ridge.estimate.value
@@ -66,7 +66,7 @@ def _findings(fit: Fit) -> Iterator[str]:
             yield f"The energy balance, {balance}, lies {side} the sustained ridge of time, {time}."
 
 
-def _notes(fit: Fit) -> Iterator[str]:
+def _notes(fit: Fit) -> Sentences:
     if balances := [f"{names.dtype(cost.dtype)} {units.digits(cost.balance)}" for cost in costs(fit)]:
         yield f"Balance, below which a flop's bytes cost more than the flop, in FLOP/B: {listed(balances)}."
     step = max(each.fineness for each in of(fit).values())
@@ -81,7 +81,7 @@ def _table(fit: Fit) -> Table:
     rows = []
     for key, each in of(fit).items():
         about = {"key": key, "per": names.per(key), "joules": each.joules.value, "interval": _spread(each)}
-        rate = fit.sustained.roofs[key].roof.rate
+        rate = fit.lasting(key).roof.rate
         rows.append(about | {"n": each.joules.n, "watts": each.watts, "rate": rate, "each": rate / each.watts})
     columns = (
         Column("roof", "key", names.roof),

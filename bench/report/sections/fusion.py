@@ -1,19 +1,16 @@
 """What fused attention, the KV cache and packing save, each against doing without."""
 
-from collections.abc import Iterator
-
 from bench import units
 from bench.analysis import transformer_cases as cases
 from bench.analysis.rows import LOSS
-from bench.report.document import Plot
 from bench.report.phrases import listed, many
 from bench.report.plots import sweep
-from bench.report.sections import RunView, lines
+from bench.report.sections import Plots, RunView, Sentences, lines
 
 GROUP = "Transformer layer"
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     held, packed, y = cases.peaks(view.rows), cases.packed(view.rows), ("times", sweep.TIMES)
     groups, caption = {"fused": cases.fused(view.rows)}, "Time of attention as three calls over that of one."
     yield from lines("fusion-attention", "Fused attention", caption, groups, "tokens", *y, "Tokens", even="no gain")
@@ -30,7 +27,7 @@ def plots(view: RunView) -> Iterator[Plot]:
     yield from lines("fusion-padding", "Padding", caption, groups, "sequences", *y, over, **look)
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     one = cases.fused(view.rows)
     for last in one.iloc[-1:].itertuples():
         losses = int((one["times"] < LOSS).sum())
@@ -43,7 +40,7 @@ def findings(view: RunView) -> Iterator[str]:
         yield f"Padding {last.sequences:.0f} prompts to the longest multiplies rows by {waste} and time by {times}."
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     one, memory = cases.fused(view.rows), cases.peaks(view.rows)
     if len(one) > 1:
         first, worst = one.iloc[0], one.loc[one["times"].idxmin()]

@@ -1,21 +1,19 @@
 """GEMM over the batch: from a weight matrix that is only read to one that is only multiplied."""
 
-from collections.abc import Iterator
 from functools import partial
 
 from bench import units
 from bench.analysis.knee import gemm_knees
 from bench.analysis.selections import products
 from bench.report import names
-from bench.report.document import Plot
 from bench.report.phrases import listed
 from bench.report.plots import sweep, theme
-from bench.report.sections import RunView, of_roof, plot
+from bench.report.sections import Plots, RunView, Sentences, of_roof, plot
 
 GROUP = "GEMM"
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     seen = products(view.rows)
     lead = next(iter(gemm_knees(seen, view.fit)), None)
     if not lead:
@@ -36,14 +34,14 @@ def findings(view: RunView) -> Iterator[str]:
         yield "Over these batches the roofs do not cross: one side binds throughout, or a roof is missing."
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     lead, *others = gemm_knees(products(view.rows), view.fit) or (None,)
     same = [knee for knee in others if knee.predicted and (knee.n, knee.k) == (lead.n, lead.k)]
     if batches := [f"{names.dtype(knee.dtype)} {units.digits(knee.predicted)}" for knee in same]:
         yield f"Compute-bound on the same weights, by the roofs, from batch: {listed(batches)}."
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     """FLOP/s over the batch, a line per dtype and weight matrix; dotted: where the fitted roofs meet."""
     seen, traces = products(view.rows), []
     if seen.empty:

@@ -5,7 +5,7 @@ temperature are polled while a case runs, so they say nothing of the pauses. Wha
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,24 +13,23 @@ import plotly.graph_objects as go
 from bench import units
 from bench.analysis.counters import Reading, readings
 from bench.analysis.reasons import WARN
-from bench.analysis.telemetry import DeviceTelemetry
+from bench.analysis.telemetry import DeviceTelemetry, Point
 from bench.report import names
 from bench.report.document import Column, Finding, Section, Table, table
 from bench.report.phrases import listed, plain
 from bench.report.plots import theme
-from bench.report.sections import RunView, plot, verdict
+from bench.report.sections import RunView, Sentences, plot, verdict
 
 
 def section(view: RunView) -> Section | None:
     """One table of all GPUs, clock and power of the shown one, and what could not be read."""
-    every = verdict.device_telemetry(view)
-    shown = every[view.fits.index(view.fit)]
+    shown = view.telemetry[view.fits.index(view.fit)]
     caption = (
         "A mark per measurement in the order they ran: the mean of what was polled while it ran, least and most as a"
         " line. Open: suspect. Crosses: invalid."
     )
     found = [Finding(text) for text in (*_ran(shown, view), *_unread(shown))]
-    counters, further = counter_table(every), verdict.every_reason(view)[verdict.MOST_REASONS :]
+    counters, further = counter_table(view.telemetry), verdict.every_reason(view)[verdict.MOST_REASONS :]
     return Section(
         "health",
         verdict.TITLE if shown.is_gpu or shown.info.sms else "Device health",
@@ -42,7 +41,7 @@ def section(view: RunView) -> Section | None:
     )
 
 
-def _ran(each: DeviceTelemetry, view: RunView) -> Iterator[str]:
+def _ran(each: DeviceTelemetry, view: RunView) -> Sentences:
     """What power, clock and heat were, or whose time a CPU's was."""
     if each.info.simulated:
         yield "Nothing was read from a driver: a simulated device counts what its options tell it to."
@@ -65,7 +64,7 @@ def _ran(each: DeviceTelemetry, view: RunView) -> Iterator[str]:
         yield f"The power limit held the clock {units.percent(held / each.seconds, 2)} of the time, as at full load."
 
 
-def _cpu(each: DeviceTelemetry) -> Iterator[str]:
+def _cpu(each: DeviceTelemetry) -> Sentences:
     alone = DeviceTelemetry(each.info, tuple(m for m in each.measurements if len(m.devices) < 2))
     if not any("busy_s" in reading for reading in alone.readings):
         yield "No counter was read beside the measurements; clocks, power and heat of a CPU are not read."
@@ -85,7 +84,7 @@ _UNREAD = {
 }
 
 
-def _unread(each: DeviceTelemetry) -> Iterator[str]:
+def _unread(each: DeviceTelemetry) -> Sentences:
     for reason, keys in each.absent.items() if each.is_gpu else ():
         # "power_limit_w" is the power limit in watts
         bare = [re.sub(r"_(w|j|hz|c)$", "", key) for key in keys if not key.startswith("throttled")]
@@ -124,10 +123,8 @@ def _read(found: Reading) -> str:
     if found.low is not None:
         return f"mean {text(found.value)}, {units.between(found.low, found.high, text)}"
     share = f", {units.percent(found.share, 2)} of the time" if found.share else ""
-    most = (
-        f", default {found.most} W" if found.unit == "W" and found.most else f" of {found.most}" if found.most else ""
-    )
-    return f"{text(found.value)}{most}{share}"
+    most = f", default {found.most} W" if found.unit == "W" else f" of {found.most}"
+    return f"{text(found.value)}{most if found.most else ''}{share}"
 
 
 # Validity -> marker, colour and size, so that what is doubtful is seen without colour too.
@@ -165,30 +162,23 @@ def _drawn(each: DeviceTelemetry) -> go.Figure | None:
         for validity in _LOOKS:
             part = theme.thinned([point for point in points if point.validity == validity])
             if part:
-                fig.add_trace(_ranges(part, key, scale, axis, validity))
-                fig.add_trace(_means(part, key, scale, axis, validity) | {"showlegend": validity not in shown})
+                fig.add_trace(_marks(part, key, scale, axis, validity) | {"showlegend": validity not in shown})
                 shown.add(validity)
     fig.update_xaxes(theme.axis(title, anchor="y2" if len(panels) > 1 else "y"))
     return fig.made()
 
 
-def _ranges(points: Sequence[Any], key: str, scale: float, axis: str, validity: str) -> dict:
-    """Least to most of every measurement, pale: hundreds stand side by side."""
-    xs = [x for point in points for x in (point.at, point.at, None)]
-    ys = [y for point in points for y in (point.polled[key][0] / scale, point.polled[key][2] / scale, None)]
-    look = {"mode": "lines", "line": {"color": _LOOKS[validity][1], "width": 1}, "opacity": 0.35}
-    return theme.scatter(x=xs, y=ys, yaxis=axis, legendgroup=validity, showlegend=False, hoverinfo="skip", **look)
-
-
-def _means(points: Sequence[Any], key: str, scale: float, axis: str, validity: str) -> dict:
+def _marks(points: Sequence[Point], key: str, scale: float, axis: str, validity: str) -> dict:
+    """The mean of every measurement, and least to most as a hairline: hundreds stand side by side."""
     symbol, colour, size = _LOOKS[validity]
-    ys = [point.polled[key][1] / scale for point in points]
+    least, mean, most = ([point.polled[key][end] / scale for point in points] for end in range(3))
     look = {"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.4, "color": colour}}
     given = {"legendgroup": validity, "mode": "markers", "marker": look, "yaxis": axis}
-    return theme.line(validity, [point.at for point in points], ys, colour, [_hover(p) for p in points], **given)
+    given["error_y"] = theme.error(mean, least, most, colour) | {"width": 0, "thickness": 0.5}
+    return theme.line(validity, [point.at for point in points], mean, colour, map(_hover, points), **given)
 
 
-def _hover(point: Any) -> str:
+def _hover(point: Point) -> str:
     lines = [f"<b>{theme.safe(point.label[:90])}</b>"]
     for key, text in (("sm_clock_hz", units.hertz), ("power_w", units.watts)):
         if key in point.polled:

@@ -1,26 +1,23 @@
 """The host link: bandwidth over the size of a copy, from pinned and pageable memory, and the wait for a small one."""
 
-from collections.abc import Iterator
-
 from bench import units
 from bench.analysis import tidy
-from bench.analysis.selections import copies
+from bench.analysis.selections import copies, from_pageable, half_from
 from bench.report import names
-from bench.report.document import Plot
 from bench.report.phrases import listed
 from bench.report.plots import sweep
-from bench.report.sections import RunView, plot, reached
+from bench.report.sections import Plots, RunView, Sentences, plot, reached
 
 GROUP = "Links"
 _PATHS = ("h2d", "d2h", "duplex")
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     for roof in filter(None, map(view.roof, _PATHS)):
         yield f"{names.channel(roof.key)}, pinned: {reached(view, roof)}."
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     roofs, every = {path: view.roof(path) for path in _PATHS}, copies(view.rows)
     if all(roofs.values()):
         one = (roofs["h2d"].rate + roofs["d2h"].rate) / 2
@@ -32,21 +29,18 @@ def notes(view: RunView) -> Iterator[str]:
     ]
     if kept:
         yield f"While every device copies at once, this one keeps {listed(kept)}."
-    seen = every[every["kind"] == "alone"]
-    top = seen.groupby(["memory", "path"])["byte_rate"].max()
-    if both := [path for path in _PATHS if ("pageable", path) in top and ("pinned", path) in top]:
-        shares = [f"{units.percent(top['pageable', at] / top['pinned', at])} {names.channel(at)}" for at in both]
+    pageable = from_pageable(every)
+    if shares := [f"{units.percent(pageable[at])} {names.channel(at)}" for at in _PATHS if at in pageable]:
         yield f"Of pinned memory's bandwidth pageable memory reaches {listed(shares)}."
-    down = seen[(seen["memory"] == "pinned") & (seen["path"] == "h2d")]
-    if down["byte_rate"].max() > 2 * down["byte_rate"].min():
-        half = down.loc[down["byte_rate"] >= down["byte_rate"].max() / 2, "bytes"].min()
+    down = every[(every["kind"] == "alone") & (every["memory"] == "pinned") & (every["path"] == "h2d")]
+    if half := half_from(down, "byte_rate", down["byte_rate"].max()):
         yield f"Half the bandwidth to the device needs copies of {units.size(half)}."
     small = tidy.each(every[every["kind"] == "waited"])
     if waited := [f"{units.seconds(row.seconds)} {names.channel(row.path)} ({row.memory})" for row in small]:
         yield f"A copy of {units.size(small[0].bytes)} that is waited for takes {listed(waited)}."
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     """Bytes per second over the size of a copy: colour and marker say the path, the dash the kind of host memory."""
     seen, traces = copies(view.rows), []
     seen = seen[(seen["kind"] == "alone") & seen["byte_rate"].notna()]

@@ -8,15 +8,14 @@ import pandas as pd
 from bench import units
 from bench.analysis.selections import intensities, loop_ridge
 from bench.report import names
-from bench.report.document import Plot
 from bench.report.phrases import listed, many, spread
 from bench.report.plots import sweep, theme
-from bench.report.sections import RunView, plot
+from bench.report.sections import Plots, RunView, Sentences, plot
 
 GROUP = "Compute"
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     knees, seen = view.fit.knees, intensities(view.rows)
     if not knees:
         yield f"No knee: it needs six points of the same repetition, of {many(len(seen), 'point')} with a time."
@@ -37,7 +36,7 @@ def findings(view: RunView) -> Iterator[str]:
         yield f"Too few points for a knee: {listed(few)}."
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     """The sweep per dtype with its asymptotes, its knee and the ridge of separate roofs; float32 is shown at first."""
     seen, traces = intensities(view.rows), []
     if seen.empty:

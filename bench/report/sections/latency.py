@@ -1,21 +1,19 @@
 """The latency of a dependent load over its working set, and the plateau of each memory level."""
 
-from collections.abc import Iterator
 from functools import partial
 
 from bench import units
 from bench.analysis import tidy
 from bench.analysis.levels import Plateau, chases, levels, plateaus
 from bench.report import names
-from bench.report.document import Plot
 from bench.report.phrases import listed
 from bench.report.plots import sweep, theme
-from bench.report.sections import RunView, plot
+from bench.report.sections import Plots, RunView, Sentences, plot
 
 GROUP = "Latency and launches"
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     seen, found = chases(view.rows), plateaus(view.rows, view.fit.info)
     if not found:
         if len(seen):
@@ -30,7 +28,7 @@ def findings(view: RunView) -> Iterator[str]:
         yield f"{load}: address translation (TLB) misses too."
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     found = plateaus(view.rows, view.fit.info)
     if cycles := [f"{_level(plateau)} {plateau.cycles:.0f}" for plateau in found if plateau.cycles]:
         yield f"In clock cycles: {listed(cycles)}."
@@ -40,7 +38,7 @@ def _level(plateau: Plateau) -> str:
     return names.channel(plateau.level.name)
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     """Time per load over the working set, with the caches and each level's plateau."""
     seen, info = chases(view.rows), view.fit.info
     if seen.empty:

@@ -1,20 +1,17 @@
 """What an empty kernel costs, by the way it is launched."""
 
-from collections.abc import Iterator
-
 from bench import units
 from bench.analysis import tidy
 from bench.analysis.rows import texts, usable
-from bench.report.document import Plot
 from bench.report.phrases import listed
 from bench.report.plots import rows, sweep, theme
-from bench.report.sections import RunView, plot
+from bench.report.sections import Plots, RunView, Sentences, plot
 
 GROUP = "Latency and launches"
 _WAYS = {"synchronous": "waited for", "back to back": "queued back to back", "graph": "in a graph"}
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     seen = {row.way: row.seconds for row in tidy.each(texts(usable(view.rows, "launch"), "way"))}
     if parts := [f"{units.seconds(seen[way])} {words}" for way, words in _WAYS.items() if way in seen]:
         yield f"An empty kernel costs {listed(parts)}."
@@ -24,7 +21,7 @@ def findings(view: RunView) -> Iterator[str]:
         yield f"Without a graph, kernels shorter than {units.seconds(queued)} leave the device idle."
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     """A row per way of launching, with its interval."""
     seen = texts(usable(view.rows, "launch"), "way")
     if seen.empty:

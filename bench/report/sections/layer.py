@@ -1,7 +1,6 @@
 """One transformer layer: the whole beside the sum of its parts, and where its time goes."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -11,10 +10,9 @@ from bench.analysis import tidy
 from bench.analysis import transformer_cases as cases
 from bench.analysis.rows import ends
 from bench.report import names
-from bench.report.document import Plot
 from bench.report.phrases import many
 from bench.report.plots import sweep, theme
-from bench.report.sections import RunView, lines, plot, span
+from bench.report.sections import Plots, RunView, Sentences, lines, plot, span
 
 GROUP = "Transformer layer"
 REST = "all others"
@@ -46,7 +44,7 @@ def _point(row) -> str:
     return f"{row.model.rsplit('-', 1)[-1]}, {what}"
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     seen = _wholes(view)
     caption = "Solid: the layer. Dotted, crosses: the sum of its parts, each measured alone on cold buffers."
     for phase, (over, title) in _PHASES.items():
@@ -79,7 +77,7 @@ def _shares(known: pd.DataFrame) -> go.Figure | None:
     return sweep.bars(places, traces, "Share of the parts", stacked=True)
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     seen = _wholes(view)
     known = seen[seen["parts"].notna()]
     if len(known):
@@ -94,7 +92,7 @@ def findings(view: RunView) -> Iterator[str]:
         yield f"{phase.capitalize()}'s largest part: {' to '.join(said)}."
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     seen, why = _wholes(view), _WHY_SIMULATED if view.simulated else _WHY
     sides = sorted(seen.loc[seen["parts"].notna(), "side"].unique())
     if sides == [0]:

@@ -2,15 +2,16 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bench import units
-from bench.analysis.quality import kind
+from bench.analysis.fit import Fit
+from bench.analysis.lacking import lacking, unreached
 from bench.report import names
-from bench.report.document import Column, Section, Table, table
+from bench.report.document import FAIL, SKIP, Column, Section, Table, table
 from bench.report.phrases import many
 from bench.report.sections import METHODS, RunView
-from bench.schema import Run, Unreached
+from bench.schema import Run
 from bench.work import MIXES
 
 _METHODS = (
@@ -36,10 +37,7 @@ _GLOSSARY = (
     ("loop", "Instructions that never leave registers or shared memory: what the pipes can do."),
     ("bytes", f"Streams count words per element: {', '.join(f'{mix} {words}' for mix, (words, _) in MIXES.items())}."),
     ("regimes", "A CPU has one regime, steady. Each regime is compared with its own roofs."),
-    (
-        "time",
-        "The budget is the wall time of the command: roofs first, then ever finer passes, then lasting load.",
-    ),
+    ("time", "The budget is the wall time of the command: roofs first, then ever finer passes, then lasting load."),
     ("clock", "Read on the GPU around each sample; the datasheet at it scales compute roofs only, no DRAM, no links."),
     ("energy", "The driver's counter over at least 3 s of lasting load, idle power inside, per flop or per byte."),
 )
@@ -47,18 +45,15 @@ _GLOSSARY = (
 
 def sections(view: RunView) -> Iterator[Section]:
     """Everything that stands in the last fold of the page."""
-    run, end = view.run, view.run.end
-    stops = Counter(m.stop_reason for m in run.measurements if m.stop_reason).most_common(6)
-    versions = dict.fromkeys((m.probe, m.version) for m in run.measurements)
-    notes = [*_METHODS]
-    notes += [f"Why sampling stopped: {'; '.join(f'{count:,} × {reason}' for reason, count in stops)}."] * bool(stops)
-    notes += [f"Probe versions: {', '.join(f'{probe} {version}' for probe, version in versions)}."] * bool(versions)
+    run, notes = view.run, list(_METHODS)
+    if stops := Counter(m.stop_reason for m in run.measurements if m.stop_reason).most_common(6):
+        notes.append(f"Why sampling stopped: {'; '.join(f'{count:,} × {reason}' for reason, count in stops)}.")
+    if versions := dict.fromkeys((m.probe, m.version) for m in run.measurements):
+        notes.append(f"Probe versions: {', '.join(f'{probe} {version}' for probe, version in versions)}.")
     yield Section("methods", "Methods", "How were these numbers made?", notes=tuple(notes), group=METHODS)
-    rows = [{"term": term, "means": means} for term, means in _GLOSSARY]
-    glossary = table("glossary-table", "Terms", rows, Column("term", "term"), Column("what it means", "means"))
+    glossary = _pairs("glossary-table", "Terms", _GLOSSARY, "term", "what it means")
     yield Section("glossary", "Glossary", tables=(glossary,), group=METHODS)
-    skips = skip_table(run)
-    failures = tuple(end.failures) if end else ()
+    skips, failures = _skips(run), tuple(run.end.failures) if run.end else ()
     if skips.rows or failures:
         yield Section("skipped", "Skips and failures", "What has no number here, and why?", notes=failures,
                       tables=(skips,), group=METHODS)  # fmt: skip
@@ -81,8 +76,7 @@ def _environment(view: RunView) -> Iterator[Table]:
         **about.system,
         **about.libraries,
     }
-    rows = [{"what": what, "value": value} for what, value in found.items() if value]
-    yield table("run-facts", "The Run", rows, Column("what", "what"), Column("value", "value"))
+    yield _pairs("run-facts", "The Run", filter(all, found.items()), "what", "value")
     facts = {fit.info.id: _facts(fit) for fit in view.fits}
     keys = dict.fromkeys(key for given in facts.values() for key in given)
     rows = [{"what": key} | {id: given.get(key, "") for id, given in facts.items()} for key in keys]
@@ -90,7 +84,12 @@ def _environment(view: RunView) -> Iterator[Table]:
     yield table("device-facts", "The devices", rows, Column("what", "what"), *columns)
 
 
-def _facts(fit) -> dict[str, str]:
+def _pairs(id: str, caption: str, pairs: Iterable[tuple[str, str]], *headings: str) -> Table:
+    rows = [dict(zip(headings, pair, strict=True)) for pair in pairs]
+    return table(id, caption, rows, *(Column(heading, heading) for heading in headings))
+
+
+def _facts(fit: Fit) -> dict[str, str]:
     info = fit.info
     assumed = "assumed peaks only: width and clock of its cores" if info.facts.get("family") else "none known"
     return {
@@ -104,40 +103,24 @@ def _facts(fit) -> dict[str, str]:
     }
 
 
-def skip_table(run: Run) -> Table:
+def _skips(run: Run) -> Table:
     """What was not measured or does not count, and why; like with like over devices."""
-    grouped: dict[tuple, list] = {}
-    for m in run.measurements:
-        what = "skipped" if m.skip else m.validity
-        if what in ("skipped", "invalid"):
-            grouped.setdefault((m.probe, what, kind(m.skip or "; ".join(m.reasons) or "no reason given")), []).append(m)
     rows = [
         {
-            "probe": probe,
-            "what": what,
-            "mark": "skip" if what == "skipped" else "fail",
-            "why": _why(group),
-            "cases": len(group),
-            "devices": len({m.device for m in group}),
-            "example": names.case(group[0].params),
+            "probe": each.probe,
+            "what": "skipped" if each.skipped else "invalid",
+            "mark": SKIP if each.skipped else FAIL,
+            # others that differ only in their numbers stand in the tables of their probes
+            "why": each.reason + f" (and {each.others} like it with other numbers)" * (each.others > 0),
+            "cases": each.cases,
+            "devices": each.devices,
+            "example": names.case(each.params),
         }
-        for (probe, what, _), group in grouped.items()
+        for each in lacking(run)
     ]
-    columns = (
-        Column("probe", "probe"),
-        Column("what", "what", mark="mark"),
-        Column("why", "why"),
-        Column("cases", "cases", number=True),
-        Column("devices", "devices", number=True),
-        Column("for example", "example"),
-    )
-    return table("skips", "Skips and failures, with reasons", rows, *columns)
-
-
-def _why(group: list) -> str:
-    """The first reason in full; others that differ only in their numbers stand in the tables of their probes."""
-    reasons = list(dict.fromkeys(m.skip or "; ".join(m.reasons) or "no reason given" for m in group))
-    return reasons[0] + (f" (and {len(reasons) - 1} like it with other numbers)" if len(reasons) > 1 else "")
+    columns = [Column("probe", "probe"), Column("what", "what", mark="mark"), Column("why", "why")]
+    columns += [Column(name, name, number=True) for name in ("cases", "devices")]
+    return table("skips", "Skips and failures, with reasons", rows, *columns, Column("for example", "example"))
 
 
 def absent(run: Run) -> str:
@@ -145,18 +128,10 @@ def absent(run: Run) -> str:
     measured = {m.probe for m in run.measurements if m.seconds}
     skipped = {m.probe: m.skip for m in run.measurements if m.skip and m.probe not in measured}
     said = [f"{probe} ({reason})" for probe, reason in skipped.items()]
-    return "; ".join([*said, *([unreached(run)] if unreached(run) else [])])
-
-
-def unreached(run: Run) -> str:
-    """What the budget had no time for, once per probe; "" where it reached everything."""
-    most: dict[str, Unreached] = {}
-    for each in run.end.unreached if run.end else ():
-        most[each.probe] = max(each, most.get(each.probe, each), key=lambda one: one.cases)
-    said = [
+    beyond = [
         f"{each.cases} of {each.of} roofs under lasting load"
-        if name == "sustained"
-        else f"{each.cases} of {many(each.of, 'case')} of {name}"
-        for name, each in most.items()
+        if each.probe == "sustained"
+        else f"{each.cases} of {many(each.of, 'case')} of {each.probe}"
+        for each in unreached(run)
     ]
-    return f"beyond the budget ({run.environment.budget}): {', '.join(said)}" if said else ""
+    return "; ".join([*said, *[f"beyond the budget ({run.environment.budget}): {', '.join(beyond)}"] * bool(beyond)])

@@ -1,21 +1,18 @@
 """Chunked prefill: how much a chunk of a prompt slows the step of those who decode."""
 
-from collections.abc import Iterator
-
 from bench import units
 from bench.analysis import tidy
 from bench.analysis.rows import usable
 from bench.analysis.transformer_cases import chunked
-from bench.report.document import Plot
 from bench.report.phrases import listed
 from bench.report.plots import sweep
-from bench.report.sections import RunView, lines
+from bench.report.sections import Plots, RunView, Sentences, lines
 
 GROUP = "Transformer layer"
 _FELT = 2.0
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     x, steps = "Tokens of the prompt in the step", {}
     groups = {f"batch {batch:.0f}": part for batch, part in chunked(view.rows).groupby("batch")}
     for name, part in groups.items():
@@ -33,7 +30,7 @@ def plots(view: RunView) -> Iterator[Plot]:
     yield from lines("mixed-token", "Cost of a prompt token", caption, groups, "chunk", *y, x, y_title="Time per token")
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     seen = chunked(view.rows)
     if seen.empty and len(usable(view.rows, "mixed")):
         yield "No step was measured both with a chunk and without one."

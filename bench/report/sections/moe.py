@@ -1,22 +1,19 @@
 """A mixture of experts: how many of them a step touches, and what that takes."""
 
-from collections.abc import Iterator
-
 from bench import units
 from bench.analysis import tidy
 from bench.analysis.rows import ends, methods
 from bench.analysis.transformer_cases import experts, skewed
 from bench.report import names
-from bench.report.document import Plot
 from bench.report.phrases import many
 from bench.report.plots import sweep
-from bench.report.sections import RunView, lines
+from bench.report.sections import Plots, RunView, Sentences, lines
 
 GROUP = "GEMM"
 EXPECTED = "expected of uniform routing"
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     seen, x = experts(view.rows), "Tokens in the step"
     groups = {f"{routing} routing": part for routing, part in seen.groupby("routing", sort=False)}
     caption = "The routed experts of one layer; router, gather and weighted sum are not in it."
@@ -32,7 +29,7 @@ def plots(view: RunView) -> Iterator[Plot]:
     yield from lines("moe-share", "Share of the roof", caption, groups, "tokens", *y, x, even="the roof")
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     seen = experts(view.rows)
     if seen.empty:
         return
@@ -60,7 +57,7 @@ def findings(view: RunView) -> Iterator[str]:
         yield f"It reaches {' to '.join(said)} of the roof that limits it."
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     seen, both = experts(view.rows), skewed(view.rows)
     off = (seen["distinct"] / seen["expected"] - 1).abs()[seen["routing"] == "uniform"]
     if len(off):

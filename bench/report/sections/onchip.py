@@ -6,10 +6,9 @@ from bench import units
 from bench.analysis.datasheet import at_clock
 from bench.analysis.fit import RoofFit
 from bench.report import names
-from bench.report.document import Plot
 from bench.report.phrases import listed, sentence
 from bench.report.plots import rows, theme
-from bench.report.sections import RunView, missing, plot, reached
+from bench.report.sections import Plots, RunView, Sentences, missing, plot, reached
 from bench.roofline import Roof
 
 GROUP = "Memory"
@@ -19,7 +18,7 @@ def _fitted(view: RunView) -> list[RoofFit]:
     return [view.fit.roofs[channel] for channel in view.fit.info.onchip if channel in view.fit.roofs]
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     info, per_clock = view.fit.info, []
     for each in _fitted(view):
         name, clock = names.channel(each.roof.key), each.winner.clock_hz
@@ -32,13 +31,13 @@ def findings(view: RunView) -> Iterator[str]:
         yield f"Per clock and multiprocessor: {listed(per_clock)}."
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     if (found := _fitted(view)) and not any(each.winner.clock_hz for each in found):
         yield "No clock was read, so bytes per clock are not known."
     yield from missing(view, view.fit.info.onchip)
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     """A row per memory: measured in a burst and sustained, the claim, and the claim at the clock that was seen."""
     found = [(names.channel(each.roof.key), each) for each in _fitted(view)]
     if not found:

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 from bench import units
 from bench.analysis import tidy
 from bench.analysis.rows import usable
-from bench.analysis.selections import gemms, lesser_loops
+from bench.analysis.selections import gemms, gemms_over_loops, lesser_loops
 from bench.report import names
-from bench.report.document import Plot
 from bench.report.phrases import listed, sentence
 from bench.report.plots import rows, theme
-from bench.report.sections import RunView, plot, reached, sustained
+from bench.report.sections import Plots, RunView, Sentences, plot, reached, sustained
 from bench.roofline import Roof
 
 GROUP = "Compute"
@@ -19,7 +18,7 @@ _CUBES = {"cube-4096": "triangle-up-open", "cube-8192": "star-open", "cube-16384
 _METHODS = {"loop": ("circle", theme.SERIES[0]), "library": ("square", theme.SERIES[1])}
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     lost, lead = view.fit.missing, view.roof(view.fit.info.headline)
     if lead:
         yield f"{names.roof(lead.key)} reaches {reached(view, lead)}."
@@ -33,14 +32,9 @@ def findings(view: RunView) -> Iterator[str]:
         yield f"No roof for {listed(list(map(names.roof, keys)), 3)}: {lost[keys[0]]}."
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     fit, compute = view.fit, [roof for roof in view.fit.roofline.roofs if roof.is_compute]
-    shares = [
-        f"{names.quantity(roof.key)} {units.percent(roof.rate / loop.roof.rate)}"
-        for roof in compute
-        if roof.method == "library" and (loop := fit.roofs.get(f"{roof.quantity}.loop"))
-    ]
-    if shares:
+    if shares := [f"{names.quantity(key)} {units.percent(share)}" for key, share in gemms_over_loops(fit).items()]:
         yield f"Best GEMM as a share of the same unit's instruction loop: {listed(shares)}."
     lead = fit.roofs.get(fit.info.headline)
     if lead and "shape" in (won := lead.winner.params):
@@ -70,7 +64,7 @@ def notes(view: RunView) -> Iterator[str]:
             yield sentence(f"{listed([names.dtype(str(params.get('dtype'))) for params in loops])}: {reason}")
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     """A row per unit and dtype: the loop, the best GEMM and the datasheet, with intervals; open: what claims none."""
     roofs = sorted(view.fit.roofline.roofs, key=lambda roof: roof.rate)
     found = [(names.quantity(roof.key), view.fit.roofs[roof.key]) for roof in roofs if roof.is_compute]

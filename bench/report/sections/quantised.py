@@ -1,17 +1,14 @@
 """Quantised weights: what a product with them takes beside the same product unquantised."""
 
-from collections.abc import Iterator
-
 import pandas as pd
 
 from bench import units
 from bench.analysis import tidy
 from bench.analysis import transformer_cases as cases
 from bench.analysis.rows import LOSS, methods, texts
-from bench.report.document import Plot
 from bench.report.phrases import listed, many
 from bench.report.plots import sweep
-from bench.report.sections import RunView, lines
+from bench.report.sections import Plots, RunView, Sentences, lines
 
 GROUP = "GEMM"
 
@@ -24,13 +21,13 @@ def gains(view: RunView) -> pd.DataFrame:
     return seen.assign(what=what)
 
 
-def plots(view: RunView) -> Iterator[Plot]:
+def plots(view: RunView) -> Plots:
     groups, axes = dict(iter(gains(view).groupby("what", sort=False))), ("batch", "times", sweep.TIMES, "Rows (batch)")
     caption = "Time of the unquantised product over that of the quantised one, at the same batch and shape."
     yield from lines("quantised-speedup", "Speedup", caption, groups, *axes, even="as fast as unquantised")
 
 
-def findings(view: RunView) -> Iterator[str]:
+def findings(view: RunView) -> Sentences:
     """The largest gain first, then what pays at no batch."""
     seen, said = gains(view), []
     small = seen.loc[seen.groupby("what")["batch"].idxmin()].sort_values("times", ascending=False)
@@ -45,7 +42,7 @@ def findings(view: RunView) -> Iterator[str]:
     yield from said[1:]
 
 
-def notes(view: RunView) -> Iterator[str]:
+def notes(view: RunView) -> Sentences:
     for what, part in gains(view).groupby("what", sort=False):
         small, best = part.loc[part["batch"].idxmin()], part.loc[part["times"].idxmax()]
         slow = [f"{batch:,.0f}" for batch in sorted(part.loc[part["times"] < LOSS, "batch"])]

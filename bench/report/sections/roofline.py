@@ -1,7 +1,5 @@
 """The roofline: what this machine allows, where it becomes compute-bound, and what it did, of one device at a time."""
 
-from collections.abc import Iterator
-
 from bench import units
 from bench.analysis import tidy
 from bench.analysis.datasheet import datasheet
@@ -12,7 +10,7 @@ from bench.report.document import Plot, Section, findings
 from bench.report.phrases import many, plain, spread
 from bench.report.plots.points import possible
 from bench.report.plots.roofline import common, roofline
-from bench.report.sections import RunView
+from bench.report.sections import Plots, RunView, Sentences
 from bench.report.sections.datasheet import top
 
 _CAPTION = (
@@ -38,7 +36,7 @@ def section(view: RunView) -> Section:
     )
 
 
-def _plots(view: RunView) -> Iterator[Plot]:
+def _plots(view: RunView) -> Plots:
     """The shown device with the reader's kernels; every other device as a variant of it."""
     drawn = []
     for fit in (view.fit, *(other for other in view.fits if other is not view.fit)):
@@ -53,8 +51,8 @@ def _plots(view: RunView) -> Iterator[Plot]:
         yield Plot("fig-roofline", "Roofline", figure, _CAPTION, " ".join(_label(view)), variants)
 
 
-def _findings(view: RunView) -> Iterator[str]:
-    ridge, lasting = view.fit.headline, view.fit.sustained.headline if view.fit.sustained else None
+def _findings(view: RunView) -> Sentences:
+    ridge, lasting = view.fit.headline, view.fit.lasting_headline
     if ridge is None:
         yield "No ridge: DRAM and the headline roof were not both measured in the same round."
         return
@@ -69,12 +67,12 @@ def _findings(view: RunView) -> Iterator[str]:
         yield f"By the {name} that ridge lies at {units.intensity(claim)}; measured: {share} of it."
 
 
-def _missing(view: RunView) -> Iterator[str]:
+def _missing(view: RunView) -> Sentences:
     yield "No roofline: it needs a memory roof and a compute roof, measured or claimed."
     yield from (f"{names.roof(key)} is missing: {plain(why)}." for key, why in list(view.fit.missing.items())[:1])
 
 
-def _label(view: RunView) -> Iterator[str]:
+def _label(view: RunView) -> Sentences:
     """For who cannot see the figure: every roof, the ridge, how many points, and some of the reader's kernels."""
     roofs = (f"{names.roof(roof.key)} {units.rate_text(roof.rate, roof.key)}" for roof in view.fit.roofline.roofs)
     yield f"Roofline of {view.fit.info.name}: {', '.join(roofs)}."

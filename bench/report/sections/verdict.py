@@ -5,9 +5,8 @@ from typing import Any
 
 from bench import units
 from bench.analysis import reasons as why
-from bench.analysis.health import NOT_JUDGED, PASS
+from bench.analysis.health import NOT_JUDGED, PASS, VITALS, vitals
 from bench.analysis.reasons import FAIL, Reason
-from bench.analysis.telemetry import DeviceTelemetry, telemetry
 from bench.report import names
 from bench.report.document import Column, Finding, Table, Verdict, has, table
 from bench.report.phrases import listed, many, plain, sentence, signed
@@ -52,8 +51,6 @@ _SLOW = {
     "cpu": "look for other processes and the clock's governor; repeat: `{0}`",
 }
 _FAMILIES = {"dram": "memory", "h2d": "host", "d2h": "host", "duplex": "host", "link": "link"}
-_HELD = (why.THROTTLED, why.POWER_LIMIT, why.CLOCK_SETTING, why.CLOCK)
-_BROKEN = (why.LOST, why.NOT_MEASURABLE, why.MEMORY_ERRORS, why.ROW_REMAP, why.THROTTLED)
 
 
 def verdict(view: RunView) -> Verdict:
@@ -67,14 +64,7 @@ def verdict(view: RunView) -> Verdict:
     bad += [each.device for each in node.absent if each.status == node.status]
     named = view.several or node.absent
     which = listed([_name(each, view) for each in bad], 3) if named else ""
-    lead = node.reasons[0]
-    alike = [each for each in node.reasons if (each.device, each.cause) == (lead.device, lead.cause)]
-    return Verdict(what, node.status, word, which or sentence(_briefly(_led(alike, view)[0])))
-
-
-def broken(reason: Reason) -> bool:
-    """What no repetition on an idle machine cures: a lost or hot device, bad memory."""
-    return reason.cause in _BROKEN and not reason.key and not reason.detail.startswith("other processes")
+    return Verdict(what, node.status, word, which or sentence(_briefly(_led(node.grouped[0], view)[0])))
 
 
 def _unjudged(view: RunView) -> str:
@@ -115,14 +105,7 @@ def reasons(view: RunView) -> list[Finding]:
 
 def every_reason(view: RunView) -> list[Finding]:
     """A sentence per device and cause, gravest first, each with the next step."""
-    found = view.health.reasons
-    hopeless = {each.device for each in found if each.cause == why.NOT_MEASURABLE and not each.key}
-    grouped: dict[tuple[str, str], list[Reason]] = {}
-    for reason in found:
-        # what could not be measured says why itself
-        if reason.cause != why.THROTTLED or reason.device not in hopeless:
-            grouped.setdefault((reason.device, reason.cause), []).append(reason)
-    return [_finding(*_led(group, view), view) for group in grouped.values()]
+    return [_finding(*_led(group, view), view) for group in view.health.grouped]
 
 
 def _led(group: Sequence[Reason], view: RunView) -> tuple[Reason, Sequence[Reason]]:
@@ -150,14 +133,12 @@ def _next(reason: Reason, view: RunView) -> str:
     fit = next((fit for fit in view.fits if fit.info.id == reason.device), view.fit)
     family = "compute" if fit.info.sms else "cpu"
     family = _FAMILIES.get(reason.key, family) if fit.info.sms else family
-    for each in view.health.reasons if family in ("memory", "compute") else ():
-        # heat is told of a device as a whole and slows what its clock drives
-        whole = not each.key and family == "compute"
-        if each.device == reason.device and each.cause in _HELD and (whole or each.key == reason.key):
-            words, step = _CAUSES[each.cause]
-            return f"Likely cause: {words.format(plain(each.detail))}. {sentence(step)}"
-    lasting = fit.sustained.roofs if fit.sustained and reason.key not in fit.roofs else fit.roofs
-    probe = lasting[reason.key].winner.probe if reason.key in lasting else "peak" if "." in reason.key else "bandwidth"
+    held = view.health.held(reason, driven=family == "compute") if family in ("memory", "compute") else None
+    if held:
+        words, step = _CAUSES[held.cause]
+        return f"Likely cause: {words.format(plain(held.detail))}. {sentence(step)}"
+    slow = fit.roofs.get(reason.key) or fit.lasting(reason.key)
+    probe = slow.winner.probe if slow else "peak" if "." in reason.key else "bandwidth"
     chosen = names.selector(reason.device)
     chosen = "auto" if family == "link" and chosen.startswith("cuda:") else chosen
     return _SLOW[family].format(f"python -m bench run --device {chosen} --probes {probe}")
@@ -208,41 +189,28 @@ def _briefly(reason: Reason) -> str:
 def matrix(view: RunView) -> Table:
     """A row per GPU: every headline roof as percent of its siblings' median, and heat, power and memory errors."""
     ratios = {(row.device, row.key): row.ratio for row in view.siblings.itertuples() if not row.regime}
-    measured = {fit.info.id for fit in view.fits if fit.roofs}
-    first, *rest = names.HEADLINES
-    wanted = dict.fromkeys((first, *(fit.info.headline for fit in view.fits), *rest))
-    keys = [key for key in wanted if any((fit.info.id, key) in ratios for fit in view.fits)]
+    keys = [key for key in view.headlines if any((fit.info.id, key) in ratios for fit in view.fits)]
     rows = []
-    for each, seen in zip(view.health.devices, device_telemetry(view), strict=True):
-        bad = {(reason.key, reason.cause): reason.status for reason in each.reasons}
-        row: dict[str, Any] = {
-            "device": names.device(each.info.id),
-            "verdict": each.status,
-            "verdict mark": each.status,
-        }
+    for each, seen in zip(view.health.devices, view.telemetry, strict=True):
+        row: dict[str, Any] = {"device": each.info.id, "verdict": each.status} | vitals(each, seen)
         for key in keys:
             row |= {key: ratios.get((each.info.id, key)), f"{key} regime": ""}
-            usual = PASS if row[key] else "" if each.info.id in measured else FAIL
-            row[f"{key} mark"] = next((s for (k, _), s in bad.items() if k == key), usual)
+            usual = PASS if row[key] else "" if each.roofs else FAIL
+            row[f"{key} mark"] = each.by_roof[key].status if key in each.by_roof else usual
         for reason in each.reasons:
             if reason.cause == why.SIBLINGS and reason.key in keys and reason.detail == SUSTAINED:
                 row |= {reason.key: reason.ratio, f"{reason.key} regime": " sustained"}
-        for name, (causes, counters) in _VITALS.items():
-            # a simulated counter says what its options planted
-            known = any(seen.ever(key) if each.info.simulated else seen.last(key) is not None for key in counters)
-            status = next((s for (_, cause), s in bad.items() if cause in causes), PASS if known else "")
-            row |= {name: {PASS: "ok", "": ""}.get(status, status), f"{name} mark": status}
         # what no cell shows
         reasons = [each for each in each.reasons if each.cause != why.SIBLINGS or each.key not in keys]
         row["why"] = _briefly(reasons[0]) if reasons else ""
         rows.append(row)
-    columns = [Column("GPU", "device")]
+    columns = [Column("GPU", "device", names.device)]
     columns += [
         Column(names.roof(key).replace(" vector", ""), key, _percent, f"{key} regime", mark=f"{key} mark", number=True)
         for key in keys
     ]
-    columns += [Column(name, name, mark=f"{name} mark") for name in _VITALS]
-    columns += [Column("Health", "verdict", str.upper, mark="verdict mark"), Column("Why", "why")]
+    columns += [Column(name, name, _vital, mark=name) for name in VITALS]
+    columns += [Column("Health", "verdict", str.upper, mark="verdict"), Column("Why", "why")]
     return table("matrix", "Every GPU: percent of the median of the others", rows, *columns, folded=False)
 
 
@@ -250,15 +218,5 @@ def _percent(ratio: float, regime: str) -> str:
     return f"{100 * ratio:.0f}{regime}"
 
 
-# Column -> its causes, and the counters that tell of them.
-_VITALS = {
-    "Heat": ((why.THROTTLED,), ("throttled_sw_thermal_s", "throttled_hw_thermal_s")),
-    "Power": ((why.POWER_LIMIT, why.CLOCK_SETTING, why.CLOCK), ("throttled_power_cap_s", "power_w")),
-    "ECC": ((why.MEMORY_ERRORS, why.CORRECTED_ERRORS, why.ROW_REMAP), ("ecc_double_bit", "ecc_single_bit")),
-    "Links": ((why.PCIE, why.NVLINK), ("pcie_width", "nvlinks")),
-}
-
-
-def device_telemetry(view: RunView) -> tuple[DeviceTelemetry, ...]:
-    """What each device's driver counted over the Run."""
-    return telemetry(view.run, [fit.info for fit in view.fits])
+def _vital(status: str) -> str:
+    return "ok" if status == PASS else status

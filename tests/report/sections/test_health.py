@@ -138,7 +138,9 @@ def test_the_figure_marks_who_does_not_count(made):
     assert {trace.marker.symbol for trace in healthy.data if trace.mode == "markers"} == {"circle"}
     # all that was polled lies within the axes
     for axis, name in (("y", "yaxis"), ("y2", "yaxis2")):
-        seen = [y for trace in healthy.data if trace.yaxis == axis for y in trace.y if y is not None]
+        marks = [trace for trace in healthy.data if trace.yaxis == axis]
+        seen = [y + above for trace in marks for y, above in zip(trace.y, trace.error_y.array, strict=True)]
+        seen += [y - below for trace in marks for y, below in zip(trace.y, trace.error_y.arrayminus, strict=True)]
         assert healthy.layout[name].range[0] <= min(seen) <= max(seen) <= healthy.layout[name].range[1]
 
 
