@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
 from bench import units
 from bench.analysis.fit import Fit
-from bench.analysis.serving import deployment as deployments
 from bench.analysis.serving import records
 from bench.analysis.serving.answers import Answers, answer, to_json
 from bench.analysis.serving.claims import Checked, checked, contradictions
-from bench.analysis.serving.deployment import Deployment
+from bench.analysis.serving.deployment import Deployment, default
 from bench.analysis.serving.errors import ServingError
 from bench.analysis.serving.export import exported
 from bench.analysis.serving.machine import FORMULA, Machine
@@ -20,9 +21,9 @@ from bench.analysis.serving.selfcheck import SelfCheck, self_check
 from bench.analysis.serving.step import StepTime
 from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN, Document, Finding, Plot, Section, Verdict, findings
 from bench.report.phrases import listed, many, sentence
-from bench.report.plots import described
 from bench.report.plots import serving as figures
-from bench.report.serving_tables import Shown, bound, checks, claims, curves, error, fits, operators, share
+from bench.report.sections import plot, span
+from bench.report.serving_tables import Shown, checks, claims, curves, error, fits, operators, share
 from bench.roofline import MissingRoof
 
 QUESTION = "How fast will a language model answer here, for how many at once, and what stops it?"
@@ -85,12 +86,11 @@ def page(fit: Fit, judge: Callable[[Fit, Machine | None], Sequence[Checked]] = c
     """A Run's page on serving: a model that fits, asked anew by whoever reads it, and the claims that it decides."""
     try:
         machine = of_run(fit)
-        deployment = deployments.default(machine)
+        deployment = default(machine)
         data = _interactive(deployment, "GPU" if fit.info.sms else "device")
         accuracy = _accuracy(self_check(fit, machine))
     except (ServingError, MissingRoof) as why:
-        made = _unanswered(fit.info.name, fit.info.simulated, why)
-        return replace(made, sections=(claims(judge(fit, None), contradictions()),))
+        return _unanswered(fit.info.name, fit.info.simulated, why, claims(judge(fit, None), contradictions()))
     try:
         made = document(answer(deployment.model, machine, deployment.planner.request), full=True)
     except ServingError as why:
@@ -100,9 +100,9 @@ def page(fit: Fit, judge: Callable[[Fit, Machine | None], Sequence[Checked]] = c
     return replace(made, lead=lead, sections=sections, scripts=_SCRIPTS, data={"serving": data})
 
 
-def _unanswered(name: str, simulated: bool, why: Exception) -> Document:
+def _unanswered(name: str, simulated: bool, why: Exception, *sections: Section) -> Document:
     verdict = Verdict("Serving", NOT_JUDGED, "not answered", sentence(str(why)))
-    return Document(f"{name} · serving", name, simulated=simulated, verdicts=(verdict,))
+    return Document(f"{name} · serving", name, simulated=simulated, verdicts=(verdict,), sections=sections)
 
 
 def _interactive(deployment: Deployment, device: str) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _interactive(deployment: Deployment, device: str) -> dict[str, Any]:
     data = exported(deployment.planner.machine)
     for each in (*data["weights"], *data["kv"]):
         each["label"] = figures.label(each["name"])
-    limits = {key: bound(key) for key in (*(key for key, _ in data["roofs"]), "dram", "overhead")}
+    limits = {key: figures.bound(key) for key in (*(key for key, _ in data["roofs"]), "dram", "overhead")}
     return data | {"at": deployment.choice, "device": device, "limits": limits}
 
 
@@ -144,8 +144,8 @@ def _findings(found: Answers, deployment: Deployment) -> Iterator[Finding]:
         yield Finding("By formula from stated roofs: nothing here was measured.")
     elif machine.errors:
         points = sum(each.points for each in machine.errors.values())
-        spans = ", ".join(f"{phase} {_span(each.low, each.high)}" for phase, each in machine.errors.items())
-        yield Finding(f"Error bars by the self-check: {spans} ({many(points, 'point')}).")
+        spans = [f"{phase} {span(pd.Series([each.low, each.high]), error)}" for phase, each in machine.errors.items()]
+        yield Finding(f"Error bars by the self-check: {', '.join(spans)} ({many(points, 'point')}).")
     else:
         yield Finding("No error bar: no whole layer was measured here.", WARN, "`bench run --probes layer`")
     if machine.partial:
@@ -176,10 +176,6 @@ def _barred(step: StepTime) -> str:
     return f"{units.seconds(step.seconds)}{bar}"
 
 
-def _span(low: float, high: float) -> str:
-    return error(low) if low == high else f"{error(low)} to {error(high)}"
-
-
 # --- every question
 
 
@@ -193,7 +189,7 @@ def _sections(found: Answers, deployment: Deployment) -> Iterator[Section]:
         return Section(f"serving-{id}", title, "", "", findings(said), tuple(drawn), kept, group=group)
 
     caption = f"{found.model.name}, {deployment.context:,} tokens of context. {_SURE}"
-    pareto = _plot("pareto", "Throughput against latency over batch", figures.pareto(deployment), caption)
+    pareto = plot("serving-pareto", "Throughput against latency over batch", figures.pareto(deployment), caption)
     dips = [str(each.about["batch"]) for each in found["pareto"] if each.note]
     slow = [f"Batch {listed(dips)} takes less time than a smaller one: so were its products measured."] if dips else []
     notes, made = (f"What this rests on: {'; '.join(found.machine.notes)}.",), tuple(curves(deployment))
@@ -204,19 +200,20 @@ def _sections(found: Answers, deployment: Deployment) -> Iterator[Section]:
     said += [f"The compute roof alone asks for {share(first.mfu)} of the time to the first token."]
     yield section("Latency", "latency", "Floors, first token, time per token", said, (), _TIMES)
     caption = f"Each operator's rate with its start inside. Named: what takes most of each step. {_SURE}"
-    drawn = _plot("operators", "Operators under their roofs", figures.operators(deployment), caption)
+    drawn = plot("serving-operators", "Operators under their roofs", figures.operators(deployment), caption)
     heavy = {phase.removeprefix("decode, "): (step.largest, step.seconds) for phase, step in deployment.steps.items()}
     large = [f"{share(row.seconds / whole)} {row.operation.name} ({at})" for at, (row, whole) in heavy.items()]
     said, made = [f"Largest: {listed(large)}."], [operators(deployment)]
     yield section("Operators", "operators", "Where a step's time goes", said, drawn, made)
 
     caption = "Sequences beside the weights in the usable share of the memory, in pages of 16 tokens."
-    drawn = _plot("capacity", "Largest batch over context", figures.capacity(deployment), caption)
+    drawn = plot("serving-capacity", "Largest batch over context", figures.capacity(deployment), caption)
     said = f"The linear operators are compute-bound from {max(1, deployment.critical):,.0f} rows on."
     made = [fits(deployment), Shown("capacity"), Shown("critical batch")]
     yield section("Memory", "capacity", "What fits", [said], drawn, made)
     caption = "Seconds per step in what reads the weights and in what reads the cache. Diamonds: where they meet."
-    drawn = _plot("crossovers", "Time in the weights and in the KV cache", figures.crossovers(deployment), caption)
+    title, figure = "Time in the weights and in the KV cache", figures.crossovers(deployment)
+    drawn = plot("serving-crossovers", title, figure, caption)
     batches = sorted({1, deployment.batch})
     met = [f"{at:,} tokens at batch {batch}" for batch in batches if (at := deployment.meeting(batch))]
     said = [f"The KV cache takes longer than the weights beyond {listed(met)}."] if met else []
@@ -226,11 +223,6 @@ def _sections(found: Answers, deployment: Deployment) -> Iterator[Section]:
     said = [f"{each.about['batch']} users in a closed loop: {each.value:,.0f} tokens/s of output." for each in loops]
     yield section("Load and cost", "load", "Under load, and what it costs", said, (), _LOAD)
     yield section("What a change buys", "changes", "Faster parts, other formats", _changes(one), (), _CHANGES)
-
-
-def _plot(id: str, title: str, figure: Any, caption: str) -> Iterator[Plot]:
-    if figure is not None:
-        yield Plot(f"fig-serving-{id}", title, figure, caption, f"{title}. {described(figure)}")
 
 
 def _changes(one: StepTime) -> Iterator[str]:
@@ -262,7 +254,8 @@ def _errors(found: SelfCheck) -> Iterator[str]:
     beside = f" beside {worst.chunk:,} of a prompt" if worst.chunk else ""
     where = f"{worst.phase}, batch {worst.batch}, {worst.context:,} tokens{beside}"
     yield f"Worst: {error(worst.error)} for {worst.model}, {where} ({worst.largest} takes most)."
-    yield f"By phase: {', '.join(f'{phase} {_span(*found.of(phase).range)}' for phase in found.phases)}."
+    phases = [f"{phase} {span(pd.Series(found.of(phase).range), error)}" for phase in found.phases]
+    yield f"By phase: {', '.join(phases)}."
 
 
 def _composed(found: SelfCheck) -> Iterator[str]:
@@ -270,8 +263,8 @@ def _composed(found: SelfCheck) -> Iterator[str]:
     if found.checks:
         yield "Nothing is corrected: the furthest error on either side, with or without its own parts, is the bar."
     if composed := [each.composition for each in found.checks if each.composition]:
-        span = " to ".join(dict.fromkeys(map(units.digits, (min(composed), max(composed)))))
-        yield f"A layer took {span} times the sum of its parts measured alone."
+        factors = span(pd.Series(composed), units.digits)
+        yield f"A layer took {factors} times the sum of its parts measured alone."
     if tokens := [each.token.error for each in found.checks if each.token]:
-        span = _span(min(tokens), max(tokens))
-        yield f"A token of the whole model: the planner is off by {span} from as many measured layers as it has."
+        errors = span(pd.Series(tokens), error)
+        yield f"A token of the whole model: the planner is off by {errors} from as many measured layers as it has."

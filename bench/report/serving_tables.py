@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+import pandas as pd
+
 from bench import units
 from bench.analysis.serving import latency, records
 from bench.analysis.serving.answers import Answers
@@ -14,7 +16,6 @@ from bench.analysis.serving.claims.evidence import CONDITION, DEPENDS, OPEN, RIG
 from bench.analysis.serving.deployment import Deployment
 from bench.analysis.serving.planner import Answer
 from bench.analysis.serving.selfcheck import SelfCheck
-from bench.report import names
 from bench.report.document import FAIL, PASS, SKIP, WARN, Column, Section, Table, findings, table
 from bench.report.phrases import listed, many, signed, slug
 from bench.report.plots import serving as figures
@@ -26,8 +27,6 @@ _BAD = 0.2
 _LONG = 16
 share = partial(units.percent, significant=2)
 _length = "{:,}".format
-# What may bind and is no roof.
-_LIMITS = ("memory", "user rate", "compute", "network", "ttft", "tpot", "latency")
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,6 @@ class Shown:
 def error(value: float) -> str:
     """Predicted over measured less 1: "+9.1 %"."""
     return signed(1 + value)
-
-
-def bound(key: str) -> str:
-    """The name of a roof, or the limit itself."""
-    return "communication (link)" if key == "link" else key if key in _LIMITS else names.limiter(key)
 
 
 def _about(key: str, value: Any) -> str:
@@ -94,8 +88,7 @@ _CURVE = (
     *_ENDS,
 )
 _OPERATORS = (
-    Column("step", "step"),
-    Column("operator", "operator"),
+    *_texts(step="step", operator="operator"),
     Column("count", "count", number=True),
     Column("FLOP", "flops", units.number, number=True),
     Column("bytes", "bytes", units.number, unit="B"),
@@ -103,12 +96,11 @@ _OPERATORS = (
     Column("one launch", "seconds", units.seconds, unit="s"),
     Column("% of the step", "part", share, number=True),
     Column("fixed", "fixed", share, number=True),
-    Column("waits for", "waits", bound),
+    Column("waits for", "bound", figures.bound),
     Column("origin", "origin"),
 )
 _CHECKS = (
-    Column("model", "model"),
-    Column("phase", "phase"),
+    *_texts(model="model", phase="phase"),
     Column("batch", "batch", number=True),
     Column("context", "context", _length, number=True),
     Column("chunk", "beside", _length, number=True),
@@ -137,9 +129,8 @@ def operators(deployment: Deployment) -> Table:
 
 def fits(deployment: Deployment) -> Table:
     """The largest batch: a row per context, a column per pair of formats."""
-    beside = {figures.formats(each): most for each, most in records.fits(deployment)}
-    places = enumerate(deployment.lengths)
-    rows = [{"context": length} | {name: most[at] for name, most in beside.items()} for at, length in places]
+    beside = {figures.formats(each): rows["batch"] for each, rows in records.fits(deployment)}
+    rows = pd.DataFrame({"context": deployment.lengths} | beside).to_dict("records")
     most = (Column(name, name, lambda most: _length(most) if most else "does not fit", number=True) for name in beside)
     return _table("fits", "Largest batch", rows, Column("context", "context", _length, unit="tokens"), *most)
 
@@ -161,7 +152,7 @@ def _table(id: str, caption: str, rows: Iterable[dict[str, Any]], *columns: Colu
 
 def _row(each: Answer) -> dict[str, Any]:
     about = ", ".join(_about(key, value) for key, value in each.about.items())
-    return asdict(each) | each.about | {"holds": about, "bar": records.bar(each), "bound": bound(each.bound)}
+    return asdict(each) | each.about | {"holds": about, "bar": records.bar(each), "bound": figures.bound(each.bound)}
 
 
 def _pivot(id: str, caption: str, answers: Iterable[Answer], shown: Shown) -> Table:
@@ -169,16 +160,14 @@ def _pivot(id: str, caption: str, answers: Iterable[Answer], shown: Shown) -> Ta
     rows: list[dict[str, Any]] = []
     columns: dict[str, Column] = {}
     for place, mine in records.grouped(answers, shown.over).items():
-        bounds = dict.fromkeys(map(bound, records.binding(mine)))
-        row = dict(zip(shown.over, place, strict=True)) | {"bound": ", ".join(bounds)}
-        row |= {"origin": records.least_sure(mine), "stops": next(filter(None, map(records.stopped, mine)), None)}
+        row = dict(zip(shown.over, place, strict=True)) | records.together(mine)
+        row["bound"] = ", ".join(dict.fromkeys(map(figures.bound, row["bound"])))
         for each in mine:
             head = _heading(each, shown)
             columns[head] = Column(head, head, _said, by=f"{head} answer", number=True)
             row |= {head: each.value, f"{head} answer": each}
         rows.append(row)
-    texts = {key for key in shown.over for row in rows if isinstance(row[key], str)}
-    heads = [Column(key, key, _plain, number=key not in texts) for key in shown.over]
+    heads = [Column(key, key, _plain, number=not any(isinstance(row[key], str) for row in rows)) for key in shown.over]
     return _table(id, caption, rows, *heads, *columns.values(), Column("stopped by", "stops"), *_ENDS[:2])
 
 

@@ -184,7 +184,7 @@ def test_every_figure_has_a_label_and_its_numbers_in_a_table(full):
         "fig-serving-crossovers",
     ]
     assert all(plot.label.startswith(plot.title) and len(plot.label) > 100 for plot in full.every_plot)
-    for number, trace in enumerate(full.lead.plots[0].figure.data[:-1]):
+    for number, trace in enumerate(full.lead.plots[0].figure.data):
         rows = next(table for table in full.lead.tables if table.id == f"serving-pareto-{number}").rows
         assert list(trace.y) == pytest.approx([row["value"] for row in rows])
         cells = next(table for table in full.lead.tables if table.id == f"serving-pareto-{number}").cells

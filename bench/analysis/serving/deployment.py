@@ -8,7 +8,6 @@ from itertools import pairwise
 
 from bench import models
 from bench.analysis.serving import formulas
-from bench.analysis.serving.latency import candidates
 from bench.analysis.serving.machine import Machine
 from bench.analysis.serving.planner import Planner
 from bench.analysis.serving.request import Request, served
@@ -83,16 +82,6 @@ class Deployment:
         pairs = [pair for pair in pairs if FORMATS[pair[0]].bytes <= least and pair != self.formats]
         asked = (replace(request, precision=served(*pair)) for pair in pairs)
         return [self, *(Deployment(Planner(self.model, machine, each)) for each in asked)]
-
-    @cached_property
-    def curve(self) -> list[tuple[int, StepTime]]:
-        """(batch, its decode step) over the batches that fit."""
-        return [(batch, self.planner.decode(batch, self.context)) for batch in candidates(self.planner.most)]
-
-    @property
-    def rates(self) -> list[tuple[float, float]]:
-        """(tokens/s of each user, tokens/s in all) over the same batches."""
-        return [(1 / step.seconds, batch / step.seconds) for batch, step in self.curve]
 
     @cached_property
     def steps(self) -> dict[str, StepTime]:

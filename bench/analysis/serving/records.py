@@ -6,7 +6,10 @@ from functools import partial
 from itertools import takewhile
 from typing import Any
 
+import pandas as pd
+
 from bench import units
+from bench.analysis.serving import latency
 from bench.analysis.serving.claims import Checked
 from bench.analysis.serving.deployment import CACHE, LINEAR, Deployment
 from bench.analysis.serving.machine import PROVENANCE
@@ -17,42 +20,51 @@ from bench.analysis.serving.selfcheck import SelfCheck
 _NEAR = 0.1
 
 
+def throughput(deployment: Deployment) -> pd.DataFrame:
+    """Tokens/s of each user and in all over the batches that fit, a row per batch."""
+    return pd.DataFrame([asdict(each) | each.about for each in latency.pareto(deployment.planner)])
+
+
 def operators(deployment: Deployment) -> list[dict[str, Any]]:
-    """Every operator of the steps that are drawn, those without arithmetic too. waits: for which roof, or overhead."""
+    """Every operator of the steps that are drawn, those without arithmetic too. bound: the roof, or "overhead"."""
     return [
         asdict(row.operation.work)
         | asdict(row.timed)
         | {"step": phase, "operator": row.operation.name, "count": row.operation.count}
         | {"part": row.seconds / step.seconds, "fixed": row.timed.share}
-        | {"waits": "overhead" if row.timed.label == "fixed" else row.timed.limit}
+        | {"bound": "overhead" if row.timed.label == "fixed" else row.timed.limit}
         | ({"intensity": row.operation.work.intensity} if row.operation.work.flops else {"flops": None})
         for phase, step in deployment.steps.items()
         for row in step.rows
     ]
 
 
-def fits(deployment: Deployment) -> list[tuple[Deployment, list[int]]]:
-    """The largest batch at each of its lengths, for each pair of formats."""
+def fits(deployment: Deployment) -> list[tuple[Deployment, pd.DataFrame]]:
+    """The largest batch at each context, for each pair of formats."""
     lengths = deployment.lengths
-    return [(each, [each.planner.fits(length).batch for length in lengths]) for each in deployment.beside()]
+    return [
+        (each, pd.DataFrame({"context": lengths, "batch": [each.planner.fits(length).batch for length in lengths]}))
+        for each in deployment.beside()
+    ]
 
 
-def capacities(deployment: Deployment) -> list[tuple[Deployment, list[int]]]:
+def capacities(deployment: Deployment) -> list[tuple[Deployment, pd.DataFrame]]:
     """What `fits` at all, without lines that would lie on another."""
-    found: list[tuple[Deployment, list[int]]] = []
-    for each, most in fits(deployment):
-        apart = (any(abs(a - b) > _NEAR * max(a, b) for a, b in zip(most, other, strict=True)) for _, other in found)
-        if any(most) and all(apart):
-            found.append((each, most))
+    found: list[tuple[Deployment, pd.DataFrame]] = []
+    for each, rows in fits(deployment):
+        pairs = (zip(rows["batch"], other["batch"], strict=True) for _, other in found)
+        if any(rows["batch"]) and all(any(abs(a - b) > _NEAR * max(a, b) for a, b in both) for both in pairs):
+            found.append((each, rows))
     return found
 
 
-def growing(deployment: Deployment) -> list[tuple[str, int, list[float]]]:
-    """("weights" or "KV", batch, seconds of a step at each length), for one sequence and for many."""
+def growing(deployment: Deployment) -> list[tuple[str, int, pd.DataFrame]]:
+    """("KV" or "weights", batch, seconds of a step at each context), for one sequence and for many."""
+    contexts = pd.DataFrame({"context": deployment.lengths})
     return [
-        (what, batch, [deployment.seconds(kinds, batch, context) for context in deployment.lengths])
+        (what, batch, contexts.assign(seconds=[deployment.seconds(kinds, batch, each) for each in deployment.lengths]))
         for batch in sorted({1, deployment.batch})
-        for what, kinds in (("weights", LINEAR), ("KV", CACHE))
+        for what, kinds in (("KV", CACHE), ("weights", LINEAR))
     ]
 
 
@@ -86,19 +98,14 @@ def grouped(answers: Iterable[Answer], over: Sequence[str]) -> dict[tuple, list[
     return found
 
 
-def least_sure(answers: Iterable[Answer]) -> str:
-    """Where the least sure of these numbers comes from."""
-    return max((each.origin for each in answers), key=PROVENANCE.index)
-
-
-def stopped(each: Answer) -> str | None:
-    """What stops a larger batch, of the answers that say so."""
-    return each.about.get("stops")
-
-
-def binding(answers: Iterable[Answer]) -> list[str]:
-    """What binds each number; what stops a batch is said instead of what binds its steps."""
-    return [each.bound for each in takewhile(lambda each: not stopped(each), answers)]
+def together(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Of numbers beside one another: what binds each, where the least sure comes from, and what stops a larger batch,
+    which is said instead of what binds its steps.
+    """
+    bound = [each.bound for each in takewhile(lambda each: not each.about.get("stops"), answers)]
+    origin = max((each.origin for each in answers), key=PROVENANCE.index)
+    stops = next((each.about["stops"] for each in answers if each.about.get("stops")), None)
+    return {"bound": bound, "origin": origin, "stops": stops}
 
 
 def spelt(value: float, unit: str) -> str:

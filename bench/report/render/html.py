@@ -28,26 +28,25 @@ def render(document: Document) -> str:
     """The whole page."""
     javascript = "\n".join(_file(name) for name in ("report.js", "roofline.js", *document.scripts))
     plotly, plotly_hash = _plotly()
-    figures = [(id, figure) for plot in document.every_plot for id, _, figure in variants(plot)]
-    for _, figure in figures:
-        theme.mark(figure, document.simulated)
-    return (
-        _environment()
-        .get_template("base.html.j2")
-        .render(
-            document=document,
-            groups=groups(document.sections),
-            figures=[(id, packed(figure_json(figure))) for id, figure in figures],
-            data=packed(json.dumps(document.data, allow_nan=False)) if document.scripts else "",
-            css=Markup(stylesheet()),
-            javascript=Markup(javascript),
-            downloads=[(each, packed(each.content)) for each in _downloads(document)],
-            plotly=plotly if figures else "",
-            csp=(
-                "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; style-src"
-                f" 'unsafe-inline'; script-src {_hash(javascript)} {plotly_hash}"
-            ),
-        )
+    figures = [
+        (id, packed(theme.mark(figure, document.simulated).to_json()))
+        for plot in document.every_plot
+        for id, _, figure in variants(plot)
+    ]
+    template = _environment().get_template("base.html.j2")
+    return template.render(
+        document=document,
+        groups=groups(document.sections),
+        figures=figures,
+        data=packed(json.dumps(document.data, allow_nan=False)) if document.scripts else "",
+        css=Markup(stylesheet()),
+        javascript=Markup(javascript),
+        downloads=[(each, packed(each.content)) for each in _downloads(document)],
+        plotly=plotly if figures else "",
+        csp=(
+            "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; style-src 'unsafe-inline';"
+            f" script-src {_hash(javascript)} {plotly_hash}"
+        ),
     )
 
 
@@ -63,13 +62,6 @@ def variants(plot: Plot) -> list[tuple[str, str, object]]:
     first = plot.figure.layout.meta.get("device", "") if isinstance(plot.figure.layout.meta, dict) else ""
     others = [(f"{plot.id}-{k}", name, figure) for k, (name, figure) in enumerate(plot.variants, 1)]
     return [(plot.id, first, plot.figure), *others]
-
-
-def figure_json(figure) -> str:
-    """A figure's JSON; NaN and infinity, which JSON lacks, were null before."""
-    text = figure.to_json()
-    json.loads(text, parse_constant=_refuse)
-    return text
 
 
 def packed(text: str) -> str:
@@ -94,10 +86,6 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"a figure contains {constant}, which is not JSON")
-
-
 def _file(name: str) -> str:
     package, _, file = name.rpartition("/")
     return files(package or "bench.report.render").joinpath(file).read_text(encoding="utf-8")
@@ -112,7 +100,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         loader=jinja2.FunctionLoader(_file),
     )
-    environment.filters |= {"code": _code, "slug": slug, "sortable": _sortable, "picture": _picture}
+    environment.filters |= {"code": _code, "slug": slug, "sortable": _sortable, "picture": svg}
     environment.globals |= {"symbols": SYMBOLS, "suite": __version__, "variants": variants}
     return environment
 
@@ -120,16 +108,11 @@ def _environment() -> jinja2.Environment:
 def _code(text: str) -> Markup:
     """`command` as code; everything else is escaped."""
     parts = text.split("`")
-    marked = (Markup("<code>{}</code>").format(p) if k % 2 else Markup.escape(p) for k, p in enumerate(parts))
-    return Markup("").join(marked)
+    return Markup("").join(Markup("<code>{}</code>").format(p) if k % 2 else p for k, p in enumerate(parts))
 
 
 def _sortable(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _picture(plot: Plot) -> Markup:
-    return Markup(svg(plot.figure))
 
 
 FORMS = {"html": render}

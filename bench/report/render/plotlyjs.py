@@ -31,12 +31,12 @@ def _reduced(whole: str) -> str:
     texts = [whole[a:b] for a, b in zip(starts, [*starts[1:], len(whole)], strict=True)]
     at = {head[1]: place for place, head in enumerate(heads)}
     asks = [[at[name] for name in set(_CALL.findall(text)) if name in at] for text in texts]
-    types = {at[name]: _type(at[name], texts, asks) for name in _CALL.findall(listed[1]) if name in at}
-    kept = [name for name in _CALL.findall(listed[1]) if types.get(at.get(name, -1)) in _KEPT]
+    types = {name: _type(at[name], texts, asks) for name in _CALL.findall(listed[1]) if name in at}
+    kept = [name for name, found in types.items() if found in _KEPT]
     if len(kept) < len(_KEPT):
         return ""
     lazy = heads[-1][2]
-    asks[-1] = [place for place in asks[-1] if place not in types or heads[place][1] in kept]
+    asks[-1] = [place for place in asks[-1] if heads[place][1] not in types or heads[place][1] in kept]
     # what is no module of the lazy kind, or has statements behind it, stays
     todo = [k for k, text in enumerate(texts) if heads[k][2] != lazy or not text.endswith("});")]
     todo += [at[name] for name in _CALL.findall(whole[: starts[0]]) if name in at]

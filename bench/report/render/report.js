@@ -1,6 +1,11 @@
 "use strict";
 // Everything the page does. Plotly travels compressed; unpacked, it runs as an inline script whose hash the policy lists.
 const byId = (id) => document.getElementById(id);
+const h = (tag, properties, ...children) => {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+};
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
 const narrow = matchMedia("(max-width: 600px)");
 
@@ -10,8 +15,7 @@ const unpacked = async (id) => {
 };
 
 // --- theme: figures name colours as CSS variables, which only the page can resolve
-const probe = document.createElement("span");
-probe.hidden = true;
+const probe = h("span", { hidden: true });
 document.body.append(probe);
 const resolved = new Map();
 const colour = (name) => {
@@ -28,16 +32,20 @@ const coloured = (value) => {
   return value;
 };
 
-// --- figures: a figure's data is unpacked and drawn when it comes near the screen
+// --- figures: a figure's data is unpacked and drawn when no fold hides it
 const sources = new Map();
 const canvases = () => [...document.querySelectorAll("[data-figure]")];
 const shownId = (canvas) => canvas.dataset.variant || canvas.dataset.figure;
-const sourceOf = (canvas) => sources.get(shownId(canvas));
+const sourceOf = async (canvas) => {
+  const id = shownId(canvas);
+  if (!sources.has(id)) sources.set(id, JSON.parse(await unpacked(`data-${id}`)));
+  return sources.get(id);
+};
 const config = { displayModeBar: false, responsive: false, doubleClick: "reset", scrollZoom: false, showTips: false };
 let printed = 0; // the width of a sheet while it is printed
 
-const laidOut = (canvas) => {
-  const source = structuredClone(sourceOf(canvas));
+const laidOut = async (canvas) => {
+  const source = structuredClone(await sourceOf(canvas));
   const layout = source.layout;
   if (layout.meta?.selectors) selected(canvas, source);
   layout.width = printed || Math.max(260, canvas.clientWidth);
@@ -70,9 +78,7 @@ const laidOut = (canvas) => {
 };
 
 const tiltSlopes = (canvas) => {
-  const full = canvas._fullLayout;
-  if (!full?.xaxis || full.xaxis.type !== "log") return;
-  const { xaxis: x, yaxis: y } = full;
+  const { xaxis: x, yaxis: y } = canvas._fullLayout;
   const angle = (-Math.atan2(y._length / (y.range[1] - y.range[0]), x._length / (x.range[1] - x.range[0])) * 180) / Math.PI;
   const change = {};
   (canvas.layout.annotations ?? []).forEach((note, index) => {
@@ -83,23 +89,20 @@ const tiltSlopes = (canvas) => {
 
 // keep: as far in as the reader has gone
 const draw = async (canvas, keep = false) => {
-  const id = shownId(canvas);
-  if (!sources.has(id)) sources.set(id, JSON.parse(await unpacked(`data-${id}`)));
-  const { data, layout } = laidOut(canvas);
+  const { data, layout } = await laidOut(canvas);
   for (const side of keep && canvas.layout ? Object.keys(layout).filter((key) => /^[xy]axis/.test(key)) : []) {
     const { range, autorange } = canvas.layout[side] ?? {};
     if (canvas.dataset.moved) Object.assign(layout[side], autorange === true ? { autorange } : { range, autorange: false });
   }
   await Plotly.react(canvas, data, layout, config);
-  canvas.dataset.drawn = "yes";
-  await tiltSlopes(canvas);
-  if (layout.meta?.selectors && !canvas.dataset.clickable) clickable(canvas);
-  if (!canvas.dataset.watched) {
-    canvas.dataset.watched = "yes";
+  if (!canvas.dataset.drawn) {
+    canvas.dataset.drawn = "yes";
     canvas.on("plotly_relayout", (change) => {
       if (Object.keys(change).some((key) => key.includes("axis"))) canvas.dataset.moved = "yes";
     });
+    if (layout.meta?.selectors) clickable(canvas);
   }
+  await tiltSlopes(canvas);
 };
 const drawAll = () => {
   resolved.clear();
@@ -108,12 +111,11 @@ const drawAll = () => {
 // not folded away; what a closed fold holds has an offsetParent all the same
 const unfolded = () => canvases().filter((canvas) => canvas.checkVisibility());
 const drawUnfolded = async () => {
-  for (const canvas of unfolded()) await drawOnce(canvas);
-};
-const drawOnce = (canvas) => {
-  if (canvas.dataset.asked) return;
-  canvas.dataset.asked = "yes";
-  return draw(canvas);
+  for (const canvas of unfolded()) {
+    if (canvas.dataset.asked) continue;
+    canvas.dataset.asked = "yes";
+    await draw(canvas);
+  }
 };
 
 const acts = {
@@ -131,8 +133,8 @@ const canvasOf = (control) => control.closest("figure").querySelector(".canvas")
 for (const button of document.querySelectorAll("[data-act]")) {
   button.addEventListener("click", () => acts[button.dataset.act](canvasOf(button)));
 }
-for (const picker of document.querySelectorAll("[data-variant]")) {
-  if (picker.tagName === "SELECT") picker.addEventListener("change", () => {
+for (const picker of document.querySelectorAll("select[data-variant]")) {
+  picker.addEventListener("change", () => {
     canvasOf(picker).dataset.variant = picker.value;
     draw(canvasOf(picker));
   });
@@ -144,8 +146,7 @@ const remembered = () => {
   try { return localStorage.getItem("ridgepoint-theme") ?? "system"; } catch { return "system"; }
 };
 const setTheme = (name) => {
-  if (name === "system") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = name;
+  document.documentElement.dataset.theme = name;
   byId("theme").textContent = `Theme: ${name}`;
   try { localStorage.setItem("ridgepoint-theme", name); } catch { /* a browser may forbid storage to files */ }
 };
@@ -161,11 +162,9 @@ systemDark.addEventListener("change", drawAll);
 // --- tables
 const cellValue = (cell) => cell?.dataset.v ?? cell?.textContent.trim() ?? "";
 const compared = (a, b) => {
-  const [x, y] = [Number(a), Number(b)];
-  const [isX, isY] = [a !== "" && !Number.isNaN(x), b !== "" && !Number.isNaN(y)];
-  if (isX && isY) return x - y;
-  if (isX !== isY) return isX ? -1 : 1;
-  return a.localeCompare(b);
+  const [x, y] = [a, b].map((text) => (text === "" ? NaN : Number(text)));
+  // numbers come before words
+  return x - y || Number.isNaN(x) - Number.isNaN(y) || a.localeCompare(b);
 };
 document.addEventListener("click", ({ target }) => {
   const head = target.closest("th button")?.parentElement;
@@ -175,11 +174,8 @@ document.addEventListener("click", ({ target }) => {
   for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
   const body = table.tBodies[0];
-  const rows = [...body.rows].sort((a, b) => {
-    const order = compared(cellValue(a.cells[head.cellIndex]), cellValue(b.cells[head.cellIndex]));
-    return ascending ? order : -order;
-  });
-  body.append(...rows);
+  const value = (row) => cellValue(row.cells[head.cellIndex]);
+  body.append(...[...body.rows].sort((a, b) => compared(value(a), value(b)) * (ascending ? 1 : -1)));
 });
 const field = (text) => {
   const safe = /^[=+@-]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
@@ -195,8 +191,7 @@ const copied = async (text) => {
     await navigator.clipboard.writeText(text);
   } catch {
     // a page from a file may not have the clipboard: the old way still works
-    const area = document.createElement("textarea");
-    area.value = text;
+    const area = h("textarea", { value: text });
     document.body.append(area);
     area.select();
     document.execCommand("copy");
@@ -216,11 +211,9 @@ for (const button of document.querySelectorAll("[data-copy], [data-text]")) {
 for (const button of document.querySelectorAll("[data-download]")) {
   button.addEventListener("click", async () => {
     const source = byId(`file-${button.dataset.download}`);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([await unpacked(source.id)], { type: source.dataset.kind }));
-    link.download = source.dataset.name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    const href = URL.createObjectURL(new Blob([await unpacked(source.id)], { type: source.dataset.kind }));
+    h("a", { href, download: source.dataset.name }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 10_000);
   });
 }
 
@@ -239,18 +232,9 @@ new ResizeObserver(() => document.documentElement.style.setProperty("--bar", `${
 // --- start, when every part of the script has been read
 const start = async () => {
   openTarget();
-  if (byId("file-plotly")) {
-    const script = document.createElement("script");
-    script.textContent = await unpacked("file-plotly");
-    document.head.append(script);
-  }
-  const near = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) drawOnce(entry.target);
-  }, { rootMargin: "400px" });
-  for (const canvas of canvases()) near.observe(canvas);
-  // what is open may be printed before the reader has scrolled to it
+  if (byId("file-plotly")) document.head.append(h("script", { textContent: await unpacked("file-plotly") }));
   for (const box of document.querySelectorAll("details")) box.addEventListener("toggle", drawUnfolded);
-  setTimeout(drawUnfolded, 500);
+  drawUnfolded();
   let width = innerWidth;
   let waiting;
   addEventListener("resize", () => {
@@ -262,9 +246,7 @@ const start = async () => {
   document.documentElement.dataset.ready = "yes";
 };
 // what is open is printed, in light colours; a figure with a static picture prints that
-let before = theme;
 addEventListener("beforeprint", () => {
-  before = theme;
   setTheme("light");
   resolved.clear();
   printed = 680;
@@ -272,7 +254,7 @@ addEventListener("beforeprint", () => {
 });
 addEventListener("afterprint", () => {
   printed = 0;
-  setTheme(before);
+  setTheme(theme);
   drawAll();
 });
 setTimeout(start);

@@ -1,6 +1,5 @@
 // The form: its controls are the state; every change answers anew, and says so to a screen reader.
 const STYLE = `#serving-form { border: 1px solid var(--faint); border-radius: 4px; padding: 12px 14px; }
-#serving-form > * + * { margin-top: 10px; }
 #serving-form .fields { display: grid; grid-template-columns: repeat(auto-fill, minmax(128px, 1fr)); gap: 8px 14px; align-items: end; }
 #serving-form label { display: grid; gap: 2px; font-size: 12px; color: var(--muted); }
 #serving-form :is(select, input) { font: inherit; font-size: 14px; color: var(--ink); background: var(--raised); border: 1px solid var(--faint); border-radius: 4px; padding: 4px 6px; min-height: 30px; width: 100%; }
@@ -10,8 +9,7 @@ const STYLE = `#serving-form { border: 1px solid var(--faint); border-radius: 4p
 #serving-said.fail { color: var(--alarm); }
 #serving-tiles { grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
 #serving-parts { display: flex; gap: 2px; height: 22px; font-size: 12px; line-height: 22px; print-color-adjust: exact; }
-#serving-parts span { overflow: hidden; white-space: nowrap; padding-left: 6px; min-width: 2px; color: var(--paper); }
-@media print { #serving-form button { display: none; } }`;
+#serving-parts span { overflow: hidden; white-space: nowrap; padding-left: 6px; min-width: 2px; color: var(--paper); }`;
 const HEADS = ["operator", "count", "intensity (FLOP/B)", "one launch (s)", "% of the step", "waits for", "origin"];
 const FORM = `<form id="serving-form" aria-labelledby="serving-h"><div class="fields"></div>
 <p id="serving-said" role="status" aria-live="polite"></p><dl class="tiles" id="serving-tiles" aria-label="Answers"></dl>
@@ -21,11 +19,6 @@ const FORM = `<form id="serving-form" aria-labelledby="serving-h"><div class="fi
 <caption class="hidden">Every operator of the chosen step</caption>
 <thead><tr>${HEADS.map((text) => `<th scope="col"><button type="button">${text}</button></th>`).join("")}</tr></thead><tbody></tbody>
 </table></div></details></form>`;
-const h = (tag, properties, ...children) => {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-};
 const asking = async (app) => {
   const data = JSON.parse(await unpacked("data-document")).serving;
   app.closest("section").querySelector("figure, .table")?.before(app);
@@ -33,11 +26,10 @@ const asking = async (app) => {
   document.head.append(h("style", {}, STYLE));
   const form = app.firstChild;
   const [message, tiles, parts, why, live] = ["said", "tiles", "parts", "why", "live"].map((name) => byId(`serving-${name}`));
-  const counted = (count) => `${count} ${data.device}${count > 1 ? "s" : ""}`;
   const labels = (entries) => entries.map(({ name, label }) => label ?? name);
   for (const [name, label, given] of [
     ["model", "Model", labels(data.models)], ["weights", "Weights", labels(data.weights)], ["kv", "KV cache", labels(data.kv)],
-    ["devices", "On", data.devices.map(counted)], ["batch", "Batch", 65536], ["context", "Context (prompt)", 10485760], ["output", "Output", 1048576],
+    ["devices", "On", data.devices.map((count) => counted(count, data.device))], ["batch", "Batch", 65536], ["context", "Context (prompt)", 10485760], ["output", "Output", 1048576],
   ]) {
     const at = data.at[name];
     const own = { name, autocomplete: "off" };
@@ -52,11 +44,10 @@ const asking = async (app) => {
     return { ...found, devices: data.devices[found.devices] };
   };
 
-  // --- numbers as bench/units.py spells them
-  const digits = (value, significant = 3) => {
-    if (!value || !Number.isFinite(value)) return String(value);
-    return value.toFixed(Math.max(0, significant - 1 - Math.floor(Math.log10(Math.abs(value)) + 1e-9)));
-  };
+  // --- numbers as bench/units.py spells them: so many digits, and all those before the point
+  const digits = (value, significant = 3) => value.toLocaleString("en-US", {
+    minimumSignificantDigits: significant, maximumSignificantDigits: significant, maximumFractionDigits: 0, roundingPriority: "morePrecision", useGrouping: false,
+  });
   const scaled = (value, steps, unit) => {
     const [factor, prefix] = steps.find(([least]) => value >= least * 0.9995) ?? steps.at(-1);
     return `${digits(value / factor)} ${prefix}${unit}`.trim();
@@ -69,7 +60,7 @@ const asking = async (app) => {
   const limits = (key) => data.limits[key] ?? key;
   const described = (asked) => {
     const [weights, kv] = [data.weights[asked.weights].label, data.kv[asked.kv].label];
-    return `${data.models[asked.model].name}, ${weights} weights, ${kv} KV, ${counted(asked.devices)}`;
+    return `${data.models[asked.model].name}, ${weights} weights, ${kv} KV, ${counted(asked.devices, data.device)}`;
   };
 
   const tile = (name, value, ...notes) => h("div", { className: "tile" }, h("dt", {}, name), h("dd", { className: "value" }, value), ...notes.map((note) => h("dd", {}, note)));
@@ -89,17 +80,17 @@ const asking = async (app) => {
   const drawn = async (asked, most) => {
     const canvas = document.querySelector('[data-figure="fig-serving-pareto"]');
     if (!canvas) return;
-    const id = canvas.dataset.figure;
-    if (!sources.has(id)) sources.set(id, JSON.parse(await unpacked(`data-${id}`)));
-    const { data: traces, layout } = sources.get(id);
+    const source = await sourceOf(canvas);
     const batches = [...Array(13).keys()].map((power) => 2 ** power).filter((batch) => batch < most).concat(Math.min(most, 4096) || []);
     const model = data.models[asked.model];
     const y = batches.map((batch) => batch / serving.decode(data, model, model.ranks[asked.devices], asked, batch, asked.context).seconds);
-    Object.assign(traces.find((each) => each.meta === "own"), {
-      x: y.map((rate, i) => rate / batches[i]), y, visible: y.length > 0, showlegend: y.length > 0, hovertemplate: "%{customdata}<extra></extra>",
+    const own = {
+      type: "scatter", mode: "lines+markers", name: "as chosen above", meta: "own", line: { color: "var(--ink)", width: 2.5 }, marker: { color: "var(--ink)", size: 7 },
+      x: y.map((rate, i) => rate / batches[i]), y, hovertemplate: "%{customdata}<extra></extra>",
       customdata: batches.map((batch, i) => `${described(asked)}<br>batch ${batch}: ${number(y[i])} tokens/s`),
-    });
-    for (const side of ["xaxis", "yaxis"]) Object.assign(layout[side], { autorange: true });
+    };
+    source.data = [...source.data.filter((each) => each.meta !== "own"), ...(y.length ? [own] : [])];
+    for (const side of ["xaxis", "yaxis"]) Object.assign(source.layout[side], { autorange: true });
     if (canvas.dataset.drawn) draw(canvas, true);
   };
 
@@ -116,7 +107,7 @@ const asking = async (app) => {
     const most = tile("Largest batch", whole(memory.most), `at ${whole(asked.context + asked.output)} tokens each`, `weights ${size(memory.weights)} of ${size(memory.room)} per ${data.device}`);
     const asking = `${described(asked)}, batch ${whole(asked.batch)}`;
     if (!step) {
-      const advice = enough ? `${counted(enough)} would hold it.` : `No number of ${data.device}s offered here would hold it.`;
+      const advice = enough ? `${counted(enough, data.device)} would hold it.` : `No number of ${data.device}s offered here would hold it.`;
       message.textContent = `Does not fit: ${asking}: ${size(short)} per ${data.device} too much. ${advice}`;
       return tiles.append(most);
     }

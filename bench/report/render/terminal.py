@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
+from rich.table import Column
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bench.report.document import FAIL, NOT_JUDGED, PASS, SKIP, SYMBOLS, WARN, Document, Finding, Section, Table
+from bench.report.document import FAIL, NOT_JUDGED, PASS, SKIP, SYMBOLS, WARN, Document, Section, Table, Verdict
 
 _DOUBTS = {WARN: SYMBOLS[WARN], FAIL: SYMBOLS[FAIL]}
 _STYLES = {PASS: "green", WARN: "yellow", FAIL: "bold red", NOT_JUDGED: "cyan", SKIP: "dim", "": ""}
@@ -32,14 +33,10 @@ def _parts(document: Document, full: bool) -> Iterator[RenderableType]:
         yield Text("SIMULATED: numbers from a datasheet, not from a machine", style="bold magenta")
     about = f"  {_bare(' · '.join(document.about))}"
     yield Text(_bare(document.heading), style="bold").append(about, style="not bold dim")
-    yield from (Text(_line(banner), _STYLES[banner.status]) for banner in document.banners)
-    for place, verdict in enumerate(document.verdicts):
-        head = Text(f"{SYMBOLS[verdict.status]} {_bare(verdict.word).upper()}", _STYLES[verdict.status])
-        yield head.append(f"  {_bare(verdict.question)}: {_bare(verdict.text)}", style="not bold default")
-        if place == 0:
-            yield from _findings(document.findings)
-    if not document.verdicts:
-        yield from _findings(document.findings)
+    yield from (Text(_bare(f"{each.text} {each.next_step}".strip()), _STYLES[each.status]) for each in document.banners)
+    yield from map(_verdict, document.verdicts[:1])
+    yield from _findings(document)
+    yield from map(_verdict, document.verdicts[1:])
     if document.tiles:
         yield from _tiles(document)
     if document.matrix:
@@ -51,29 +48,30 @@ def _parts(document: Document, full: bool) -> Iterator[RenderableType]:
         yield Text(f"Not measured: {_bare(document.absent)}", style="dim")
 
 
+def _verdict(verdict: Verdict) -> Text:
+    head = Text(f"{SYMBOLS[verdict.status]} {_bare(verdict.word).upper()}", _STYLES[verdict.status])
+    return head.append(f"  {_bare(verdict.question)}: {_bare(verdict.text)}", style="not bold default")
+
+
 def _section(section: Section) -> Iterator[RenderableType]:
     yield Text(f"\n{_bare(section.title)}", style="bold")
-    yield from _findings(section.findings)
+    yield from _findings(section)
     yield from (_table(table) for table in section.tables if table.rows and not table.detail)
     yield from (Padding(Text(_bare(note), "dim"), (0, 0, 0, 2)) for note in section.notes)
 
 
-def _findings(findings: tuple[Finding, ...]) -> Iterator[RenderableType]:
-    grid = RichTable.grid(padding=(0, 1, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for each in findings:
+def _findings(part: Document | Section) -> Iterator[RenderableType]:
+    grid = RichTable.grid(Column(no_wrap=True), Column(overflow="fold"), padding=(0, 1, 0, 0))
+    for each in part.findings:
         grid.add_row(Text(f"  {SYMBOLS[each.status] or '·'}", _STYLES[each.status]), Text(_bare(each.text)))
         if each.next_step:
             grid.add_row("", Text(f"Next: {_bare(each.next_step)}", "bold"))
-    if findings:
+    if part.findings:
         yield grid
 
 
 def _tiles(document: Document) -> Iterator[RenderableType]:
-    grid = RichTable.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
+    grid = RichTable.grid(Column(no_wrap=True), Column(no_wrap=True), padding=(0, 2, 0, 0))
     for tile in document.tiles:
         value = Text(f"{_bare(tile.value)} {SYMBOLS[tile.status]}".strip(), "bold")
         grid.add_row(Text(f"  {_bare(tile.name)}"), value, Text(_bare("; ".join(tile.notes))))
@@ -85,21 +83,15 @@ def _table(table: Table, without: str = "") -> RichTable:
     made.title_justify = "left"
     kept = [place for place, column in enumerate(table.shown) if column.key != without]
     for place in kept:
-        name, number = _bare(table.shown[place].name), table.shown[place].is_number
+        name, side = _bare(table.shown[place].name), "right" if table.shown[place].is_number else "left"
         words = max(map(len, name.split()), default=1)
-        made.add_column(
-            Text(name), justify="right" if number else "left", overflow="fold", min_width=words, no_wrap=not place
-        )
+        made.add_column(Text(name), justify=side, overflow="fold", min_width=words, no_wrap=not place)
     for row in table.cells:
         cells = (row[place] for place in kept)
         made.add_row(
             *(Text(f"{_bare(c.text)} {_DOUBTS.get(c.mark, '')}".strip(), _STYLES.get(c.mark, "")) for c in cells)
         )
     return made
-
-
-def _line(finding: Finding) -> str:
-    return _bare(" ".join(filter(None, (finding.text, finding.next_step))))
 
 
 def _bare(text: str) -> str:

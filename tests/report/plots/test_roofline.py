@@ -12,7 +12,7 @@ from bench.analysis.fit import fit
 from bench.analysis.user_kernels import UserKernel, place
 from bench.budget import BUDGETS
 from bench.report.plots.roofline import common, roofline
-from bench.report.render.html import figure_json, packed
+from bench.report.render.html import packed
 from tests.report.runs import by_hand, cpu, measured, simulated
 
 STANDARD = replace(BUDGETS["standard"], rounds=6)
@@ -118,7 +118,7 @@ def test_a_hover_is_said_once_per_line_and_small(h200, h200_drawn):
     chosen = fit(h200)[0]
     rows = tidy.burst(tidy.cases(chosen, None))
     figure = roofline(chosen, datasheet(chosen.info), rows)
-    assert len(packed(figure_json(figure))) < 40_000
+    assert len(packed(figure.to_json())) < 40_000
 
 
 def test_a_regime_is_drawn_once_and_beside_the_other(lasting):
