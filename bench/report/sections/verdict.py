@@ -14,8 +14,8 @@ from bench.report.sections import RunView
 from bench.schema import SUSTAINED
 
 TITLE = "GPU health"
-# Reasons on the first screen.
-MOST_REASONS = 4
+# Reasons on the first screen; so many devices with one fault are told of together, each by its row in the matrix.
+MOST_REASONS, TOGETHER = 4, 3
 # Cause -> what it says of a device, and what to do about it. {0}: the driver's or the record's own words.
 _CAUSES = {
     why.NOT_MEASURABLE: ("not measurable: {0}", "look for Xid errors in `dmesg`; reset or drain it; repeat"),
@@ -104,8 +104,19 @@ def reasons(view: RunView) -> list[Finding]:
 
 
 def every_reason(view: RunView) -> list[Finding]:
-    """A sentence per device and cause, gravest first, each with the next step."""
-    return [_finding(*_led(group, view), view) for group in view.health.grouped]
+    """A sentence per device and cause, or for all devices with one fault in common; gravest first, with a next step."""
+    alike: dict[tuple[str, str, str], list[tuple[Reason, Sequence[Reason]]]] = {}
+    for lead, others in (_led(group, view) for group in view.health.grouped):
+        alike.setdefault((lead.status, lead.cause, lead.key), []).append((lead, others))
+    found = []
+    for each in alike.values():
+        if len(each) < TOGETHER:
+            found += [_finding(lead, others, view) for lead, others in each]
+            continue
+        devices = [_name(lead.device, view) for lead, _ in each]
+        worst = f"at worst ({devices[0]}) " if len({_what(*one) for one in each}) > 1 else ""
+        found.append(_finding(*each[0], view, f"{listed(devices, 3)}: {worst}"))
+    return found
 
 
 def _led(group: Sequence[Reason], view: RunView) -> tuple[Reason, Sequence[Reason]]:
@@ -115,9 +126,9 @@ def _led(group: Sequence[Reason], view: RunView) -> tuple[Reason, Sequence[Reaso
     return lead, [each for each in group if each is not lead]
 
 
-def _finding(reason: Reason, others: Sequence[Reason], view: RunView) -> Finding:
+def _finding(reason: Reason, others: Sequence[Reason], view: RunView, who: str = "") -> Finding:
     absent = all(fit.info.id != reason.device for fit in view.fits)
-    who = f"{_name(reason.device, view)}: " if view.several or absent else ""
+    who = who or (f"{_name(reason.device, view)}: " if view.several or absent else "")
     text = sentence(f"{who}{_what(reason, others)}")
     return Finding(who[:1] + text[1:] if who else text, reason.status, _next(reason, view))
 

@@ -202,7 +202,7 @@ def test_reasons_are_few_and_each_has_its_next_step(hot):
 
 def test_more_reasons_than_fit_are_counted(hot):
     shown = view(hot)
-    more = tuple(replace(shown.health.reasons[0], device=f"gpu{n}") for n in range(9))
+    more = tuple(replace(shown.health.reasons[0], device=f"gpu{n}", key=f"l{n}") for n in range(9))
     node = replace(shown.health, devices=(replace(shown.health.devices[0], reasons=more),))
     crowded = replace(shown, health=node)
     found = verdict.reasons(crowded)
@@ -210,6 +210,23 @@ def test_more_reasons_than_fit_are_counted(hot):
     assert found[-1].text == "5 more reasons under GPU health."
     # and there they are
     assert [note.partition(":")[0] for note in health.section(crowded).notes[:5]] == [f"gpu{n}" for n in range(4, 9)]
+
+
+def test_a_fault_of_many_gpus_is_told_once(hot):
+    shown = view(hot)
+    slow = next(each for each in shown.health.reasons if each.cause == why.SIBLINGS)
+    many = [replace(slow, device=f"cuda:{n}", ratio=0.9 - n / 100, cause=why.POWER_LIMIT) for n in range(8)]
+    devices = tuple(replace(shown.health.devices[0], reasons=(each,)) for each in many)
+
+    def said(count: int) -> list[str]:
+        return [
+            each.text for each in verdict.reasons(replace(shown, health=replace(shown.health, devices=devices[:count])))
+        ]
+
+    (one,) = said(8)
+    assert one.startswith("GPU 7, GPU 6, GPU 5 and 5 more: at worst (GPU 7) DRAM at 83.0 % of datasheet (")
+    assert one.endswith("the power limit held the clock.")
+    assert [text[:6] for text in said(2)] == ["GPU 1:", "GPU 0:"]
 
 
 @pytest.mark.parametrize(
