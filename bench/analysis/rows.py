@@ -34,12 +34,6 @@ def varying(rows: pd.DataFrame) -> list[str]:
     return [name for name in names if len(set(map(repr, param(rows, name)))) > 1 or len(rows) == 1]
 
 
-def numeric(rows: pd.DataFrame, name: str) -> bool:
-    """Whether a param is a number wherever a case has it."""
-    found = [params[name] for params in rows["params"] if name in params]
-    return all(map(is_number, found))
-
-
 def numbered(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
     """With a column for each of these params, without the rows where one is no number above 0."""
     kept = [all(countable(params.get(name)) for name in names) for params in rows["params"]]

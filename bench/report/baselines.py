@@ -25,7 +25,7 @@ def _baseline(each: Baseline) -> Section:
             rows.append({"metric": f"{name}{warns}", "expected": metric.text(speed), "case": case(pin[0][2])})
     whose = each.info.id if each.own else "this product"
     title = f"{each.info.name}, {whose}: {'SIMULATED, ' * about.simulated}Run of {about.started[:16]}Z"
-    columns = tuple(Column(key, key, plain) for key in ("metric", "expected", "case"))
+    columns = tuple(Column(key, text=plain) for key in ("metric", "expected", "case"))
     return Section("baseline", plain(title), tables=(Table("expected", str(each.path), columns, tuple(rows)),))
 
 
@@ -72,7 +72,7 @@ def history(found: Past) -> Document:
         | {"valid": "{} of {}".format(*run.valid)}
         for file, run in found.runs.items()
     ]
-    columns = tuple(Column(key, key, plain) for key in ("file", "budget", "devices", "valid", "counts"))
+    columns = tuple(Column(key, text=plain) for key in ("file", "budget", "devices", "valid", "counts"))
     said = [Finding(f"left out: {plain(file)}: {plain(why)}", WARN) for file, why in found.left_out.items()]
     counting = sum(row["counts"] == "yes" for row in rows)
     head = f"{many(len(rows), 'Run')}, {counting} of them count; {many(len(said), 'file')} left out"
@@ -85,6 +85,6 @@ def noise(info: DeviceInfo, found: Mapping[str, Noise]) -> Document:
     for name, each in found.items():
         said = "too noisy to gate" if each.useless else "" if each.metric.gates else "warns"
         rows.append(vars(each) | {"metric": name, "said": said, "floor": None if each.useless else each.floor})
-    shares = [Column(key, key, lambda v: units.percent(v, 2), number=True) for key in ("deviation", "worst", "floor")]
-    columns = (Column("metric", "metric"), Column("n", "n", number=True), *shares, Column("", "said"))
+    shares = [Column(key, text=lambda v: units.percent(v, 2)) for key in ("deviation", "worst", "floor")]
+    columns = (Column("metric"), Column("n"), *shares, Column("", "said"))
     return Document("Noise", plain(f"{info.name} ({info.id})"), matrix=Table("noise", "Noise", columns, tuple(rows)))

@@ -223,7 +223,7 @@ def _roofs(view: _View) -> Section:
     figure = forest(rows, view.labels, EQUIVALENT)
     plot = doc.Plot("fig-ratios", "Ratio to the reference", figure, caption, label)
     table = differences.as_table("differences", "Roofs, ridges and knees", rows, view.labels)
-    return Section(*about, plots=(plot,), tables=(table,), notes=tuple(notes))
+    return Section(*about, plots=[plot], tables=[table], notes=notes)
 
 
 def _overlaid(view: _View) -> Section:
@@ -243,13 +243,13 @@ def _around(view: _View) -> Section:
     """What the letters stand for, then what is not the same everywhere."""
     keys = ["what", *(label.letter for label in view.labels)]
     records = [dict(zip(keys, (each.what, *each.values), strict=True)) for each in view.several.conditions]
-    columns = (Column("what", "what"), *(Column(label.name, label.letter) for label in view.labels))
+    columns = (Column("what"), *(Column(label.name, label.letter) for label in view.labels))
     made = doc.table("conditions", "The Runs, and what differs around them", records, *columns, folded=False)
     said = "One of these may explain a difference before the machine does."
     if not view.several.around:
         said = "Nothing that a Run records differs: same devices, budget, versions, driver, libraries and system."
     notes = tuple(_paired(*each) for each in view.others)
-    return Section("around", "What differs around them", findings=(Finding(said),), tables=(made,), notes=notes)
+    return Section("around", "What differs around them", findings=[said], tables=[made], notes=notes)
 
 
 def _paired(label: RunLabel, each: RunComparison) -> str:
@@ -266,7 +266,7 @@ def _cases(view: _View) -> Section:
     rows = sorted(view.judged("case"), key=lambda row: (not row["differs"], -row["size"]))
     caption = "Common cases, largest differences first"
     caption += f": {MOST_CASES} of {len(rows):,}, all are in the JSON" * (len(rows) > MOST_CASES)
-    tables = (differences.as_table("cases", caption, rows[:MOST_CASES], view.labels),) if rows else ()
+    made = differences.as_table("cases", caption, rows[:MOST_CASES], view.labels)
     found = []
     for label, each in view.others:
         cases = each.cases
@@ -274,8 +274,7 @@ def _cases(view: _View) -> Section:
         most = f"; most in {_brief(cases.probe, 1)}" * bool(cases.probe)
         text = f"{', '.join(words) or 'none differs'} of {many(cases.judged, 'common case')}{most}"
         found.append(f"{label.name}: {text if cases.judged else 'no common case is comparable'}.")
-    said, notes = tuple(map(Finding, found[:_FINDINGS])), tuple(found[_FINDINGS:])
-    return Section("cases", "Common cases", findings=said, tables=tables, notes=notes)
+    return Section("cases", "Common cases", findings=found, tables=[made])
 
 
 def _uncompared(view: _View) -> Section:
@@ -283,6 +282,5 @@ def _uncompared(view: _View) -> Section:
         "Every roof and case that two Runs share could be compared.": differences.refused(view.rows),
         "No case was measured in one Run only.": differences.one_sided(view.labels[0], view.others),
     }
-    notes = tuple(text for text, table in made.items() if not table.rows)
-    tables = tuple(table for table in made.values() if table.rows)
-    return Section("uncompared", "Not comparable, or measured in one only", tables=tables, notes=notes)
+    notes = (text for text, table in made.items() if not table.rows)
+    return Section("uncompared", "Not comparable, or measured in one only", tables=made.values(), notes=notes)

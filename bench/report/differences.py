@@ -18,7 +18,7 @@ from bench.report.plots.runs import RunLabel
 from bench.schema import SUSTAINED
 
 MARKS = {"slower": FAIL, "faster": PASS, "perhaps slower": WARN, "perhaps faster": WARN}
-_GROUP = (Column("number", "number", number=True), Column("why", "why"), Column("which", "which"))
+_GROUP = (Column("number"), Column("why"), Column("which"))
 
 
 def what(found: Difference) -> str:
@@ -78,11 +78,11 @@ def _amount(number: float, quantity: str) -> str:
 def as_table(id: str, caption: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[RunLabel]) -> Table:
     """Every judged quantity with its interval and verdict."""
     alone = len(labels) == 2
-    columns = [Column("what", "what")] + [Column("Run", "run")] * (not alone) + [Column("devices", "devices")]
-    columns += [Column(labels[0].name, "reference", _amount, by="quantity", number=True)]
-    columns += [Column(labels[1].name if alone else "other", "other", _amount, by="quantity", number=True)]
+    columns = [Column("what")] + [Column("Run", "run")] * (not alone) + [Column("devices")]
+    columns += [Column(labels[0].name, "reference", _amount, by="quantity")]
+    columns += [Column(labels[1].name if alone else "other", "other", _amount, by="quantity")]
     columns += [Column("difference", "ratio", change, unit="other / reference"), Column("interval", "span")]
-    columns += [Column("verdict", "says", mark="mark"), Column("visible from", "visible", visible, number=True)]
+    columns += [Column("verdict", "says", mark="mark"), Column("visible from", "visible", visible)]
     columns += [Column("rests on", "basis"), Column("doubts", "doubt", mark="doubtful")]
     return table(id, caption, rows, *columns)
 
@@ -107,7 +107,7 @@ def one_sided(reference: RunLabel, others: Iterable[tuple[RunLabel, RunCompariso
             about = {"in": there, "not in": lacking, "probe": case.probe, "why": why, "kind": kind_of(why)}
             found.append(about | {"which": names.case(case.params)})
     rows = grouped(found, "in", "not in", "probe", "kind")
-    columns = Column("measured in", "in"), Column("not in", "not in"), Column("probe", "probe")
+    columns = Column("measured in", "in"), Column("not in"), Column("probe")
     return table("one-sided", "Measured in one of two Runs only", rows, *columns, *_GROUP)
 
 

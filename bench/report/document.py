@@ -7,8 +7,11 @@ nothing: what is said is said here once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import groupby
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 PASS, WARN, FAIL, NOT_JUDGED, SKIP = "pass", "warn", "fail", "not judged", "skip"
 SYMBOLS = {PASS: "✓", WARN: "!", FAIL: "✕", NOT_JUDGED: "○", SKIP: "–", "": ""}
 NONE = "–"
+MOST_FINDINGS = 3
 
 
 @dataclass(frozen=True)
@@ -42,24 +46,24 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, and how a row's value under `key` is read. Values stay in base units: they are sorted and exported.
+    """A heading, and how a row's value under `key` (its own name, where it is left out) is read. Values stay in base
+    units: they are sorted and exported.
 
     text: the value for a reader; by: another of the row's keys that `text` takes as its second argument
-    (`Column("rate", "rate", units.rate_text, by="key")`). unit: the base unit of a column of numbers. mark: the row's
-    key under which a status of the cell stands.
+    (`Column("rate", text=units.rate_text, by="key")`). unit: the base unit of a column of numbers. mark: the row's key
+    under which a status of the cell stands. is_number: said by the table, of a column in which every value is one.
     """
 
     name: str
-    key: str
+    key: str = ""
     text: Callable[..., str] = str
     by: str = ""
     unit: str = ""
     mark: str = ""
-    number: bool = False
+    is_number: bool = False
 
-    @property
-    def is_number(self) -> bool:
-        return self.number or bool(self.unit)
+    def __post_init__(self):
+        object.__setattr__(self, "key", self.key or self.name)
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,16 @@ class Table:
     folded: bool = True
     detail: bool = False
 
-    @property
+    @cached_property
     def shown(self) -> tuple[Column, ...]:
-        return tuple(c for c in self.columns if not self.rows or any(has(row.get(c.key)) for row in self.rows))
+        found = []
+        for column in self.columns:
+            values = list(filter(has, (row.get(column.key) for row in self.rows)))
+            if values or not self.rows:
+                found.append(replace(column, is_number=bool(column.unit) or all(map(is_number, values))))
+        return tuple(found)
 
-    @property
+    @cached_property
     def cells(self) -> list[list[Cell]]:
         return [[_cell(column, row) for column in self.shown] for row in self.rows]
 
@@ -103,6 +112,10 @@ def table(id: str, caption: str, rows: Iterable[Mapping[str, Any]], *columns: Co
 def has(value: Any) -> bool:
     """Whether a cell holds something: a frame turns a missing number into NaN."""
     return value is not None and value != "" and value == value
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _cell(column: Column, row: Mapping[str, Any]) -> Cell:
@@ -127,20 +140,29 @@ class Plot:
 
 @dataclass(frozen=True)
 class Section:
-    """A question and its answer: findings (three at most), plots, tables, and notes in small print.
+    """A question and its answer: findings, plots, tables, and notes in small print, each from anything that gives them.
 
-    group: the fold of the page that it stands in; without one it stands open.
+    Sentences become findings, those beyond three notes; a table without rows is left out. group: the fold of the page
+    that it stands in; without one it stands open.
     """
 
     id: str
     title: str
     question: str = ""
     formula: str = ""
-    findings: tuple[Finding, ...] = ()
-    plots: tuple[Plot, ...] = ()
-    tables: tuple[Table, ...] = ()
-    notes: tuple[str, ...] = ()
+    findings: Iterable[Finding | str] = ()
+    plots: Iterable[Plot] = ()
+    tables: Iterable[Table | None] = ()
+    notes: Iterable[str] = ()
     group: str = ""
+
+    def __post_init__(self):
+        found = [Finding(each) if isinstance(each, str) else each for each in self.findings]
+        further = (each.text for each in found[MOST_FINDINGS:])
+        object.__setattr__(self, "findings", tuple(found[:MOST_FINDINGS]))
+        object.__setattr__(self, "plots", tuple(self.plots))
+        object.__setattr__(self, "tables", tuple(each for each in self.tables if each and each.rows))
+        object.__setattr__(self, "notes", (*further, *self.notes))
 
 
 @dataclass(frozen=True)
@@ -206,17 +228,7 @@ class Document:
         return (*((self.matrix,) if self.matrix else ()), *tables)
 
 
-def findings(texts: Iterable[str | Finding]) -> tuple[Finding, ...]:
-    """Sentences as findings."""
-    return tuple(each if isinstance(each, Finding) else Finding(each) for each in texts)
-
-
-def groups(sections: Sequence[Section]) -> list[tuple[str, list[Section]]]:
+def groups(sections: Iterable[Section]) -> list[tuple[str, list[Section]]]:
     """Neighbours of one group together; a section without a group is alone."""
-    found: list[tuple[str, list[Section]]] = []
-    for section in sections:
-        if section.group and found and found[-1][0] == section.group:
-            found[-1][1].append(section)
-        else:
-            found.append((section.group, [section]))
-    return found
+    found = [list(members) for _, members in groupby(sections, key=lambda section: section.group or id(section))]
+    return [(members[0].group, members) for members in found]

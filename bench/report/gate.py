@@ -27,7 +27,7 @@ FORMS = ("junit", "md", "prometheus", "github-benchmark", "pytest-benchmark", "j
 _BESIDE = {"github-benchmark": "-smaller"}
 _MARKS = dict(zip(STATUSES, (FAIL, FAIL, FAIL, WARN, WARN, PASS, PASS), strict=True))
 _VALUES = {"B/s": units.bandwidth, "FLOP/s": units.flops, "s": units.seconds}
-_AMOUNT = {"text": lambda value, unit: _VALUES[unit](value), "by": "unit", "number": True}
+_AMOUNT = {"text": lambda value, unit: _VALUES[unit](value), "by": "unit"}
 _MOST_FINDINGS, _MOST_NOTES = 8, 12
 # With more rows only what is not ok is worth the screen, and of that so many.
 _FEW_ROWS, _MOST_ROWS = 16, 40
@@ -65,7 +65,7 @@ def document(gate: Gate) -> Document:
         verdicts=(verdict(gate),),
         findings=findings(gate),
         matrix=_matrix(gate) if len(gate.devices) > 1 else None,
-        sections=(Section("metrics", "Metrics", tables=tables, notes=tuple(_notes(gate))),),
+        sections=(Section("metrics", "Metrics", tables=tables, notes=_notes(gate)),),
         rows=repetitions(gate),
         data=to_json(gate),
     )
@@ -73,11 +73,10 @@ def document(gate: Gate) -> Document:
 
 def section(gate: Gate) -> Section:
     """The gate on the page of the Run that it judged."""
-    found, matrix = findings(gate), (_matrix(gate),) if len(gate.devices) > 1 else ()
+    matrix = (_matrix(gate),) if len(gate.devices) > 1 else ()
     told = (Column(*each, _text) for each in (("compared with", "source"), ("why", "why"), ("likely cause", "cause")))
     tables = (*matrix, *_metrics(gate, "Every followed metric and its verdict", gate.worst, *told))
-    notes = (*(each.text for each in found[3:]), *_notes(gate))
-    return Section("gate", "Gate", "Did this hardware become slower?", "", found[:3], (), tables, notes)
+    return Section("gate", "Gate", "Did this hardware become slower?", "", findings(gate), (), tables, _notes(gate))
 
 
 def verdict(gate: Gate) -> Verdict:
@@ -221,18 +220,18 @@ def _matrix(gate: Gate) -> doc.Table:
             row |= {family: said, f"{family} mark": _MARKS[each.status]}
         rows.append(row)
     families = dict.fromkeys(each.metric.family for each in gate.verdicts)
-    marked = (Column(family, family, mark=f"{family} mark") for family in families)
-    columns = Column("device", "device"), *marked, Column("gated metrics", "gated", mark="broken")
+    marked = (Column(family, mark=f"{family} mark") for family in families)
+    columns = Column("device"), *marked, Column("gated metrics", "gated", mark="broken")
     return doc.table("gate-devices", "Every device by family of metrics", rows, *columns, folded=False)
 
 
 def _metrics(gate: Gate, caption: str, shown: Sequence[MetricVerdict], *evidence: Column) -> tuple[doc.Table, ...]:
     """A row per verdict that is shown; with columns for its evidence a page opens the table on demand only."""
-    columns = [Column("metric", "metric", _text)] + [Column("device", "device", _device)] * (len(gate.devices) > 1)
-    columns += [Column("value", "value", **_AMOUNT), Column("expected", "expected", **_AMOUNT)]
-    columns += [Column("change", "change", lambda change: signed(1 + change), number=True)]
-    columns += [Column("limit", "limit", **_AMOUNT), Column("n", "n", number=True)]
-    columns += [Column("verdict", "verdict", mark="mark"), *evidence]
+    columns = [Column("metric", text=_text)] + [Column("device", text=_device)] * (len(gate.devices) > 1)
+    columns += [Column("value", **_AMOUNT), Column("expected", **_AMOUNT)]
+    columns += [Column("change", text=lambda change: signed(1 + change))]
+    columns += [Column("limit", **_AMOUNT), Column("n")]
+    columns += [Column("verdict", mark="mark"), *evidence]
     rows = []
     for each in shown:
         row = vars(each) | {name: getattr(each, name) for name in ("value", "expected", "change", "limit")}

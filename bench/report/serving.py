@@ -19,7 +19,7 @@ from bench.analysis.serving.machine_io import of_run
 from bench.analysis.serving.planner import Planner
 from bench.analysis.serving.selfcheck import SelfCheck, self_check
 from bench.analysis.serving.step import StepTime
-from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN, Document, Finding, Plot, Section, Verdict, findings
+from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN, Document, Finding, Plot, Section, Verdict
 from bench.report.phrases import listed, many, sentence
 from bench.report.plots import serving as figures
 from bench.report.sections import plot, span
@@ -185,15 +185,14 @@ def _sections(found: Answers, deployment: Deployment) -> Iterator[Section]:
 
     def section(group: str, id: str, title: str, said: Iterable[str], drawn: Iterable[Plot] = (), made: Iterable = ()):
         shown = (each.table(found) if isinstance(each, Shown) else each for each in made)
-        kept = tuple(each for each in shown if each)
-        return Section(f"serving-{id}", title, "", "", findings(said), tuple(drawn), kept, group=group)
+        return Section(f"serving-{id}", title, "", "", said, drawn, shown, group=group)
 
     caption = f"{found.model.name}, {deployment.context:,} tokens of context. {_SURE}"
     pareto = plot("serving-pareto", "Throughput against latency over batch", figures.pareto(deployment), caption)
     dips = [str(each.about["batch"]) for each in found["pareto"] if each.note]
     slow = [f"Batch {listed(dips)} takes less time than a smaller one: so were its products measured."] if dips else []
-    notes, made = (f"What this rests on: {'; '.join(found.machine.notes)}.",), tuple(curves(deployment))
-    yield Section("serving", "Ask this machine", QUESTION, "", findings(slow), tuple(pareto), made, notes)
+    notes = [f"What this rests on: {'; '.join(found.machine.notes)}."]
+    yield Section("serving", "Ask this machine", QUESTION, "", slow, pareto, curves(deployment), notes)
 
     said = [f"The memory roof alone asks for {share(one.mbu)} of one user's time per token."]
     said += ["What binds is how far these kernels stay below the memory roof."] * (one.mbu < _FAR)
@@ -239,9 +238,8 @@ def _changes(one: StepTime) -> Iterator[str]:
 
 def _accuracy(found: SelfCheck) -> Section:
     """How far off the planner is from layers that were measured."""
-    made = (checks(found),) if found.checks else ()
-    said, notes = findings(_errors(found)), tuple(_composed(found))
-    return Section("serving-accuracy", "How far off is this?", "", "", said, (), made, notes, "Accuracy")
+    about = "serving-accuracy", "How far off is this?", "", ""
+    return Section(*about, _errors(found), (), [checks(found)], _composed(found), "Accuracy")
 
 
 def _errors(found: SelfCheck) -> Iterator[str]:

@@ -16,7 +16,7 @@ from bench.analysis.serving.claims.evidence import CONDITION, DEPENDS, OPEN, RIG
 from bench.analysis.serving.deployment import Deployment
 from bench.analysis.serving.planner import Answer
 from bench.analysis.serving.selfcheck import SelfCheck
-from bench.report.document import FAIL, PASS, SKIP, WARN, Column, Section, Table, findings, table
+from bench.report.document import FAIL, PASS, SKIP, WARN, Column, Section, Table, table
 from bench.report.phrases import listed, many, signed, slug
 from bench.report.plots import serving as figures
 from bench.transformer import FORMATS
@@ -76,39 +76,39 @@ def _texts(**heads: str) -> tuple[Column, ...]:
 
 _SELF_CHECK = Column("by the self-check", "bar")
 _ENDS = _texts(bound="binds", origin="origin", note="note")
-_AMOUNT = Column("value", "value", records.spelt, by="unit", number=True)
+_AMOUNT = Column("value", text=records.spelt, by="unit")
 _LIST = (*_texts(name="answer", holds="holds for"), _AMOUNT, _SELF_CHECK, *_ENDS)
 _CURVE = (
-    Column("batch", "batch", number=True),
+    Column("batch"),
     Column("per token", "tpot_s", units.seconds, unit="s"),
     Column("per user", "tokens_per_user", units.digits, unit="tokens/s"),
     Column("in all", "value", units.number, unit="tokens/s"),
     _SELF_CHECK,
-    Column("fixed", "fixed", share, number=True),
+    Column("fixed", text=share),
     *_ENDS,
 )
 _OPERATORS = (
     *_texts(step="step", operator="operator"),
-    Column("count", "count", number=True),
-    Column("FLOP", "flops", units.number, number=True),
-    Column("bytes", "bytes", units.number, unit="B"),
-    Column("intensity", "intensity", units.digits, unit="FLOP/B"),
+    Column("count"),
+    Column("FLOP", "flops", units.number),
+    Column("bytes", text=units.number, unit="B"),
+    Column("intensity", text=units.digits, unit="FLOP/B"),
     Column("one launch", "seconds", units.seconds, unit="s"),
-    Column("% of the step", "part", share, number=True),
-    Column("fixed", "fixed", share, number=True),
+    Column("% of the step", "part", share),
+    Column("fixed", text=share),
     Column("waits for", "bound", figures.bound),
-    Column("origin", "origin"),
+    Column("origin"),
 )
 _CHECKS = (
     *_texts(model="model", phase="phase"),
-    Column("batch", "batch", number=True),
-    Column("context", "context", _length, number=True),
-    Column("chunk", "beside", _length, number=True),
-    Column("measured", "measured", units.seconds, unit="s", mark="doubt"),
-    Column("predicted", "predicted", units.seconds, unit="s"),
-    Column("error", "error", error, number=True, mark="far"),
+    Column("batch"),
+    Column("context", text=_length),
+    Column("chunk", "beside", _length),
+    Column("measured", text=units.seconds, unit="s", mark="doubt"),
+    Column("predicted", text=units.seconds, unit="s"),
+    Column("error", text=error, mark="far"),
     Column("sum of its parts", "parts", units.seconds, unit="s"),
-    Column("layer over parts", "composition", units.digits, number=True),
+    Column("layer over parts", "composition", units.digits),
     Column("largest operator", "largest"),
     Column("whole model by layers", "layers", units.seconds, unit="s"),
     Column("by the planner", "planned", units.seconds, unit="s"),
@@ -131,8 +131,8 @@ def fits(deployment: Deployment) -> Table:
     """The largest batch: a row per context, a column per pair of formats."""
     beside = {figures.formats(each): rows["batch"] for each, rows in records.fits(deployment)}
     rows = pd.DataFrame({"context": deployment.lengths} | beside).to_dict("records")
-    most = (Column(name, name, lambda most: _length(most) if most else "does not fit", number=True) for name in beside)
-    return _table("fits", "Largest batch", rows, Column("context", "context", _length, unit="tokens"), *most)
+    most = (Column(name, text=lambda most: _length(most) if most else "does not fit") for name in beside)
+    return _table("fits", "Largest batch", rows, Column("context", text=_length, unit="tokens"), *most)
 
 
 def checks(found: SelfCheck) -> Table:
@@ -164,10 +164,10 @@ def _pivot(id: str, caption: str, answers: Iterable[Answer], shown: Shown) -> Ta
         row["bound"] = ", ".join(dict.fromkeys(map(figures.bound, row["bound"])))
         for each in mine:
             head = _heading(each, shown)
-            columns[head] = Column(head, head, _said, by=f"{head} answer", number=True)
+            columns[head] = Column(head, text=_said, by=f"{head} answer")
             row |= {head: each.value, f"{head} answer": each}
         rows.append(row)
-    heads = [Column(key, key, _plain, number=not any(isinstance(row[key], str) for row in rows)) for key in shown.over]
+    heads = [Column(key, text=_plain) for key in shown.over]
     return _table(id, caption, rows, *heads, *columns.values(), Column("stopped by", "stops"), *_ENDS[:2])
 
 
@@ -210,8 +210,8 @@ def claims(checked: Sequence[Checked], clashes: Iterable[Contradiction]) -> Sect
         "claims",
         "Claims, checked",
         "What do public texts say of serving LLMs, and does it hold here?",
-        findings=findings(_counts(checked)),
-        tables=tables if changed else tables[1:],
+        findings=_counts(checked),
+        tables=tables,
         group="Claims",
     )
 

@@ -25,7 +25,7 @@ from bench.report.document import FAIL, NOT_JUDGED, PASS, SKIP, WARN, Column, Do
 from bench.report.phrases import listed, many, plain, signed, slug
 from bench.report.plots import described
 from bench.report.plots.over_time import INFORMATION, caption, chance, metric, moment, over_time, span, text
-from bench.report.sections import METHODS, MOST_FINDINGS
+from bench.report.sections import METHODS
 
 # Rows of a table in the page, and of the file in it; the newest are kept.
 MOST_SHOWN, MOST_ROWS = 400, 10_000
@@ -225,9 +225,7 @@ def _number(found: History, key: str, changes: ChangePoints | None, leads: bool)
         label = f"{title}, over time. {described(figure)}"
         plots.append(doc.Plot(f"fig-{place}-{slug(regime)}", title, figure, caption(lines, marks), label))
     told = [_stands(mine), *_told(found, news.of(mine, found.moves), mine)]
-    said, notes = tuple(told[:MOST_FINDINGS]), tuple(each.text for each in told[MOST_FINDINGS:])
-    group = "" if leads else metric(key)
-    return Section(f"number-{place}", metric(key), findings=said, plots=tuple(plots), notes=notes, group=group)
+    return Section(f"number-{place}", metric(key), findings=told, plots=plots, group="" if leads else metric(key))
 
 
 def _stands(lines: Sequence[Series]) -> Finding:
@@ -245,10 +243,9 @@ def _tables(found: History, changes: ChangePoints | None, rows: Sequence[dict[st
     total = sum(len(run.devices) for _, run in found.runs)
     note = f"The CSV file holds the newest {MOST_ROWS:,} of {total:,} rows; --json prints all."
     left_out = [{"file": file, "why": why} for file, why in found.left_out.items()]
-    columns = Column("file", "file"), Column("why", "why")
+    columns = map(Column, ("file", "why"))
     tables = [_standing(found), _judged(found, changes), _runs(found, rows, total)]
     tables.append(_cut("left-out", "Files left out", left_out, len(left_out), *columns))
-    tables = tuple(table for table in tables if table.rows)
     return Section("tables", "Where each number stands", tables=tables, notes=(note,) * (total > MOST_ROWS))
 
 
@@ -259,9 +256,9 @@ def _cut(id: str, caption: str, rows: Sequence[Mapping[str, Any]], total: int, *
 
 def _which(found: History) -> tuple[Column, ...]:
     """What tells a series from others: devices and budgets where there are several."""
-    devices = [Column("device", "device")] * (len(found.devices) > 1)
-    budgets = [Column("budget", "budget")] * (len({each.budget for each in found.series}) > 1)
-    return (Column("number", "key", metric), Column("regime", "regime"), *devices, *budgets)
+    devices = [Column("device")] * (len(found.devices) > 1)
+    budgets = [Column("budget")] * (len({each.budget for each in found.series}) > 1)
+    return (Column("number", "key", metric), Column("regime"), *devices, *budgets)
 
 
 def _standing(found: History) -> doc.Table:
@@ -271,12 +268,12 @@ def _standing(found: History) -> doc.Table:
         row |= {"with": "; ".join(filter(None, changed)), "since": moment(row["since"])[:10]}
         row["interval"] = span(row["low"], row["high"], row["key"]) if row["n"] else ""
         row["mark"] = _MARKS.get(row["validity"])
-    columns = [Column("newest", "value", text, "key", number=True), Column("interval", "interval")]
-    columns += [Column("n", "n", number=True), Column("validity", "validity", mark="mark")]
-    columns += [Column("segment median", "median", text, "key", number=True)]
-    columns += [Column("±", "deviation", partial(units.percent, significant=2), number=True)]
-    columns += [Column("valid Runs", "runs", number=True), Column("since", "since")]
-    columns += [Column("moved by", "ratio", signed, number=True), Column("with", "with")]
+    columns = [Column("newest", "value", text, "key"), Column("interval")]
+    columns += [Column("n"), Column("validity", mark="mark")]
+    columns += [Column("segment median", "median", text, "key")]
+    columns += [Column("±", "deviation", partial(units.percent, significant=2))]
+    columns += [Column("valid Runs", "runs"), Column("since")]
+    columns += [Column("moved by", "ratio", signed), Column("with")]
     return doc.table("standing", "Newest values", rows, *_which(found), *columns, folded=len(rows) > _OPEN)
 
 
@@ -289,11 +286,12 @@ def _judged(found: History, changes: ChangePoints | None) -> doc.Table:
         row["mark"] = {"moved": WARN, "unknown": SKIP}.get(row["verdict"])
         row["verdict"] = (row["verdict"] or f"{INFORMATION}{few}") if known else "not judged"
         row["changed"] = _changes(row["changes"]) or "nothing recorded"
-    columns = [Column("since", "since", moment), Column("until", "until", moment), *_which(found)]
-    columns += [Column("what", "kind"), Column("moved by", "ratio", signed, number=True)]
+        row |= {name: moment(row[name]) for name in ("since", "until")}
+    columns = [Column("since"), Column("until"), *_which(found)]
+    columns += [Column("what", "kind"), Column("moved by", "ratio", signed)]
     columns += [Column("interval or p" if changes else "interval", "interval")]
-    columns += [Column("Runs before", "before", number=True), Column("after", "after", number=True)]
-    columns += [Column("verdict", "verdict", mark="mark"), Column("changed", "changed")]
+    columns += [Column("Runs before", "before"), Column("after")]
+    columns += [Column("verdict", mark="mark"), Column("changed")]
     return _cut("moves", "What was judged", rows, len(rows), *columns)
 
 
@@ -304,15 +302,15 @@ def _runs(found: History, rows: Sequence[dict[str, Any]], total: int) -> doc.Tab
         | {"mark": _MARKS.get(row["state"])}
         for row in reversed(rows[-MOST_SHOWN:])
     ]  # fmt: skip
-    columns = [Column("started", "started", lambda at: at[:16].replace("T", " "))]
+    columns = [Column("started", text=lambda at: at[:16].replace("T", " "))]
     columns += [Column("device", "name")] * (len(found.devices) > 1)
-    columns += [Column("budget", "budget"), Column("state", "state", mark="mark"), Column("doubts", "doubts")]
+    columns += [Column("budget"), Column("state", mark="mark"), Column("doubts")]
     for key, regime in dict.fromkeys((each.key, each.regime) for each in found.series):
         name = f"{key} {regime}"
         shown = partial(text, key=key)
-        columns.append(Column(f"{metric(key)}, {regime}", name, shown, mark=f"{name} validity", number=True))
+        columns.append(Column(f"{metric(key)}, {regime}", name, shown, mark=f"{name} validity"))
     # of the environment a few; the file has all
-    columns += [Column(name, name) for name in ("driver", "power limit", "torch", "host", "file")]
+    columns += [Column(name) for name in ("driver", "power limit", "torch", "host", "file")]
     return _cut("runs", "Every Run", marked, total, *columns)
 
 
@@ -337,4 +335,4 @@ def _methods(changes: ChangePoints | None) -> Section:
             " 100 whose neighbouring Runs were correlated by 0.3, and it cut drifts into stairs.",
             *[f"Not searched for change points: {listed(left, 3)}."] * bool(left),
         ]
-    return Section("methods", "Methods", notes=tuple(notes), group=METHODS)
+    return Section("methods", "Methods", notes=notes, group=METHODS)

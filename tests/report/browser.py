@@ -103,7 +103,7 @@ class Browser:
         self.prefer(scheme, motion)
         self.complaints(), self.requests()
         self.driver.get(path.as_uri())
-        self.until("document.documentElement.dataset.ready")
+        self.until("document.documentElement?.dataset.ready")
 
     def resize(self, width: int) -> None:
         # a window of its own is never narrower than 500 px

@@ -1,7 +1,9 @@
 """A Document's data: what a table shows, and what it leaves out."""
 
+from dataclasses import replace
+
 from bench import units
-from bench.report.document import NONE, Column, Section, groups, table
+from bench.report.document import NONE, Column, Finding, Section, groups, table
 
 
 def test_a_value_is_read_by_its_columns_formatter_and_kept_in_base_units():
@@ -18,7 +20,7 @@ def test_what_is_missing_is_a_dash_and_never_formatted():
 
 
 def test_a_column_that_nobody_fills_is_left_out():
-    columns = [Column("a", "a"), Column("b", "b"), Column("zero", "zero", str, number=True)]
+    columns = [Column("a", "a"), Column("b", "b"), Column("zero")]
     made = table("t", "T", [{"a": "x", "b": "", "zero": 0}], *columns)
     assert [column.name for column in made.shown] == ["a", "zero"]
     assert [cell.text for cell in made.cells[0]] == ["x", "0"]
@@ -37,3 +39,19 @@ def test_neighbours_of_one_group_are_one_fold():
         ("M", ["2", "3"]),
         ("", ["4"]),
     ]
+
+
+def test_a_column_of_numbers_says_so_and_one_of_words_and_numbers_does_not():
+    rows = [{"n": 1, "mixed": 1, "yes": True}, {"n": float("nan"), "mixed": "many", "yes": False}, {"n": 2.5}]
+    made = table("t", "T", rows, Column("n"), Column("mixed"), Column("yes"), Column("rate", "mixed", unit="B/s"))
+    assert [column.is_number for column in made.shown] == [True, False, False, True]
+
+
+def test_a_section_leads_with_three_findings_and_leaves_out_tables_without_rows():
+    full, empty = (table("t", "T", rows, Column("a")) for rows in ([{"a": 1}], []))
+    made = Section(
+        "s", "S", findings=iter(["a", Finding("b", "warn"), "c", "d"]), tables=[full, empty, None], notes=["e"]
+    )
+    assert made.findings == (Finding("a"), Finding("b", "warn"), Finding("c"))
+    assert (made.notes, made.tables) == (("d", "e"), (full,))
+    assert replace(made, title="T").findings == made.findings

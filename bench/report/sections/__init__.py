@@ -30,12 +30,12 @@ from bench.analysis.datasheet import datasheet as claims
 from bench.analysis.fit import Fit
 from bench.analysis.health import NodeHealth
 from bench.analysis.quality import Quality
-from bench.analysis.rows import numeric, usable, varying
+from bench.analysis.rows import usable, varying
 from bench.analysis.siblings import siblings
 from bench.analysis.telemetry import DeviceTelemetry, telemetry
 from bench.analysis.user_kernels import RooflinePoint
 from bench.report import names
-from bench.report.document import Column, Finding, Plot, Section, Table, findings, table
+from bench.report.document import Column, Plot, Section, Table, table
 from bench.report.phrases import many, rate_spread, slug
 from bench.report.plots import described, sweep
 from bench.roofline import Roof, Roofline
@@ -47,7 +47,6 @@ Plots = Iterator[Plot]
 # The folds of the page, in their order; one that is not here comes after them.
 GROUPS = ("Memory", "Compute", "GEMM", "Attention", "Transformer layer", "Links", "Latency and launches", "Energy")
 OTHER, METHODS = "Other probes", "Methods and environment"
-MOST_FINDINGS = 3
 
 
 @dataclass(frozen=True)
@@ -188,12 +187,12 @@ def probe_sections(view: RunView) -> list[Section]:
 def _section(name: str, module: ModuleType | None, view: RunView) -> Section:
     about, rows = view.run.environment.probes.get(name), view.every[view.every["probe"] == name]
     measured = bool(rows["seconds"].notna().any())
-    found = list(findings(module.findings(view) if module else _generic(view, name))) if measured else []
+    found = list(module.findings(view) if module else _generic(view, name)) if measured else []
     notes = module.notes(view) if measured and hasattr(module, "notes") else ()
     drawn = module.plots(view) if module else plot(f"{slug(name)}-0", name, sweep.generic(view.rows, name))
     reasons = list(dict.fromkeys(reason for reason in (*rows["skip"], *rows["causes"]) if reason))
     more = f" (and {many(len(reasons) - 1, 'other reason')})" if len(reasons) > 1 else ""
-    unmeasured = Finding(f"Not measured: {reasons[0] if reasons else 'no reason was recorded'}{more}.")
+    unmeasured = f"Not measured: {reasons[0] if reasons else 'no reason was recorded'}{more}."
     # one skip is all said by its sentence
     whole = len(rows) > 1 or not rows["skip"].iloc[0]
     return Section(
@@ -201,10 +200,10 @@ def _section(name: str, module: ModuleType | None, view: RunView) -> Section:
         about.title if about else name,
         about.question if about else "",
         about.formula if about else "",
-        tuple(found[:MOST_FINDINGS]) or (unmeasured,),
-        tuple(drawn) if measured else (),
-        (case_table(rows, f"cases-{slug(name)}", view.claimed),) if whole else (),
-        (*(each.text for each in found[MOST_FINDINGS:]), *notes),
+        found or [unmeasured],
+        drawn if measured else (),
+        [case_table(rows, f"cases-{slug(name)}", view.claimed)] * whole,
+        notes,
         getattr(module, "GROUP", OTHER),
     )
 
@@ -224,18 +223,15 @@ def _generic(view: RunView, name: str) -> Sentences:
 
 def case_table(rows: pd.DataFrame, id: str, claimed: str = "datasheet") -> Table:
     """Every case in each regime, the skipped and the invalid ones with their cause; a column per param that varies."""
-    columns = [
-        Column(key, f"param {key}", partial(names.value, key), number=numeric(rows, key)) for key in varying(rows)
-    ]
-    columns += [Column("regime", "regime")] * (rows["regime"].nunique() > 1)
+    columns = [Column(key, f"param {key}", partial(names.value, key)) for key in varying(rows)]
+    columns += [Column("regime")] * (rows["regime"].nunique() > 1)
     columns += [
         Column("time", "seconds", units.seconds, unit="s"),
-        Column("interval", "interval"),
-        Column("n", "n", number=True),
+        *map(Column, ("interval", "n")),
         Column("compute", "flop_rate", units.rate_text, by="compute", unit="FLOP/s"),
         Column("traffic", "byte_rate", units.bandwidth, unit="B/s"),
-        Column("% of measured", "share", units.percent, number=True),
-        Column(f"% of {claimed}", "theory_share", units.percent, number=True),
+        Column("% of measured", "share", units.percent),
+        Column(f"% of {claimed}", "theory_share", units.percent),
         Column("limited by", "limiter", names.limiter),
         Column("clock", "clock_hz", units.hertz, unit="Hz"),
         Column("validity", "state", mark="mark"),

@@ -51,8 +51,8 @@ def check_table(checks: Sequence[Check], whole: bool = True) -> Table:
     for check in (check for check in checks if whole or check.state != NOT_AVAILABLE):
         mark = {PASS: "", FAIL: FAILED}.get(check.state, SKIP)
         rows.append(vars(check) | {"seen": ": ".join(filter(None, (check.value, check.reason))), "mark": mark})
-    columns = [Column("check", "name"), *[Column("device", "device")] * several, Column("result", "state", mark="mark")]
-    columns += [Column("seen", "seen"), Column("expected", "expected"), *[Column("what it proves", "proves")] * whole]
+    columns = [Column("check", "name"), *[Column("device")] * several, Column("result", "state", mark="mark")]
+    columns += [Column("seen"), Column("expected"), *[Column("what it proves", "proves")] * whole]
     return table("checks-table", "The checks of the instrument", rows, *columns, folded=whole)
 
 
@@ -67,9 +67,9 @@ def section(view: RunView) -> Section | None:
         "checks",
         "How far to trust these numbers",
         "Does the instrument read true on this machine?",
-        findings=(lead, *bad[:2]),
-        tables=(check_table(checks),),
-        notes=(*(each.text for each in bad[2:]), *absent(checks)),
+        findings=(lead, *bad),
+        tables=[check_table(checks)],
+        notes=absent(checks),
         group=METHODS,
     )
 
@@ -81,7 +81,7 @@ def document(checks: Sequence[Check], heading: str = "") -> Document:
         heading=heading,
         verdicts=(_verdict(checks),),
         findings=tuple(failures(checks)),
-        sections=(Section("checks", "", tables=(check_table(checks, whole=False),), notes=tuple(absent(checks))),),
+        sections=(Section("checks", "", tables=[check_table(checks, whole=False)], notes=absent(checks)),),
     )
 
 

@@ -36,10 +36,10 @@ def section(view: RunView) -> Section | None:
         f"Measured against {view.claimed}",
         "How much of what its vendor claims does this device deliver, and does the clock explain the rest?",
         "share = measured / datasheet; datasheet at the clock seen = datasheet × clock seen / its own clock.",
-        tuple(_findings(view)),
-        tuple(plot("datasheet", f"Percent of {view.claimed}", drawn, _CAPTION)),
-        (_table(view),),
-        tuple(_notes(view)),
+        _findings(view),
+        plot("datasheet", f"Percent of {view.claimed}", drawn, _CAPTION),
+        [_table(view)],
+        _notes(view),
     )
 
 
@@ -108,26 +108,25 @@ def _amount(value: float, key: str) -> str:
 
 
 _UNIT = "FLOP/s, B/s or FLOP/B"
-_ROOF, _INTERVAL = Column("roof", "name"), Column("interval", "interval")
+_ROOF, _INTERVAL = Column("roof", "name"), Column("interval")
 _MEASURED = Column("measured", "rate", _amount, by="key", unit=_UNIT)
-_SHARE = Column("% of datasheet", "ratio", units.percent, number=True, mark="low")
+_SHARE = Column("% of datasheet", "ratio", units.percent, mark="low")
 _COLUMNS = (
     _ROOF,
-    Column("key", "key"),
+    Column("key"),
     _MEASURED,
     _INTERVAL,
-    Column("kind", "kind"),
-    Column("n", "n", number=True),
+    *map(Column, ("kind", "n")),
     Column("datasheet", "claim", _amount, by="key", unit=_UNIT),
     _SHARE,
     Column("its interval", "span"),
     Column("clock seen", "clock_hz", units.hertz, unit="Hz"),
     Column("datasheet at it", "clocked", _amount, by="key", unit="FLOP/s"),
-    Column("% of that", "clocked_share", units.percent, number=True),
-    Column("sustained", "sustained", _amount, by="key", unit=_UNIT),
-    Column("% of burst", "burst_share", units.percent, number=True),
+    Column("% of that", "clocked_share", units.percent),
+    Column("sustained", text=_amount, by="key", unit=_UNIT),
+    Column("% of burst", "burst_share", units.percent),
     Column("rests on", "evidence"),
-    Column("doubts", "doubts", mark="mark"),
+    Column("doubts", mark="mark"),
 )
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from bench import units
 from bench.analysis import tidy
 from bench.report import names
-from bench.report.document import FAIL, WARN, Column, Finding, Section, findings, table
+from bench.report.document import FAIL, WARN, Column, Finding, Section, table
 from bench.report.phrases import interval, many, signed
 from bench.report.plots.rows import strip
 from bench.report.sections import RunView, plot, span
@@ -26,22 +26,21 @@ def section(view: RunView) -> Section | None:
     ).to_dict("records")
     columns = (
         Column("roof", "key", _name, by="regime"),
-        Column("device", "device", names.device),
+        Column("device", text=names.device),
         Column("measured", "rate", units.rate_text, by="key", unit="B/s or FLOP/s"),
-        Column("interval", "interval"),
-        Column("n", "n", number=True),
+        *map(Column, ("interval", "n")),
         Column("median of the others", "median", units.rate_text, by="key", unit="B/s or FLOP/s"),
-        Column("others", "siblings", number=True),
-        Column("% of median", "ratio", units.percent, number=True),
-        Column("verdict", "verdict", mark="mark"),
+        Column("others", "siblings"),
+        Column("% of median", "ratio", units.percent),
+        Column("verdict", mark="mark"),
     )
     return Section(
         "devices",
         "Devices beside one another",
         "Is one of these devices slower than its siblings?",
-        findings=findings(_findings(view)),
-        plots=tuple(plot("devices", "Percent of the median of the others", strip(burst, list(shown)))),
-        tables=(table("devices-table", "Every roof of every device", records, *columns),),
+        findings=_findings(view),
+        plots=plot("devices", "Percent of the median of the others", strip(burst, list(shown))),
+        tables=[table("devices-table", "Every roof of every device", records, *columns)],
     )
 
 

@@ -10,7 +10,7 @@ from bench.analysis import energy
 from bench.analysis.energy import Cost, costs, of, unknown
 from bench.analysis.fit import Energy, Fit
 from bench.report import names
-from bench.report.document import Column, Section, Table, findings, table
+from bench.report.document import Column, Section, Table, table
 from bench.report.phrases import listed, spread
 from bench.report.plots import sweep, theme
 from bench.report.sections import RunView, Sentences, plot
@@ -40,10 +40,10 @@ def section(view: RunView) -> Section | None:
         "Energy",
         "How much energy do a flop and a byte take, and where does arithmetic begin to outweigh moving?",
         "Energy of a launch = difference of the driver's counter / launches, over seconds of load.",
-        findings(_findings(fit) if known else [missing]),
-        tuple(plot("energy-0", "Energy per flop over arithmetic intensity", figure(costs(fit)), _CAPTION)),
-        (_table(fit),) if known else (),
-        tuple(_notes(fit)) if known else (),
+        _findings(fit) if known else [missing],
+        plot("energy-0", "Energy per flop over arithmetic intensity", figure(costs(fit)), _CAPTION),
+        [_table(fit)],
+        _notes(fit) if known else (),
         group="Energy",
     )
 
@@ -85,13 +85,12 @@ def _table(fit: Fit) -> Table:
         rows.append(about | {"n": each.joules.n, "watts": each.watts, "rate": rate, "each": rate / each.watts})
     columns = (
         Column("roof", "key", names.roof),
-        Column("key", "key"),
+        Column("key"),
         Column("energy", "joules", units.joules, by="per", unit="J"),
-        Column("interval", "interval"),
-        Column("n", "n", number=True),
+        *map(Column, ("interval", "n")),
         Column("power", "watts", units.watts, unit="W"),
-        Column("sustained", "rate", units.rate_text, by="key", number=True),
-        Column("per watt", "each", lambda value, key: f"{units.rate_text(value, key)}/W", by="key", number=True),
+        Column("sustained", "rate", units.rate_text, by="key"),
+        Column("per watt", "each", lambda value, key: f"{units.rate_text(value, key)}/W", by="key"),
     )
     return table("energy-costs", "Energy of every roof under lasting load", rows, *columns)
 

@@ -15,7 +15,7 @@ from bench.analysis.counters import Reading, readings
 from bench.analysis.reasons import WARN
 from bench.analysis.telemetry import DeviceTelemetry, Point
 from bench.report import names
-from bench.report.document import Column, Finding, Section, Table, table
+from bench.report.document import Column, Section, Table, table
 from bench.report.phrases import listed, plain
 from bench.report.plots import theme
 from bench.report.sections import RunView, Sentences, plot, verdict
@@ -28,16 +28,15 @@ def section(view: RunView) -> Section | None:
         "A mark per measurement in the order they ran: the mean of what was polled while it ran, least and most as a"
         " line. Open: suspect. Crosses: invalid."
     )
-    found = [Finding(text) for text in (*_ran(shown, view), *_unread(shown))]
-    counters, further = counter_table(view.telemetry), verdict.every_reason(view)[verdict.MOST_REASONS :]
+    further = (each.text for each in verdict.every_reason(view)[verdict.MOST_REASONS :])
     return Section(
         "health",
         verdict.TITLE if shown.is_gpu or shown.info.sms else "Device health",
         "Was the machine fit to be measured, and did anything slow or disturb it?",
-        findings=tuple(found[:3]),
-        plots=tuple(plot("health", "Clock and power while measuring", _drawn(shown), caption)),
-        tables=(counters,) if counters else (),
-        notes=tuple(each.text for each in (*further, *found[3:])),
+        findings=(*_ran(shown, view), *_unread(shown)),
+        plots=plot("health", "Clock and power while measuring", _drawn(shown), caption),
+        tables=[counter_table(view.telemetry)],
+        notes=further,
     )
 
 
@@ -102,7 +101,7 @@ def counter_table(every: Sequence[DeviceTelemetry]) -> Table | None:
         for found in readings(each, every):
             row = rows.setdefault(found.quantity, {"quantity": found.quantity, "expected": found.expected})
             row |= {each.info.id: _read(found), f"{each.info.id} mark": WARN if found.doubtful else ""}
-    columns = [Column("quantity", "quantity"), Column("expected", "expected")]
+    columns = [Column("quantity"), Column("expected")]
     columns += [Column(names.device(each.info.id), each.info.id, mark=f"{each.info.id} mark") for each in every]
     return table("counters", "What the driver counted and read on every device", rows.values(), *columns)
 

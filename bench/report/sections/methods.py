@@ -50,15 +50,15 @@ def sections(view: RunView) -> Iterator[Section]:
         notes.append(f"Why sampling stopped: {'; '.join(f'{count:,} × {reason}' for reason, count in stops)}.")
     if versions := dict.fromkeys((m.probe, m.version) for m in run.measurements):
         notes.append(f"Probe versions: {', '.join(f'{probe} {version}' for probe, version in versions)}.")
-    yield Section("methods", "Methods", "How were these numbers made?", notes=tuple(notes), group=METHODS)
+    yield Section("methods", "Methods", "How were these numbers made?", notes=notes, group=METHODS)
     glossary = _pairs("glossary-table", "Terms", _GLOSSARY, "term", "what it means")
-    yield Section("glossary", "Glossary", tables=(glossary,), group=METHODS)
-    skips, failures = _skips(run), tuple(run.end.failures) if run.end else ()
+    yield Section("glossary", "Glossary", tables=[glossary], group=METHODS)
+    skips, failures = _skips(run), run.end.failures if run.end else ()
     if skips.rows or failures:
         yield Section("skipped", "Skips and failures", "What has no number here, and why?", notes=failures,
-                      tables=(skips,), group=METHODS)  # fmt: skip
+                      tables=[skips], group=METHODS)  # fmt: skip
     yield Section("environment", "Environment", "Where, when and with what was this measured?",
-                  notes=(f"Made by `{shlex.join(run.environment.command)}`",), tables=tuple(_environment(view)),
+                  notes=(f"Made by `{shlex.join(run.environment.command)}`",), tables=_environment(view),
                   group=METHODS)  # fmt: skip
 
 
@@ -81,12 +81,12 @@ def _environment(view: RunView) -> Iterator[Table]:
     keys = dict.fromkeys(key for given in facts.values() for key in given)
     rows = [{"what": key} | {id: given.get(key, "") for id, given in facts.items()} for key in keys]
     columns = [Column(names.device(id), id) for id in facts]
-    yield table("device-facts", "The devices", rows, Column("what", "what"), *columns)
+    yield table("device-facts", "The devices", rows, Column("what"), *columns)
 
 
 def _pairs(id: str, caption: str, pairs: Iterable[tuple[str, str]], *headings: str) -> Table:
     rows = [dict(zip(headings, pair, strict=True)) for pair in pairs]
-    return table(id, caption, rows, *(Column(heading, heading) for heading in headings))
+    return table(id, caption, rows, *(Column(heading) for heading in headings))
 
 
 def _facts(fit: Fit) -> dict[str, str]:
@@ -118,8 +118,8 @@ def _skips(run: Run) -> Table:
         }
         for each in lacking(run)
     ]
-    columns = [Column("probe", "probe"), Column("what", "what", mark="mark"), Column("why", "why")]
-    columns += [Column(name, name, number=True) for name in ("cases", "devices")]
+    columns = [Column("probe"), Column("what", mark="mark"), Column("why")]
+    columns += [Column(name) for name in ("cases", "devices")]
     return table("skips", "Skips and failures, with reasons", rows, *columns, Column("for example", "example"))
 
 

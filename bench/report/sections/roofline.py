@@ -6,7 +6,7 @@ from bench.analysis.datasheet import datasheet
 from bench.analysis.ridges import claimed_ridge
 from bench.analysis.user_kernels import place
 from bench.report import names
-from bench.report.document import Plot, Section, findings
+from bench.report.document import Plot, Section
 from bench.report.phrases import many, plain, spread
 from bench.report.plots.points import possible
 from bench.report.plots.roofline import common, roofline
@@ -29,10 +29,10 @@ def section(view: RunView) -> Section:
         f"Roofline of {names.device(view.fit.info.id)}" if view.several else "Roofline",
         "What does this machine allow at every arithmetic intensity?",
         "attainable FLOP/s = min(peak, bandwidth × FLOP/B); a ridge is where both are equal.",
-        findings(_findings(view) if plots else _missing(view)),
+        _findings(view) if plots else _missing(view),
         plots,
-        (top(view),) if view.fit.roofs else (),
-        (outside,) if moved and plots else (),
+        [top(view)],
+        [outside] * bool(moved and plots),
     )
 
 

@@ -8,35 +8,33 @@ from bench.report import names
 from bench.report.document import SKIP, WARN, Column, Finding, Section, table
 from bench.report.phrases import listed, many, plain
 from bench.report.plots.points import possible
-from bench.report.sections import MOST_FINDINGS, RunView
+from bench.report.sections import RunView
 
 
 def section(view: RunView) -> Section | None:
     """None without kernels; the lead figure draws them."""
     if not view.kernels:
         return None
-    found = list(_findings(view.kernels))
     columns = (
         Column("kernel", "name"),
-        Column("flops", "flops", units.number, unit="FLOP"),
-        Column("bytes", "bytes", units.size, unit="B"),
-        Column("intensity", "intensity", units.intensity, unit="FLOP/B"),
+        Column("flops", text=units.number, unit="FLOP"),
+        Column("bytes", text=units.size, unit="B"),
+        Column("intensity", text=units.intensity, unit="FLOP/B"),
         Column("time", "seconds", units.seconds, unit="s"),
         Column("compute", "flop_rate", units.rate_text, by="compute", unit="FLOP/s"),
         Column("traffic", "byte_rate", units.bandwidth, unit="B/s"),
-        Column("% of roof", "share", units.percent, number=True),
-        Column("possible", "possible", lambda times: f"× {units.digits(times)}", number=True),
+        Column("% of roof", "share", units.percent),
+        Column("possible", text=lambda times: f"× {units.digits(times)}"),
         Column("limited by", "limit", names.limiter),
-        Column("note", "note", mark="mark"),
+        Column("note", mark="mark"),
     )
     return Section(
         "user-kernels",
         "Your kernels",
         "How near do they come to what this machine allows?",
         "share = time that the measured roofs allow, launch overhead included / time taken.",
-        tuple(found[:MOST_FINDINGS]),
-        tables=(table("kernels", "Your kernels", map(_record, view.kernels), *columns, folded=False),),
-        notes=tuple(finding.text for finding in found[MOST_FINDINGS:]),
+        _findings(view.kernels),
+        tables=[table("kernels", "Your kernels", map(_record, view.kernels), *columns, folded=False)],
     )
 
 

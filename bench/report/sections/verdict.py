@@ -217,10 +217,10 @@ def matrix(view: RunView) -> Table:
         rows.append(row)
     columns = [Column("GPU", "device", names.device)]
     columns += [
-        Column(names.roof(key).replace(" vector", ""), key, _percent, f"{key} regime", mark=f"{key} mark", number=True)
+        Column(names.roof(key).replace(" vector", ""), key, _percent, f"{key} regime", mark=f"{key} mark")
         for key in keys
     ]
-    columns += [Column(name, name, _vital, mark=name) for name in VITALS]
+    columns += [Column(name, text=_vital, mark=name) for name in VITALS]
     columns += [Column("Health", "verdict", str.upper, mark="verdict"), Column("Why", "why")]
     return table("matrix", "Every GPU: percent of the median of the others", rows, *columns, folded=False)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from bench.report.document import Column, Document, Finding, Section, Tile, Verdict, table
 from bench.report.render import terminal
 
-_SHARE = Column("%", "share", lambda v: f"{100 * v:.0f}", number=True, mark="mark")
+_SHARE = Column("%", "share", lambda v: f"{100 * v:.0f}", mark="mark")
 ROWS = table("t", "Roofs", [{"roof": "DRAM", "share": 0.9, "mark": "fail"}], Column("roof", "roof"), _SHARE)
 MADE = Document(
     "T", "8 × H200", ("host", "a day"),

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from bench.report.document import Section
-from bench.report.sections import GROUPS, MOST_FINDINGS, RunView, probe_sections
+from bench.report.document import MOST_FINDINGS, Section
+from bench.report.sections import GROUPS, RunView, probe_sections
 from bench.work import Work, gemm
 from tests.report.conftest import HOSTILE
 from tests.report.runs import QUICK, by_hand, measured, simulated
