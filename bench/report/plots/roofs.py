@@ -206,7 +206,7 @@ def labels(lines: Sequence[RoofLine], spans: Mapping[str, tuple[float, float]], 
         yield theme.note(text, theme.log(frame.right), theme.log(line.rate), ay=leader, **look)
     for near in _clusters([line for line in kept if not line.is_compute], frame):
         low, high = spans[near[0].trace]
-        x, text = low * (high / low) ** 0.4, " · ".join(_named(line, " ") for line in near)
+        x, text = low * (high / low) ** 0.58, " · ".join(_named(line, " ") for line in near)
         look = {"name": "slope label", "xanchor": "center", "font": {"size": 12, "color": theme.MEMORY}}
         yield theme.note(text, theme.log(x), theme.log(near[0].rate * x), **look)
 

@@ -56,10 +56,12 @@ def _tilt(layout: dict) -> None:
     margin = layout["margin"]
     # the legend takes its share of the height
     wide, high = _SIZE["width"] - margin["l"] - margin["r"], 0.8 * (_SIZE["height"] - margin["t"] - margin["b"])
-    angle = -math.degrees(math.atan2(high / (top - bottom), wide / (right - left)))
+    turn = math.atan2(high / (top - bottom), wide / (right - left))
+    place = {"textangle": -math.degrees(turn), "yanchor": "middle"}
+    place |= {"xshift": -10 * math.sin(turn), "yshift": 10 * math.cos(turn)}
     for note in layout.get("annotations", ()):
         if note.get("name") == "slope label":
-            note["textangle"] = angle
+            note |= place
 
 
 FORMS = {"png": partial(image, "png"), "svg": partial(image, "svg")}

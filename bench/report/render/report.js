@@ -62,6 +62,8 @@ const laidOut = async (canvas) => {
         Object.assign(note, place, { showarrow: false, bgcolor: "var(--paper)" });
         note.text = note.text.replace("<br>", " ");
       }
+      // of slopes that share a label the first, as in the roofline
+      if (note.name === "slope label") note.text = note.text.split(" · ")[0];
       note.font = { ...note.font, size: note.name === "simulated" && note.textangle ? 32 : 10 };
     }
     for (const side of ["xaxis", "yaxis", "yaxis2"]) if (layout[side]?.title) layout[side].tickfont = { ...layout[side].tickfont, size: 10 };
@@ -77,12 +79,14 @@ const laidOut = async (canvas) => {
   return coloured(source);
 };
 
+// along its line and just above it: plotly anchors the box around turned text, so only its middle lies where it should
 const tiltSlopes = (canvas) => {
   const { xaxis: x, yaxis: y } = canvas._fullLayout;
-  const angle = (-Math.atan2(y._length / (y.range[1] - y.range[0]), x._length / (x.range[1] - x.range[0])) * 180) / Math.PI;
+  const turn = Math.atan2(y._length / (y.range[1] - y.range[0]), x._length / (x.range[1] - x.range[0]));
+  const place = { textangle: (-turn * 180) / Math.PI, yanchor: "middle", xshift: -10 * Math.sin(turn), yshift: 10 * Math.cos(turn) };
   const change = {};
   (canvas.layout.annotations ?? []).forEach((note, index) => {
-    if (note.name === "slope label") change[`annotations[${index}].textangle`] = angle;
+    if (note.name === "slope label") for (const key in place) change[`annotations[${index}].${key}`] = place[key];
   });
   if (Object.keys(change).length) return Plotly.relayout(canvas, change);
 };

@@ -103,7 +103,7 @@ const labelled = (lines, reach, shown, frame, small) => {
   return groups.map(([line], k) => {
     const note = { trace: line.trace, text: texts[k], font: { size: small ? 10 : 12, color: flat(line) ? "var(--compute)" : "var(--memory)" } };
     const [low, high] = reach[line.trace];
-    const x = flat(line) ? frame.right : low * (high / low) ** 0.4;
+    const x = flat(line) ? frame.right : low * (high / low) ** 0.58;
     Object.assign(note, { x: Math.log10(x), y: Math.log10(flat(line) ? line.rate : line.rate * x) });
     if (!flat(line)) return { ...note, name: "slope label", showarrow: false, xanchor: "center", yanchor: "bottom" };
     const leader = { showarrow: true, arrowhead: 0, arrowwidth: 1, arrowcolor: "var(--muted)", ax: small ? 8 : 18, ay: middles[k] - places[k] };

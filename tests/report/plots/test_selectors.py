@@ -34,6 +34,19 @@ BOXES = """[...document.querySelectorAll('#fig-roofline .annotation')].map((e) =
   return [e.textContent, box?.left, box?.top, box?.right, box?.bottom];
 })"""
 
+# How far the middle of each slope's name is from the point of its line that it names, in pixels.
+ASTRAY = f"""(() => {{
+  const {{ annotations, xaxis: x, yaxis: y }} = {CANVAS}._fullLayout;
+  const paper = {CANVAS}.querySelector('.main-svg').getBoundingClientRect();
+  const notes = annotations.map((note, index) => [note, index]).filter(([note]) => note.name === 'slope label');
+  return notes.map(([note, index]) => {{
+    const box = {CANVAS}.querySelector(`.annotation[data-index='${{index}}'] .annotation-text`).getBoundingClientRect();
+    const right = (box.left + box.right) / 2 - paper.left - x._offset - x.l2p(note.x);
+    const down = (box.top + box.bottom) / 2 - paper.top - y._offset - y.l2p(note.y);
+    return Math.hypot(right, down);
+  }});
+}})()"""
+
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
@@ -89,6 +102,16 @@ def test_opens_calm_with_the_headline_and_float32(page):
     assert not [name for name in shown if "float8" in name or "int8" in name or "h2d" in name]
     assert "points GEMM shapes bfloat16" not in shown
     assert re.search(r"BF16 GEMM<br>8\d\d TFLOP/s sustained", page.evaluate(LABELS))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_slopes_name_lies_along_it_however_long_it_is(page, width):
+    page.resize(width)
+    page.until(f"{CANVAS}.clientWidth < {width}")
+    page.until(f"{CANVAS}._fullLayout.width === {CANVAS}.clientWidth")
+    found = page.until(f"(() => {{ const all = {ASTRAY}; return all.every((off) => off > 0) && all; }})()")
+    assert found
+    assert all(5 < off < 15 for off in found), found
 
 
 def test_precision_shows_and_hides_roofs_points_labels_and_ridges(page):
