@@ -19,6 +19,7 @@ from statistics import median
 import numpy as np
 from scipy.special import stdtrit
 
+from bench import names
 from bench.analysis.cache import Kind, readings
 from bench.analysis.entries import VERSION, DeviceEntry, RunEntry, Value, entry
 from bench.stats import mad
@@ -358,8 +359,7 @@ def _devices(runs: Sequence[tuple[str, RunEntry]]) -> dict[str, str]:
     last = {identity(run, device): (run, device) for _, run in runs for device in run.devices}
     labels = {}
     for key, (run, device) in last.items():
-        head, colon, index = device.id.rpartition(":")
-        place = f"GPU {index}" if colon and head and index.isdigit() else device.id
+        place = names.device(device.id)
         if run.redacted:
             labels[key] = (f"redacted {place}",) * 3
         else:

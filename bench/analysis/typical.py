@@ -5,15 +5,20 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.analysis.fit import Fit
+from bench.analysis.rows import countable
 from bench.stats import Estimate
 
 
 @dataclass(frozen=True)
 class Typical:
-    """found: of each device that has the quantity; of: how many devices there are."""
+    """found: of each device that has the quantity; of: how many devices there are. ranks: how many measured it
+    together, once for all of them, else 0. valid: whether what every device has rests on valid measurements.
+    """
 
     found: tuple[Estimate, ...]
     of: int
+    ranks: int = 0
+    valid: bool = True
 
     @property
     def median(self) -> float:
@@ -33,8 +38,12 @@ def peers(fit: Fit, fits: Sequence[Fit]) -> list[Fit]:
 
 def roof(peers: Sequence[Fit], key: str) -> Typical | None:
     """The rate of a roof; None where no device has it."""
-    found = tuple(each.roofs[key].roof.estimate for each in peers if key in each.roofs)
-    return Typical(found, len(peers)) if found else None
+    found = [each.roofs[key] for each in peers if key in each.roofs]
+    if not found:
+        return None
+    ranks = [int(count) for each in found if countable(count := each.winner.params.get("ranks"))]
+    valid = all(each.winner.validity == "valid" for each in found)
+    return Typical(tuple(each.roof.estimate for each in found), len(peers), max(ranks, default=0), valid)
 
 
 def ridge(peers: Sequence[Fit]) -> Typical | None:

@@ -1,24 +1,22 @@
 """Several Runs beside the first as a Document: what differs, by how much, and whether it can be believed.
 
->>> from bench import store
->>> from bench.report import comparison
->>> comparison.write([store.read("A.jsonl"), store.read("B.jsonl")], "reports/comparison.html")  # doctest: +SKIP
+>>> from bench import report, store
+>>> report.save(document([store.read("A.jsonl"), store.read("B.jsonl")]), "reports/comparison.html")  # doctest: +SKIP
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bench import report, units
+from bench import names, units
 from bench.analysis import quality as trust
 from bench.analysis import run_comparison as compared
 from bench.analysis import several_runs
 from bench.analysis.run_comparison import EQUIVALENT, LEVEL, RunComparison
 from bench.analysis.run_conditions import Condition
 from bench.analysis.several_runs import SeveralRuns
-from bench.report import differences, names
+from bench.report import differences
 from bench.report import document as doc
 from bench.report.differences import change, span, visible, what
 from bench.report.document import FAIL, PASS, WARN, Column, Document, Finding, Section, Verdict
@@ -90,11 +88,6 @@ def document(runs: Sequence[Run]) -> Document:
         downloads=(doc.Download("comparison.json", "application/json", content),),
         data=told,
     )
-
-
-def write(runs: Sequence[Run], path: Path | str) -> Path:
-    """Writes the page and returns its path; no reader ever sees half of it. Raises RunError where it cannot."""
-    return report.save(document(runs), path)
 
 
 def _view(several: SeveralRuns) -> _View:

@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bench import units
+from bench import names, units
 from bench.analysis import run_comparison
 from bench.analysis.fit import Fit
 from bench.analysis.quality import kind as kind_of
 from bench.analysis.ratios import LOST
 from bench.analysis.run_comparison import EQUIVALENT, SAME_RUN, Difference, Pair, RunComparison
 from bench.analysis.several_runs import grouped
-from bench.report import names
 from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN, Column, Finding, Table, table
 from bench.report.phrases import listed, many, plain, signed
 from bench.report.plots import theme

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import report, units
+from bench import names, report, units
 from bench.analysis.gate.causes import CLOCK, KERNEL, SOFTWARE
 from bench.analysis.gate.facts import facts, marker, repetitions
 from bench.analysis.gate.groups import SLOW, Group, doubtful, groups, worst_of
 from bench.analysis.gate.verdict import OK, STATUSES, Gate, MetricVerdict
 from bench.report import document as doc
-from bench.report import names
 from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN, Column, Document, Finding, Section, Verdict
 from bench.report.phrases import listed, many, plain, sentence, signed
 from bench.store import RunError, whole_file

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import store, units
+from bench import names, store, units
 from bench.analysis import quality as trust
 from bench.analysis import tidy, typical
 from bench.analysis.datasheet import compare, datasheet
@@ -26,7 +26,7 @@ from bench.analysis.reasons import LOST
 from bench.analysis.ridges import claimed_ridge
 from bench.analysis.run_comparison import RunComparison, comparisons
 from bench.analysis.user_kernels import UserKernel, place
-from bench.report import differences, names, sections
+from bench.report import differences, sections
 from bench.report import gate as gates
 from bench.report.document import FAIL, PASS, WARN, Document, Download, Finding, Section, Tile, Verdict
 from bench.report.phrases import listed, many, plain, sentence, spread
@@ -226,13 +226,13 @@ def _tiles(view: RunView, against: RunComparison | None) -> Iterator[Tile]:
         share = f"{units.percent(rates.median / claim.rate)} of {names.claim(claim.evidence)}" if claim else ""
         text = partial(units.rate_text, key=key)
         notes = [share or "no datasheet", _among(rates, text)]
-        if mine is None:
+        if mine is None and not rates.ranks:
             notes.append(f"not measured on {names.device(fit.info.id)}")
-        elif lasting:
+        elif mine and lasting:
             share = units.percent(lasting.roof.rate / mine.roof.rate)
             notes.append(f"sustained {text(lasting.roof.rate)}, {share} of burst{who}")
         notes += differences.noted(against, fit, "roof", key)
-        fine = mine is not None and mine.winner.validity == "valid"
+        fine = rates.valid and (mine or rates.ranks)
         yield Tile(names.roof(key), text(rates.median), tuple(notes), "" if fine else WARN)
     if ridges := typical.ridge(peers):
         claim, lasting, ridge = claimed_ridge(fit, view.theory), fit.lasting_headline, fit.headline
@@ -245,7 +245,8 @@ def _tiles(view: RunView, against: RunComparison | None) -> Iterator[Tile]:
 
 def _among(devices: typical.Typical, text: Callable[[float], str]) -> str:
     """ "median of 8 GPUs, 4.70–4.80 TB/s", or of a single device its interval."""
-    if devices.of == 1:
-        return spread(devices.found[0], text)
-    several = f"median of {len(devices.found)} GPUs, {units.between(*devices.ends, text)}"
-    return several if len(devices.found) > 1 else f"of one of {devices.of} GPUs"
+    if len(devices.found) > 1:
+        return f"median of {len(devices.found)} GPUs, {units.between(*devices.ends, text)}"
+    together = f"{devices.ranks} GPUs together, " * (devices.of > 1)
+    alone = devices.of == 1 or devices.ranks
+    return f"{together}{spread(devices.found[0], text)}" if alone else f"of one of {devices.of} GPUs"

@@ -88,8 +88,7 @@ _CURVE = (
     *_ENDS,
 )
 _OPERATORS = (
-    *_texts(step="step", operator="operator"),
-    Column("count"),
+    *map(Column, ("step", "operator", "count")),
     Column("FLOP", "flops", units.number),
     Column("bytes", text=units.number, unit="B"),
     Column("intensity", text=units.digits, unit="FLOP/B"),
@@ -100,8 +99,7 @@ _OPERATORS = (
     Column("origin"),
 )
 _CHECKS = (
-    *_texts(model="model", phase="phase"),
-    Column("batch"),
+    *map(Column, ("model", "phase", "batch")),
     Column("context", text=_length),
     Column("chunk", "beside", _length),
     Column("measured", text=units.seconds, unit="s", mark="doubt"),

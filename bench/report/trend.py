@@ -1,8 +1,8 @@
 """The history of one product as a Document: every headline number over time, what changed around it, what moved.
 
->>> from bench.report.trend import trend
->>> trend("results/h200-sxm")  # doctest: +SKIP
-PosixPath('reports/trend-h200-sxm.html')
+>>> from bench import report
+>>> from bench.analysis.history import history
+>>> report.save(document(history("results/h200-sxm")), "reports/trend-h200-sxm.html")  # doctest: +SKIP
 """
 
 from collections import Counter
@@ -14,11 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from bench import __version__, report, units
+from bench import __version__, units
 from bench.analysis import history_news as news
 from bench.analysis import history_records as records
 from bench.analysis.changes import LEAST, MOST_P, TRUSTED, ChangePoints
-from bench.analysis.history import FEW, SEARCHED, WORTH, Change, History, Move, Series, Shift, history
+from bench.analysis.history import FEW, SEARCHED, WORTH, Change, History, Move, Series, Shift
 from bench.analysis.history_news import Event
 from bench.report import document as doc
 from bench.report.document import FAIL, NOT_JUDGED, PASS, SKIP, WARN, Column, Document, Finding, Section
@@ -33,16 +33,6 @@ MOST_SHOWN, MOST_ROWS = 400, 10_000
 _MOST, _TILES, _WORDS, _OPEN = 5, 5, 20, 24
 _MARKS = {"suspect": WARN, "incomplete": WARN, "invalid": FAIL, "empty": FAIL}
 _AGAINST = {"unknown": "not judged", "still": "within the scatter", records.NOT_COMPARED: records.NOT_COMPARED}
-
-
-def trend(folder: Path | str, out: Path | str | None = None) -> Path:
-    """Reads a folder of Runs and writes its page; as history() and write()."""
-    return write(history(folder), out)
-
-
-def write(found: History, out: Path | str | None = None, changes: ChangePoints | None = None) -> Path:
-    """Writes the page, reports/trend-PRODUCT.html by default, and returns its path. Raises RunError where it cannot."""
-    return report.save(document(found, changes), out or default_path(found))
 
 
 def default_path(found: History) -> Path:
@@ -268,12 +258,10 @@ def _standing(found: History) -> doc.Table:
         row |= {"with": "; ".join(filter(None, changed)), "since": moment(row["since"])[:10]}
         row["interval"] = span(row["low"], row["high"], row["key"]) if row["n"] else ""
         row["mark"] = _MARKS.get(row["validity"])
-    columns = [Column("newest", "value", text, "key"), Column("interval")]
-    columns += [Column("n"), Column("validity", mark="mark")]
+    columns = [Column("newest", "value", text, "key"), *map(Column, ("interval", "n")), Column("validity", mark="mark")]
     columns += [Column("segment median", "median", text, "key")]
-    columns += [Column("±", "deviation", partial(units.percent, significant=2))]
-    columns += [Column("valid Runs", "runs"), Column("since")]
-    columns += [Column("moved by", "ratio", signed), Column("with")]
+    columns += [Column("±", "deviation", partial(units.percent, significant=2)), Column("valid Runs", "runs")]
+    columns += [Column("since"), Column("moved by", "ratio", signed), Column("with")]
     return doc.table("standing", "Newest values", rows, *_which(found), *columns, folded=len(rows) > _OPEN)
 
 
@@ -289,19 +277,17 @@ def _judged(found: History, changes: ChangePoints | None) -> doc.Table:
         row |= {name: moment(row[name]) for name in ("since", "until")}
     columns = [Column("since"), Column("until"), *_which(found)]
     columns += [Column("what", "kind"), Column("moved by", "ratio", signed)]
-    columns += [Column("interval or p" if changes else "interval", "interval")]
-    columns += [Column("Runs before", "before"), Column("after")]
-    columns += [Column("verdict", mark="mark"), Column("changed")]
+    columns += [Column("interval or p" if changes else "interval", "interval"), Column("Runs before", "before")]
+    columns += [Column("after"), Column("verdict", mark="mark"), Column("changed")]
     return _cut("moves", "What was judged", rows, len(rows), *columns)
 
 
 def _runs(found: History, rows: Sequence[dict[str, Any]], total: int) -> doc.Table:
     """A row per Run and device, the newest first."""
-    marked = [
-        row | {name: _MARKS.get(word) for name, word in row.items() if name.endswith(" validity")}
-        | {"mark": _MARKS.get(row["state"])}
-        for row in reversed(rows[-MOST_SHOWN:])
-    ]  # fmt: skip
+    marked = []
+    for row in reversed(rows[-MOST_SHOWN:]):
+        marks = {name: _MARKS.get(word) for name, word in row.items() if name.endswith(" validity")}
+        marked.append(row | marks | {"mark": _MARKS.get(row["state"])})
     columns = [Column("started", text=lambda at: at[:16].replace("T", " "))]
     columns += [Column("device", "name")] * (len(found.devices) > 1)
     columns += [Column("budget"), Column("state", mark="mark"), Column("doubts")]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import store, work
+from bench import report, store, work
 from bench.analysis.run_comparison import comparisons
 from bench.budget import BUDGETS
 from bench.report import comparison
@@ -380,12 +380,12 @@ def test_facts_are_plain():
 
 
 def test_writes_the_file_or_says_why_not(tmp_path):
-    path = comparison.write([good(), slow()], tmp_path / "new" / "comparison.html")
+    path = report.save(comparison.document([good(), slow()]), tmp_path / "new" / "comparison.html")
     assert path.read_text(encoding="utf-8").endswith("</html>")
     assert [p.name for p in path.parent.iterdir()] == ["comparison.html"]
     (tmp_path / "file").write_text("")
     with pytest.raises(store.RunError, match="cannot write the report"):
-        comparison.write([good(), slow()], tmp_path / "file" / "comparison.html")
+        report.save(comparison.document([good(), slow()]), tmp_path / "file" / "comparison.html")
 
 
 # --- in a browser
@@ -393,7 +393,7 @@ def test_writes_the_file_or_says_why_not(tmp_path):
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_opens_without_a_complaint_or_a_request(browser, tmp_path, scheme, width):
-    path = comparison.write([good(), slow(), real()], tmp_path / "comparison.html")
+    path = report.save(comparison.document([good(), slow(), real()]), tmp_path / "comparison.html")
     browser.open(path, scheme, width)
     assert browser.figures() == 2
     assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import report, work
-from bench.report import names
+from bench import names, report, work
 from bench.report import run as view
 from bench.report.document import Document
 from bench.schema import Cache, End, Run
@@ -247,3 +246,13 @@ def test_assumed_peaks_are_not_called_a_datasheet():
     columns = [column.name for table in document.every_table for column in table.columns]
     assert "% of assumed peak" in columns
     assert not [name for name in columns if "datasheet" in name]
+
+
+def test_what_all_gpus_measured_together_is_not_missing_on_the_slow_one(slow_sibling):
+    """As a Run has it: the ranks' all-reduce is recorded once, under the first of them."""
+    rows = [m for m in slow_sibling.measurements if m.probe != "allreduce" or m.device.endswith(":0")]
+    tiles = view.document(replace(slow_sibling, measurements=tuple(rows))).tiles
+    (link,) = [tile for tile in tiles if tile.name == "link"]
+    assert link.status == ""
+    assert link.notes[1].startswith("4 GPUs together, ")
+    assert not any("not measured" in note for note in link.notes)

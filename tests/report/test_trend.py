@@ -17,7 +17,7 @@ from bench.analysis.history_records import to_json as facts
 from bench.report.document import NOT_JUDGED, PASS, WARN
 from bench.report.render.data import as_json, csv_text
 from bench.report.render.html import render
-from bench.report.trend import document, trend, write
+from bench.report.trend import default_path, document
 from bench.store import RunError
 from tests.analysis.test_history import DRAM, gpu, put, run
 from tests.perf.trend import template, written
@@ -341,12 +341,13 @@ def test_facts_have_the_marks(folder):
 def test_writes_where_asked_and_by_default(folder, tmp_path, monkeypatch):
     put(folder, run(0))
     monkeypatch.chdir(tmp_path)
-    assert trend(folder) == Path("reports/trend-some-gpu.html")
-    path = trend(folder, tmp_path / "deep" / "page.html")
+    found = history(folder)
+    assert default_path(found) == Path("reports/trend-some-gpu.html")
+    path = report.save(document(found), tmp_path / "deep" / "page.html")
     assert path.read_text().startswith("<!doctype html>")
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot write the report .* Choose another path with --out"):
-        trend(folder, tmp_path / "file" / "page.html")
+        report.save(document(found), tmp_path / "file" / "page.html")
 
 
 def test_facts_are_json_with_nothing_lost(folder):
@@ -399,7 +400,7 @@ def test_the_file_in_the_page_keeps_the_newest_rows(folder, monkeypatch):
 def test_in_a_browser(browser, folder, tmp_path, scheme, width):
     """No complaint, no request, nothing serious for axe-core, and tables that sort by value."""
     found = planted(folder)
-    path = write(found, tmp_path / "trend.html", searched(found))
+    path = report.save(document(found, searched(found)), tmp_path / "trend.html")
     browser.open(path, scheme, width)
     browser.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
     assert browser.figures() == 6

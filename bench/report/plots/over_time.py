@@ -12,13 +12,12 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from bench import units
+from bench import names, units
 from bench.analysis import thinning
 from bench.analysis.changes import ChangePoint
 from bench.analysis.history import Point, Series
 from bench.analysis.thinning import Group
 from bench.analysis.viewport import brief
-from bench.report import names
 from bench.report.phrases import listed, signed, spread
 from bench.report.plots import theme
 

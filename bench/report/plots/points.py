@@ -10,16 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from bench import units
+from bench import names, units
 from bench.analysis import tidy
 from bench.analysis.fit import Fit
+from bench.analysis.label_places import beside
 from bench.analysis.rows import usable
 from bench.analysis.user_kernels import RooflinePoint
 from bench.analysis.viewport import Viewport, brief
-from bench.report import names
 from bench.report.phrases import listed, many
 from bench.report.plots import theme
-from bench.report.plots.roofs import HEIGHT, WIDTH, Drawn, hovered
+from bench.report.plots.roofs import Drawn, hovered
 from bench.report.plots.sweep import told
 
 # A question keeps its marker and colour on every machine.
@@ -48,8 +48,6 @@ OUT = {"left": "triangle-left", "right": "triangle-right", "up": "triangle-up", 
 YOURS = "your kernels"
 # Arrows for the slowest of so many kernels, names for so many: more would lie on one another, and hovers have them all.
 _MOST_ARROWS, _MOST_NAMES = 6, 12
-# Where a name may stand beside its marker, as parts of its own size.
-_SIDES = {"bottom center": (0, 1), "middle right": (1, 0), "middle left": (-1, 0), "top center": (0, -1)}
 
 
 def points(fit: Fit, rows: pd.DataFrame, frame: Viewport) -> Iterator[Drawn]:
@@ -146,7 +144,8 @@ def kernels(placed: Sequence[RooflinePoint], frame: Viewport) -> Iterator[Drawn]
     symbols = [OUT.get(out, "bowtie" if each.share else "bowtie-open") for each, out in zip(shown, outs, strict=True)]
     trace = theme.scatter(
         x=xs, y=ys, mode="markers+text", name=YOURS, text=[texts.get(k, "") for k in range(len(shown))],
-        textposition=_sides(at, texts, frame), textfont={"size": 12, "color": theme.INK}, cliponaxis=False,
+        textposition=beside([(x, y) for x, y, _ in at], texts, frame), cliponaxis=False,
+        textfont={"size": 12, "color": theme.INK},
         marker={"symbol": symbols, "size": 13, "color": theme.GOOD, "line": {"color": theme.INK, "width": 1}},
         meta=f"points {YOURS}", **theme.hovers(map(_hover, shown)),
     )  # fmt: skip
@@ -174,31 +173,6 @@ def possible(each: RooflinePoint) -> str:
     """What its roof would allow, "" where it is there."""
     times = each.possible
     return f"× {units.digits(times) if times < 1e4 else units.number(times)} possible" if times > 1 else ""
-
-
-def _sides(at: Sequence[tuple], texts: Mapping[int, str], frame: Viewport) -> list[str]:
-    """Where each text stands beside its marker: within the frame, and where the fewest others are."""
-    across, up = WIDTH / frame.decades[0], HEIGHT / frame.decades[1]
-    spots = [(across * theme.log(x / frame.left), up * theme.log(frame.top / y)) for x, y, _ in at]
-    taken = [(x, y, 14.0, 14.0) for x, y in spots]
-    found = ["bottom center"] * len(at)
-    for k, text in texts.items():
-        lines = text.split("<br>")
-        w, h = 6.8 * max(map(len, lines)), 15.0 * len(lines)
-        boxes = {
-            side: (spots[k][0] + right * (w / 2 + 9), spots[k][1] + down * (h / 2 + 8), w, h)
-            for side, (right, down) in _SIDES.items()
-        }
-        found[k] = min(boxes, key=lambda side: _trouble(boxes[side], taken))
-        taken.append(boxes[found[k]])
-    return found
-
-
-def _trouble(box: tuple, taken: Sequence[tuple]) -> tuple[bool, int]:
-    """Of a text there: whether it leaves the frame, and on how many others it lies."""
-    x, y, w, h = box
-    inside = w / 2 <= x <= WIDTH - w / 2 and h / 2 <= y <= HEIGHT - h / 2
-    return not inside, sum(2 * abs(x - x2) < w + w2 and 2 * abs(y - y2) < h + h2 for x2, y2, w2, h2 in taken)
 
 
 def _hover(each: RooflinePoint) -> str:

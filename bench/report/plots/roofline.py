@@ -13,12 +13,11 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench import units
+from bench import names, units
 from bench.analysis.fit import Fit
 from bench.analysis.ridges import RidgePoint, met, ridges
 from bench.analysis.user_kernels import RooflinePoint
 from bench.analysis.viewport import Viewport, brief, spans, viewport
-from bench.report import names
 from bench.report.phrases import spread
 from bench.report.plots import theme
 from bench.report.plots.points import FEW, YOURS, kernels, outside, points

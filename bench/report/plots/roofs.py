@@ -9,13 +9,12 @@ spans and labels again, for what a reader chooses.
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
-from bench import units
+from bench import names, units
 from bench.analysis.fit import Fit
+from bench.analysis.label_places import HEIGHT, apart, clusters
 from bench.analysis.ridges import leading
 from bench.analysis.viewport import Line, Viewport, brief, ceilings, curve, links, spans
-from bench.report import names
 from bench.report.phrases import many, rate_spread
 from bench.report.plots import theme
 from bench.roofline import Roof, Roofline
@@ -26,10 +25,8 @@ SIBLINGS, BASELINE = "siblings", "baseline"
 _VISIBLE = 0.02
 # (dash, width of a leading roof, of another, opacity of another) by what a line is.
 _LOOKS = {"roof": ("solid", 3.5, 1.6, 1), SUSTAINED: ("dot", 2.5, 1.2, 0.6), "datasheet": ("dash", 1.2, 1.2, 0.45)}
-# Pixels of the plot that labels are laid out for; a larger one only gives them more room.
-WIDTH, HEIGHT = 740, 440
-# Pixels: a line of text with its gap, a leader, how near two slopes may come before they share a label.
-_LINE, _LEADER, _NEAR = 15, 18, 22
+# Pixels: a line of text with its gap, a leader.
+_LINE, _LEADER = 15, 18
 # Characters that the right margin has room for, plain and bold.
 _WIDE = (29, 25)
 # Levels that one selector shows and hides: both directions of the host link are one question.
@@ -204,7 +201,7 @@ def labels(lines: Sequence[RoofLine], spans: Mapping[str, tuple[float, float]], 
     for line, text, place, middle in zip(flat, texts, places, middles, strict=True):
         leader = round(middle - place, 1)
         yield theme.note(text, theme.log(frame.right), theme.log(line.rate), ay=leader, **look)
-    for near in _clusters([line for line in kept if not line.is_compute], frame):
+    for near in clusters([line for line in kept if not line.is_compute], frame):
         low, high = spans[near[0].trace]
         x, text = low * (high / low) ** 0.58, " · ".join(_named(line, " ") for line in near)
         look = {"name": "slope label", "xanchor": "center", "font": {"size": 12, "color": theme.MEMORY}}
@@ -214,26 +211,3 @@ def labels(lines: Sequence[RoofLine], spans: Mapping[str, tuple[float, float]], 
 def _named(line: RoofLine, gap: str) -> str:
     text = f"{line.name}{gap}{line.text}"
     return f"<b>{text}</b>" if line.lead else text
-
-
-def _clusters(lines: Sequence[RoofLine], frame: Viewport) -> list[list[RoofLine]]:
-    """Slopes so near to one another that a name would lie on the next line share a label; the fastest first."""
-    near = 10 ** (frame.decades[1] * _NEAR / HEIGHT)
-    found: list[list[RoofLine]] = []
-    for line in sorted(lines, key=lambda line: -line.rate):
-        if found and found[-1][-1].rate <= line.rate * near:
-            found[-1].append(line)
-        else:
-            found.append([line])
-    return found
-
-
-def apart(places: Sequence[float], sizes: Sequence[float]) -> list[float]:
-    """Middles of boxes of these sizes along an axis from 0 to HEIGHT, in order, as near to where they belong as they
-    can be without overlap: midway between those pushed one way and those pushed the other.
-    """
-    sizes = [size * min(1, HEIGHT / sum(sizes)) for size in sizes]
-    packed = [below - size / 2 for below, size in zip(accumulate(sizes), sizes, strict=True)]
-    free = [min(max(place - least, 0), HEIGHT - sum(sizes)) for place, least in zip(places, packed, strict=True)]
-    down, up = accumulate(free, max), reversed([*accumulate(reversed(free), min)])
-    return [least + (one + other) / 2 for least, one, other in zip(packed, down, up, strict=True)]

@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench import units
+from bench import names, units
 from bench.analysis import tidy
 from bench.analysis.datasheet import RoofRatio
 from bench.analysis.fit import Fit, RoofFit
-from bench.report import names
 from bench.report.phrases import rate_spread
 from bench.report.plots import theme
 from bench.roofline import Roof, Roofline

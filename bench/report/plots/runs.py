@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from bench import units
+from bench import names, units
 from bench.analysis.ratios import FAR, LOST, Ratio, beyond, bounds, edges, rows
 from bench.analysis.several_runs import Overlay, letter
 from bench.analysis.viewport import brief, curve, spans
-from bench.report import names
 from bench.report.phrases import rate_spread, signed
 from bench.report.plots import theme
 from bench.report.plots.roofs import RoofLine, labels

@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench import units
+from bench import names, units
 from bench.analysis.serving import records
 from bench.analysis.serving.deployment import CACHE, Deployment
 from bench.analysis.serving.machine import MEASURED
-from bench.report import names
 from bench.report.plots import sweep, theme
 
 _FAST = 30  # tokens/s per user, the pace that an attentive reader follows

@@ -56,16 +56,6 @@ class Drawing:
         """From the bottom to the top, whatever the axis shows."""
         self.add_shape(**{"type": "rect", "x0": x0, "x1": x1, "xref": "x", "y0": 0, "y1": 1, "yref": "y domain"} | look)
 
-    def update_xaxes(self, axis: dict[str, Any]) -> None:
-        self.update_layout(xaxis=axis)
-
-    def update_yaxes(self, axis: dict[str, Any]) -> None:
-        self.update_layout(yaxis=axis)
-
-    def update_layout(self, **parts: dict[str, Any]) -> None:
-        """Adds to each of these parts."""
-        self.layout |= {name: self.layout.get(name, {}) | part for name, part in parts.items()}
-
     def made(self) -> go.Figure:
         return go.Figure(self.traces, self.layout)
 

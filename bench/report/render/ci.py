@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from bench import names
 from bench.analysis.gate.plain import decimal, line, name
 from bench.analysis.gate.trackers import nagios_code, worst_change
-from bench.report import names
 from bench.report.document import Document
 from bench.store import RunError
 

@@ -32,15 +32,8 @@ def as_json(document: Document) -> bytes:
 
 def _section(section: Section) -> dict[str, Any]:
     figures = [{"id": plot.id, "title": plot.title, "says": plot.label} for plot in section.plots]
-    return {
-        "id": section.id,
-        "title": section.title,
-        "question": section.question,
-        "formula": section.formula,
-        "findings": section.findings,
-        "notes": section.notes,
-        "plots": figures,
-    }
+    kept = ("id", "title", "question", "formula", "findings", "notes")
+    return {name: getattr(section, name) for name in kept} | {"plots": figures}
 
 
 def as_csv(document: Document) -> bytes:

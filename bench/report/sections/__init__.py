@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench import units
+from bench import names, units
 from bench.analysis import tidy
 from bench.analysis.datasheet import RoofRatio
 from bench.analysis.datasheet import datasheet as claims
@@ -34,7 +34,6 @@ from bench.analysis.rows import usable, varying
 from bench.analysis.siblings import siblings
 from bench.analysis.telemetry import DeviceTelemetry, telemetry
 from bench.analysis.user_kernels import RooflinePoint
-from bench.report import names
 from bench.report.document import Column, Plot, Section, Table, table
 from bench.report.phrases import many, rate_spread, slug
 from bench.report.plots import described, sweep

@@ -1,8 +1,7 @@
 """Memory bandwidth over the working set: a plateau per cache level, and the DRAM roof."""
 
-from bench import units
+from bench import names, units
 from bench.analysis.selections import cold_copies, mixes, plain_copy, streams
-from bench.report import names
 from bench.report.phrases import listed
 from bench.report.plots import sweep
 from bench.report.sections import Plots, RunView, Sentences, missing, of_roof, plot, reached, sustained

@@ -6,11 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from bench import units
+from bench import names, units
 from bench.analysis.datasheet import RoofRatio, clocked, explained
 from bench.analysis.fit import Ridge
 from bench.analysis.reasons import Reason
-from bench.report import names
 from bench.report.document import SKIP, WARN, Column, Finding, Section, Table, table
 from bench.report.phrases import interval, plain
 from bench.report.plots.roofs import doubtful

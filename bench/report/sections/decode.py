@@ -2,11 +2,10 @@
 
 import pandas as pd
 
-from bench import units
+from bench import names, units
 from bench.analysis import tidy
 from bench.analysis import transformer_cases as cases
 from bench.analysis.rows import methods
-from bench.report import names
 from bench.report.phrases import listed
 from bench.report.plots import sweep, theme
 from bench.report.sections import Plots, RunView, Sentences, lines, plot, span

@@ -5,11 +5,10 @@ from functools import partial
 
 import plotly.graph_objects as go
 
-from bench import units
+from bench import names, units
 from bench.analysis import energy
 from bench.analysis.energy import Cost, costs, of, unknown
 from bench.analysis.fit import Energy, Fit
-from bench.report import names
 from bench.report.document import Column, Section, Table, table
 from bench.report.phrases import listed, spread
 from bench.report.plots import sweep, theme

@@ -2,10 +2,9 @@
 
 from functools import partial
 
-from bench import units
+from bench import names, units
 from bench.analysis.knee import gemm_knees
 from bench.analysis.selections import products
-from bench.report import names
 from bench.report.phrases import listed
 from bench.report.plots import sweep, theme
 from bench.report.sections import Plots, RunView, Sentences, of_roof, plot

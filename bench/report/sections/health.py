@@ -10,11 +10,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from bench import units
+from bench import names, units
 from bench.analysis.counters import Reading, readings
 from bench.analysis.reasons import WARN
 from bench.analysis.telemetry import DeviceTelemetry, Point
-from bench.report import names
 from bench.report.document import Column, Section, Table, table
 from bench.report.phrases import listed, plain
 from bench.report.plots import theme
@@ -143,8 +142,9 @@ def _drawn(each: DeviceTelemetry) -> go.Figure | None:
     panels = [panel for panel in panels if any(panel[0] in point.polled for point in each.points)]
     if not panels or each.info.simulated:
         return None
-    fig = theme.figure(180 + 130 * len(panels))
     title = "Seconds since the first reading" if each.seconds else "Measurement, in the order they ran"
+    x_axis = theme.axis(title, anchor="y2" if len(panels) > 1 else "y")
+    fig = theme.figure(180 + 130 * len(panels), x_axis)
     places = ((0.56, 1.0), (0.0, 0.44)) if len(panels) > 1 else ((0.0, 1.0),)
     shown: set[str] = set()
     for index, (key, label, scale, limit, word) in enumerate(panels):
@@ -152,7 +152,7 @@ def _drawn(each: DeviceTelemetry) -> go.Figure | None:
         points = [point for point in each.points if key in point.polled]
         most = max([point.polled[key][2] for point in points] + ([limit] if limit else [])) / scale
         look = theme.axis(label, domain=places[index], range=[0, most * 1.12], anchor="x")
-        fig.update_layout(**{f"yaxis{axis[1:]}": look})
+        fig.layout[f"yaxis{axis[1:]}"] = look
         if limit:
             y, line = limit / scale, {"color": theme.MUTED, "width": 1.2, "dash": "dash"}
             fig.add_shape(type="line", xref="paper", x0=0, x1=1, yref=axis, y0=y, y1=y, line=line)
@@ -163,7 +163,6 @@ def _drawn(each: DeviceTelemetry) -> go.Figure | None:
             if part:
                 fig.add_trace(_marks(part, key, scale, axis, validity) | {"showlegend": validity not in shown})
                 shown.add(validity)
-    fig.update_xaxes(theme.axis(title, anchor="y2" if len(panels) > 1 else "y"))
     return fig.made()
 
 

@@ -5,9 +5,8 @@ from functools import partial
 
 import pandas as pd
 
-from bench import units
+from bench import names, units
 from bench.analysis.selections import intensities, loop_ridge
-from bench.report import names
 from bench.report.phrases import listed, many, spread
 from bench.report.plots import sweep, theme
 from bench.report.sections import Plots, RunView, Sentences, plot

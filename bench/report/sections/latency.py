@@ -2,10 +2,9 @@
 
 from functools import partial
 
-from bench import units
+from bench import names, units
 from bench.analysis import tidy
 from bench.analysis.levels import Plateau, chases, levels, plateaus
-from bench.report import names
 from bench.report.phrases import listed
 from bench.report.plots import sweep, theme
 from bench.report.sections import Plots, RunView, Sentences, plot

@@ -5,11 +5,10 @@ from collections import Counter
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench import units
+from bench import names, units
 from bench.analysis import tidy
 from bench.analysis import transformer_cases as cases
 from bench.analysis.rows import ends
-from bench.report import names
 from bench.report.phrases import many
 from bench.report.plots import sweep, theme
 from bench.report.sections import Plots, RunView, Sentences, lines, plot, span

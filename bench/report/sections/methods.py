@@ -4,10 +4,9 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from bench import units
+from bench import names, units
 from bench.analysis.fit import Fit
 from bench.analysis.lacking import lacking, unreached
-from bench.report import names
 from bench.report.document import FAIL, SKIP, Column, Section, Table, table
 from bench.report.phrases import many
 from bench.report.sections import METHODS, RunView

@@ -1,10 +1,9 @@
 """A mixture of experts: how many of them a step touches, and what that takes."""
 
-from bench import units
+from bench import names, units
 from bench.analysis import tidy
 from bench.analysis.rows import ends, methods
 from bench.analysis.transformer_cases import experts, skewed
-from bench.report import names
 from bench.report.phrases import many
 from bench.report.plots import sweep
 from bench.report.sections import Plots, RunView, Sentences, lines

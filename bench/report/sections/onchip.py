@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-from bench import units
+from bench import names, units
 from bench.analysis.datasheet import at_clock
 from bench.analysis.fit import RoofFit
-from bench.report import names
 from bench.report.phrases import listed, sentence
 from bench.report.plots import rows, theme
 from bench.report.sections import Plots, RunView, Sentences, missing, plot, reached

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from bench import units
+from bench import names, units
 from bench.analysis import tidy
 from bench.analysis.rows import usable
 from bench.analysis.selections import gemms, gemms_over_loops, lesser_loops
-from bench.report import names
 from bench.report.phrases import listed, sentence
 from bench.report.plots import rows, theme
 from bench.report.sections import Plots, RunView, Sentences, plot, reached, sustained

@@ -1,11 +1,10 @@
 """The roofline: what this machine allows, where it becomes compute-bound, and what it did, of one device at a time."""
 
-from bench import units
+from bench import names, units
 from bench.analysis import tidy
 from bench.analysis.datasheet import datasheet
 from bench.analysis.ridges import claimed_ridge
 from bench.analysis.user_kernels import place
-from bench.report import names
 from bench.report.document import Plot, Section
 from bench.report.phrases import many, plain, spread
 from bench.report.plots.points import possible

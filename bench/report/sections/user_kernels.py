@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from bench import units
+from bench import names, units
 from bench.analysis.user_kernels import RooflinePoint
-from bench.report import names
 from bench.report.document import SKIP, WARN, Column, Finding, Section, table
 from bench.report.phrases import listed, many, plain
 from bench.report.plots.points import possible

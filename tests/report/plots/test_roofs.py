@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.analysis.label_places import HEIGHT
 from bench.analysis.viewport import Viewport, spans
-from bench.report.plots.roofs import HEIGHT, RoofLine, apart, labels
+from bench.report.plots.roofs import RoofLine, labels
 
 FRAME = Viewport(0.05, 5e3, 5e10, 5e15)
 RATES = st.lists(st.floats(1e11, 2e15), min_size=1, max_size=18)
@@ -25,23 +26,6 @@ def slope(rate: float, key: str, what: str = "roof", **more) -> RoofLine:
 
 def made(*lines: RoofLine) -> list[dict]:
     return list(labels(lines, spans(lines, FRAME), FRAME))
-
-
-@given(st.lists(st.tuples(st.floats(0, HEIGHT), st.integers(10, 40)), min_size=1, max_size=30))
-def test_boxes_keep_apart_in_order_and_within_the_axis(boxes):
-    boxes = sorted(boxes)
-    places, sizes = [place for place, _ in boxes], [size for _, size in boxes]
-    found, scale = apart(places, sizes), min(1, HEIGHT / sum(sizes))
-    for (a, b), (one, other) in zip(pairwise(found), pairwise(sizes), strict=True):
-        assert b - a >= scale * (one + other) / 2 - 1e-6
-    assert found[0] >= -1e-6
-    assert found[-1] <= HEIGHT + 1e-6
-
-
-@given(st.lists(st.integers(0, 20), min_size=1, max_size=20, unique=True))
-def test_boxes_with_room_stay_where_they_belong(slots):
-    places = [10 + 21.0 * slot for slot in sorted(slots)]
-    assert apart(places, [20] * len(places)) == places
 
 
 @given(RATES)
