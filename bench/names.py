@@ -85,6 +85,11 @@ def limiter(key: str) -> str:
     return f"compute ({quantity(key)})" if "." in key else f"memory ({channel(key)})"
 
 
+def terms(text: str) -> str:
+    """With the abbreviations of serving as the field writes them: "TTFT p95" from "ttft p95"."""
+    return re.sub(r"\b(ttft|tpot|sla)\b", lambda found: found[0].upper(), text)
+
+
 def shape(name: str) -> str:
     """A named GEMM shape: "8192³" for a cube, else its name."""
     return f"{name.removeprefix('cube-')}³" if name.startswith("cube-") else name

@@ -31,7 +31,7 @@ def trend(
     for warning in (*found.warnings, *(f"{name} is left out: {why}" for name, why in found.left_out.items())):
         print(f"warning: {warning}", file=sys.stderr)
     made = trend.document(found, changes.found(found, otava) if otava else None)
-    path = report.save(made, out or trend.default_path(found))
+    path = report.save(made, out or Path("reports") / f"trend-{found.product}.html")
     if json:
         print(data.as_json(replace(made, data={"report": str(path)} | dict(made.data))).decode(), end="")
         return OK

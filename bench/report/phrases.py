@@ -48,8 +48,8 @@ def signed(ratio: float, significant: int = 2) -> str:
 
 
 def slug(name: str) -> str:
-    """A name as an id: letters, digits and dashes."""
-    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name) or "unnamed"
+    """A name as an id: letters, digits and single dashes."""
+    return re.sub("[^0-9A-Za-z]+", "-", name).strip("-") or "unnamed"
 
 
 def plain(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import units
+from bench import names, units
 from bench.analysis.fit import Fit
 from bench.analysis.serving import records
 from bench.analysis.serving.answers import Answers, answer, to_json
@@ -125,7 +125,9 @@ def _verdict(found: Answers) -> Verdict:
     if best is None:
         return Verdict("Limits", FAIL, "not met", sentence(batches[0].note))
     on = f" on {many(best.about['devices'], 'device')}" if len(batches) > 1 else ""
-    return Verdict("Limits", PASS, "met", f"batch {best.value:.0f}{on}; {best.about['stops']} stops the next one")
+    return Verdict(
+        "Limits", PASS, "met", f"batch {best.value:.0f}{on}; {names.terms(best.about['stops'])} stops the next one"
+    )
 
 
 def _findings(found: Answers, deployment: Deployment) -> Iterator[Finding]:

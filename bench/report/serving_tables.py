@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import units
+from bench import names, units
 from bench.analysis.serving import latency, records
 from bench.analysis.serving.answers import Answers
 from bench.analysis.serving.claims import Checked, Contradiction, tally
@@ -57,8 +57,8 @@ def error(value: float) -> str:
 
 
 def _about(key: str, value: Any) -> str:
-    """What an answer holds for, in words: "batch 64", "tpot limit 33.3 ms", "weights FP8"."""
-    word = key.removesuffix("_per_s").removesuffix("_s").replace("_", " ")
+    """What an answer holds for, in words: "batch 64", "TPOT limit 33.3 ms", "weights FP8"."""
+    word = names.terms(key.removesuffix("_per_s").removesuffix("_s").replace("_", " "))
     if key.endswith("_per_s"):
         return f"{units.digits(value)} {word}/s"
     return f"{word} {units.seconds(value) if key.endswith('_s') else _plain(value)}"
@@ -75,9 +75,9 @@ def _texts(**heads: str) -> tuple[Column, ...]:
 
 
 _SELF_CHECK = Column("by the self-check", "bar")
-_ENDS = _texts(bound="binds", origin="origin", note="note")
+_ENDS = (*_texts(bound="binds", origin="origin"), Column("note", text=names.terms))
 _AMOUNT = Column("value", text=records.spelt, by="unit")
-_LIST = (*_texts(name="answer", holds="holds for"), _AMOUNT, _SELF_CHECK, *_ENDS)
+_LIST = (Column("answer", "name", names.terms), Column("holds for", "holds"), _AMOUNT, _SELF_CHECK, *_ENDS)
 _CURVE = (
     Column("batch"),
     Column("per token", "tpot_s", units.seconds, unit="s"),
@@ -166,7 +166,7 @@ def _pivot(id: str, caption: str, answers: Iterable[Answer], shown: Shown) -> Ta
             row |= {head: each.value, f"{head} answer": each}
         rows.append(row)
     heads = [Column(key, text=_plain) for key in shown.over]
-    return _table(id, caption, rows, *heads, *columns.values(), Column("stopped by", "stops"), *_ENDS[:2])
+    return _table(id, caption, rows, *heads, *columns.values(), Column("stopped by", "stops", names.terms), *_ENDS[:2])
 
 
 def _heading(each: Answer, shown: Shown) -> str:
@@ -174,7 +174,7 @@ def _heading(each: Answer, shown: Shown) -> str:
     values = ((key, each.about[key]) for key in shown.by if key in each.about)
     head = [value if isinstance(value, str) else _about(key, value) for key, value in values]
     name = [re.sub("^(closed loop|quantised|sla) ", "", each.name)] * (len(shown.names) != 1 or not head)
-    return ", ".join([*name, *head, *([each.unit] * (each.unit == "tokens/s"))])
+    return names.terms(", ".join([*name, *head, *([each.unit] * (each.unit == "tokens/s"))]))
 
 
 def _said(_: float, each: Answer) -> str:

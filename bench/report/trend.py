@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate, takewhile
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -33,10 +32,6 @@ MOST_SHOWN, MOST_ROWS = 400, 10_000
 _MOST, _TILES, _WORDS, _OPEN = 5, 5, 20, 24
 _MARKS = {"suspect": WARN, "incomplete": WARN, "invalid": FAIL, "empty": FAIL}
 _AGAINST = {"unknown": "not judged", "still": "within the scatter", records.NOT_COMPARED: records.NOT_COMPARED}
-
-
-def default_path(found: History) -> Path:
-    return Path("reports") / f"trend-{found.product}.html"
 
 
 def document(found: History, changes: ChangePoints | None = None) -> Document:

@@ -64,7 +64,7 @@ def test_the_answer_is_a_verdict_a_handful_of_findings_and_one_table(two):
     found = serving.document(two)
     (verdict,) = found.verdicts
     assert (verdict.status, verdict.word) == (PASS, "met")
-    assert verdict.text == "batch 24; ttft stops the next one"
+    assert verdict.text == "batch 24; TTFT stops the next one"
     assert len(found.findings) <= 7
     assert (found.lead, found.sections, found.every_plot) == (None, (), ())
     assert texts(found.matrix, "batch") == ["24"]
@@ -161,7 +161,7 @@ def test_every_question_has_its_numbers_in_a_table(full, two):
         assert len({table.id for table in made.every_table}) == len(made.every_table)
     assert {"latency floor, bandwidth", "ttft", "sum of maxima", "ridge", "weights", "drain time"} <= shown
     assert {"largest stable rate", "worst gap, chunked prefill", "context where KV equals compute"} <= shown
-    for word in ("context 1024", "ttft p95, in phase", "tensor-parallel efficiency", "pipeline tpot", "acceptance 0.8"):
+    for word in ("context 1024", "TTFT p95, in phase", "tensor-parallel efficiency", "pipeline TPOT", "acceptance 0.8"):
         assert word in columns
     assert set(QUESTIONS) - {each.question for each in (*serving._TIMES, *serving._LOAD, *serving._CHANGES)} == {
         "pareto", "operators", "critical batch", "capacity", "crossovers",
@@ -228,11 +228,11 @@ def test_a_table_by_what_answers_hold_for_has_each_number_in_its_place(values):
     for row in table.cells:
         mine = {phase: found for (batch, phase), found in values.items() if batch == row[0].value}
         for phase, (value, _) in mine.items():
-            cell = row[heads.index(f"tpot, {phase}")]
+            cell = row[heads.index(f"TPOT, {phase}")]
             assert cell.value == value
             assert "–" in cell.text, "with its bar"
         assert row[heads.index("origin")].text == max((origin for _, origin in mine.values()), key=PROVENANCE.index)
-    held = [cell.value for row in table.cells for head, cell in zip(heads, row, strict=True) if "tpot" in head]
+    held = [cell.value for row in table.cells for head, cell in zip(heads, row, strict=True) if "TPOT" in head]
     assert sorted(value for value in held if value != "") == sorted(value for value, _ in values.values())
 
 
@@ -248,7 +248,7 @@ def test_values_are_spelt_for_people(value, unit, text):
 def test_what_an_answer_holds_for_has_its_unit():
     each = Answer("x", 1.0, "s", "dram", "formula", {"requests_per_s": 4.25, "tpot_limit_s": 1 / 30, "weights": "fp8"})
     table = Shown("x").table({"x": (each,)})
-    assert texts(table, "holds for") == ["4.25 requests/s, tpot limit 33.3 ms, weights FP8"]
+    assert texts(table, "holds for") == ["4.25 requests/s, TPOT limit 33.3 ms, weights FP8"]
 
 
 # --- the self-check

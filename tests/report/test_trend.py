@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
+from bench import cli, report
 from bench.analysis.changes import ChangePoint, ChangePoints
 from bench.analysis.history import Change, history
 from bench.analysis.history_records import to_json as facts
 from bench.report.document import NOT_JUDGED, PASS, WARN
 from bench.report.render.data import as_json, csv_text
 from bench.report.render.html import render
-from bench.report.trend import default_path, document
+from bench.report.trend import document
 from bench.store import RunError
 from tests.analysis.test_history import DRAM, gpu, put, run
 from tests.perf.trend import template, written
@@ -338,11 +338,12 @@ def test_facts_have_the_marks(folder):
 # --- the page as a file
 
 
-def test_writes_where_asked_and_by_default(folder, tmp_path, monkeypatch):
+def test_writes_where_asked_and_by_default(folder, tmp_path, monkeypatch, capsys):
     put(folder, run(0))
     monkeypatch.chdir(tmp_path)
     found = history(folder)
-    assert default_path(found) == Path("reports/trend-some-gpu.html")
+    assert cli.main(["trend", str(folder)]) == 0
+    assert capsys.readouterr().out == "reports/trend-some-gpu.html\n"
     path = report.save(document(found), tmp_path / "deep" / "page.html")
     assert path.read_text().startswith("<!doctype html>")
     (tmp_path / "file").write_text("")

@@ -36,7 +36,7 @@ def formats(deployment: Deployment) -> str:
 
 def bound(key: str) -> str:
     """The name of a roof, or the limit itself."""
-    return "communication (link)" if key == "link" else key if key in _LIMITS else names.limiter(key)
+    return "communication (link)" if key == "link" else names.terms(key) if key in _LIMITS else names.limiter(key)
 
 
 def pareto(deployment: Deployment) -> go.Figure | None:

@@ -1,6 +1,7 @@
 """A Document in the terminal: verdicts, findings with what to do next, headline numbers; with `full` every table."""
 
 from collections.abc import Iterator
+from textwrap import wrap
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -12,6 +13,8 @@ from rich.text import Text
 from bench.report.document import FAIL, NOT_JUDGED, PASS, SKIP, SYMBOLS, WARN, Document, Section, Table, Verdict
 
 _DOUBTS = {WARN: SYMBOLS[WARN], FAIL: SYMBOLS[FAIL]}
+# Cells of so many characters stand in one line.
+_SHORT = 14
 _STYLES = {PASS: "green", WARN: "yellow", FAIL: "bold red", NOT_JUDGED: "cyan", SKIP: "dim", "": ""}
 
 
@@ -81,16 +84,21 @@ def _tiles(document: Document) -> Iterator[RenderableType]:
 def _table(table: Table, without: str = "") -> RichTable:
     made = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=Text(_bare(table.caption)))
     made.title_justify = "left"
-    kept = [place for place, column in enumerate(table.shown) if column.key != without]
-    for place in kept:
-        name, side = _bare(table.shown[place].name), "right" if table.shown[place].is_number else "left"
-        words = max(map(len, name.split()), default=1)
-        made.add_column(Text(name), justify=side, overflow="fold", min_width=words, no_wrap=not place)
-    for row in table.cells:
-        cells = (row[place] for place in kept)
-        made.add_row(
-            *(Text(f"{_bare(c.text)} {_DOUBTS.get(c.mark, '')}".strip(), _STYLES.get(c.mark, "")) for c in cells)
-        )
+    columns = []
+    for place, column in enumerate(table.shown):
+        if column.key == without:
+            continue
+        marked = [
+            (f"{_bare(c.text)} {_DOUBTS.get(c.mark, '')}".strip(), c.mark) for c in (row[place] for row in table.cells)
+        ]
+        columns.append([Text(text, _STYLES.get(mark, "")) for text, mark in marked])
+        name, widest = _bare(column.name), max((len(text) for text, _ in marked), default=0)
+        # short cells are not broken, and their heading is as narrow as they are
+        least, short = max(map(len, name.split()), default=1), widest <= _SHORT
+        head, side = wrap(name, max(widest, least)) if short else [name], "right" if column.is_number else "left"
+        made.add_column(Text("\n".join(head)), justify=side, overflow="fold", min_width=least, no_wrap=short)
+    for row in zip(*columns, strict=True):
+        made.add_row(*row)
     return made
 
 
