@@ -27,9 +27,9 @@ def image(kind: str, document: Document) -> bytes:
     # plotly's own copy: what is added here is not the page's
     figure = theme.mark(go.Figure(document.lead.plots[0].figure), document.simulated)
     # an image has no page around it: it says itself which machine it shows
-    about = {"text": theme.safe(document.title), "font": {"size": 16}, "x": 0.01}
+    about = {"text": theme.safe(document.title), "font": {"size": 16}, "x": 0.01, "y": 0.985, "yanchor": "top"}
     colours = dict(re.findall(r"(--[\w-]+): light-dark\((#\w+),", stylesheet()))
-    text = figure.update_layout(title=about, margin_t=48).to_json()
+    text = figure.update_layout(title=about, margin_t=72).to_json()
     plain = json.loads(re.sub(r"var\((--[\w-]+)\)", lambda m: colours.get(m[1], "#000000"), text))
     plain["layout"] |= {"paper_bgcolor": colours["--paper"], "plot_bgcolor": colours["--paper"]}
     _tilt(plain["layout"])
