@@ -152,8 +152,8 @@ def test_summaries_and_links_obey_the_keyboard(browser, written):
     assert browser.evaluate(state) is not before
     browser.press("nav a[href='#group-GEMM']")
     assert browser.evaluate("location.hash") == "#group-GEMM"
-    # a link into a fold opens it
-    assert browser.evaluate("document.querySelector('#group-GEMM').open")
+    # a link into a fold opens it, as soon as the page hears of the new address
+    assert browser.until("document.querySelector('#group-GEMM').open")
 
 
 @pytest.mark.parametrize(("name", "width"), [("kept", 1280), ("node", 390)])
