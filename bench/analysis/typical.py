@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench.analysis.fit import Fit
+from bench.analysis.fit import Fit, RoofFit
 from bench.analysis.rows import countable
 from bench.stats import Estimate
 
 
 @dataclass(frozen=True)
 class Typical:
-    """found: of each device that has the quantity; of: how many devices there are. ranks: how many measured it
-    together, once for all of them, else 0. valid: whether what every device has rests on valid measurements.
+    """found: of each device that has the quantity; of: how many devices there are. together: the one roof of them all,
+    if all of them measured it as ranks and so it was recorded once.
     """
 
     found: tuple[Estimate, ...]
     of: int
-    ranks: int = 0
-    valid: bool = True
+    together: RoofFit | None = None
 
     @property
     def median(self) -> float:
@@ -41,9 +40,9 @@ def roof(peers: Sequence[Fit], key: str) -> Typical | None:
     found = [each.roofs[key] for each in peers if key in each.roofs]
     if not found:
         return None
-    ranks = [int(count) for each in found if countable(count := each.winner.params.get("ranks"))]
-    valid = all(each.winner.validity == "valid" for each in found)
-    return Typical(tuple(each.roof.estimate for each in found), len(peers), max(ranks, default=0), valid)
+    ranks = found[0].winner.params.get("ranks")
+    together = found[0] if len(found) == 1 and countable(ranks) and ranks >= len(peers) else None
+    return Typical(tuple(each.roof.estimate for each in found), len(peers), together)
 
 
 def ridge(peers: Sequence[Fit]) -> Typical | None:

@@ -55,7 +55,8 @@ def document(gate: Gate) -> Document:
     few = sum(gate.counts.values()) <= _FEW_ROWS and len(gate.devices) <= 2
     shown = [each for each in gate.worst if (each.gates and (few or each.status != OK)) or each.below]
     caption = f"Metrics, the worst {_MOST_ROWS} of {len(shown)}" if len(shown) > _MOST_ROWS else "Metrics, worst first"
-    tables = _metrics(gate, caption, shown[:_MOST_ROWS])
+    table = _metrics(gate, caption, shown[:_MOST_ROWS])
+    metrics = Section("metrics", "Metrics", tables=[table], notes=_notes(gate))
     return Document(
         title=f"{'SIMULATED · ' * about.simulated}Gate: {_word(gate).upper()} · {product}",
         heading=product,
@@ -64,7 +65,7 @@ def document(gate: Gate) -> Document:
         verdicts=(verdict(gate),),
         findings=findings(gate),
         matrix=_matrix(gate) if len(gate.devices) > 1 else None,
-        sections=(Section("metrics", "Metrics", tables=tables, notes=_notes(gate)),),
+        sections=(metrics,),
         rows=repetitions(gate),
         data=to_json(gate),
     )
@@ -72,9 +73,9 @@ def document(gate: Gate) -> Document:
 
 def section(gate: Gate) -> Section:
     """The gate on the page of the Run that it judged."""
-    matrix = (_matrix(gate),) if len(gate.devices) > 1 else ()
     told = (Column(*each, _text) for each in (("compared with", "source"), ("why", "why"), ("likely cause", "cause")))
-    tables = (*matrix, *_metrics(gate, "Every followed metric and its verdict", gate.worst, *told))
+    metrics = _metrics(gate, "Every followed metric and its verdict", gate.worst, *told)
+    tables = (_matrix(gate) if len(gate.devices) > 1 else None, metrics)
     return Section("gate", "Gate", "Did this hardware become slower?", "", findings(gate), (), tables, _notes(gate))
 
 
@@ -224,7 +225,7 @@ def _matrix(gate: Gate) -> doc.Table:
     return doc.table("gate-devices", "Every device by family of metrics", rows, *columns, folded=False)
 
 
-def _metrics(gate: Gate, caption: str, shown: Sequence[MetricVerdict], *evidence: Column) -> tuple[doc.Table, ...]:
+def _metrics(gate: Gate, caption: str, shown: Sequence[MetricVerdict], *evidence: Column) -> doc.Table:
     """A row per verdict that is shown; with columns for its evidence a page opens the table on demand only."""
     columns = [Column("metric", text=_text)] + [Column("device", text=_device)] * (len(gate.devices) > 1)
     columns += [Column("value", **_AMOUNT), Column("expected", **_AMOUNT)]
@@ -239,7 +240,7 @@ def _metrics(gate: Gate, caption: str, shown: Sequence[MetricVerdict], *evidence
         mark = _MARKS[each.status] if each.gates else WARN
         row["mark"] = "" if each.status == OK else mark
         rows.append(row | {"source": each.reference.source if each.reference else ""})
-    return (doc.table("gate-metrics", caption, rows, *columns, folded=bool(evidence)),) if rows else ()
+    return doc.table("gate-metrics", caption, rows, *columns, folded=bool(evidence))
 
 
 def to_json(gate: Gate) -> dict[str, Any]:

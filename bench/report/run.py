@@ -226,13 +226,13 @@ def _tiles(view: RunView, against: RunComparison | None) -> Iterator[Tile]:
         share = f"{units.percent(rates.median / claim.rate)} of {names.claim(claim.evidence)}" if claim else ""
         text = partial(units.rate_text, key=key)
         notes = [share or "no datasheet", _among(rates, text)]
-        if mine is None and not rates.ranks:
+        if not (judged := mine or rates.together):
             notes.append(f"not measured on {names.device(fit.info.id)}")
         elif mine and lasting:
             share = units.percent(lasting.roof.rate / mine.roof.rate)
             notes.append(f"sustained {text(lasting.roof.rate)}, {share} of burst{who}")
         notes += differences.noted(against, fit, "roof", key)
-        fine = rates.valid and (mine or rates.ranks)
+        fine = judged and judged.winner.validity == "valid"
         yield Tile(names.roof(key), text(rates.median), tuple(notes), "" if fine else WARN)
     if ridges := typical.ridge(peers):
         claim, lasting, ridge = claimed_ridge(fit, view.theory), fit.lasting_headline, fit.headline
@@ -247,6 +247,6 @@ def _among(devices: typical.Typical, text: Callable[[float], str]) -> str:
     """ "median of 8 GPUs, 4.70–4.80 TB/s", or of a single device its interval."""
     if len(devices.found) > 1:
         return f"median of {len(devices.found)} GPUs, {units.between(*devices.ends, text)}"
-    together = f"{devices.ranks} GPUs together, " * (devices.of > 1)
-    alone = devices.of == 1 or devices.ranks
-    return f"{together}{spread(devices.found[0], text)}" if alone else f"of one of {devices.of} GPUs"
+    if devices.of > 1 and not devices.together:
+        return f"of one of {devices.of} GPUs"
+    return f"{devices.of} GPUs together, " * (devices.of > 1) + spread(devices.found[0], text)

@@ -256,3 +256,8 @@ def test_what_all_gpus_measured_together_is_not_missing_on_the_slow_one(slow_sib
     assert link.status == ""
     assert link.notes[1].startswith("4 GPUs together, ")
     assert not any("not measured" in note for note in link.notes)
+    # four of eight speak for themselves alone
+    few = [replace(m, params=m.params | {"ranks": 2}) if m.probe == "allreduce" else m for m in rows]
+    tiles = view.document(replace(slow_sibling, measurements=tuple(few))).tiles
+    (link,) = [tile for tile in tiles if tile.name == "link"]
+    assert (link.status, link.notes[1:]) == ("warn", ("of one of 4 GPUs", "not measured on GPU 2"))

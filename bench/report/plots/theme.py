@@ -24,6 +24,8 @@ SERIES = tuple(f"var(--s{n})" for n in range(1, 8))
 MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MOST_POINTS = 2000
+# A tick of a small number: 0.1, 10, 1000.
+plain = "{:g}".format
 # A place on a logarithmic axis, as plotly wants it for labels and ranges.
 log = math.log10
 
@@ -120,11 +122,6 @@ def log_axis(
 def size_axis(title: str, low: float, high: float) -> dict:
     """Bytes, with ticks at powers of four or more."""
     return log_axis(title, low, high, units.size, base=8 if high / low < 1e6 else 32)
-
-
-def plain(value: float) -> str:
-    """A tick of a small number: 0.1, 10, 1000."""
-    return f"{value:g}"
 
 
 def error(values: Sequence[float], lows: Sequence[float], highs: Sequence[float], colour: str) -> dict:

@@ -17,15 +17,8 @@ _FORMULA = ("=", "+", "-", "@")
 
 def as_json(document: Document) -> bytes:
     """Values in base units (Document.data), and beside them what every other form says in words."""
-    said = {
-        "title": document.title,
-        "simulated": document.simulated,
-        "banners": document.banners,
-        "verdicts": document.verdicts,
-        "findings": document.findings,
-        "not_measured": document.absent,
-        "sections": [_section(section) for section in document.every_section],
-    }
+    said = {name: getattr(document, name) for name in ("title", "simulated", "banners", "verdicts", "findings")}
+    said |= {"not_measured": document.absent, "sections": list(map(_section, document.every_section))}
     found = msgspec.to_builtins({**document.data, **said}, enc_hook=str)
     return (json.dumps(found, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 

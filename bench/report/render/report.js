@@ -118,7 +118,7 @@ const drawUnfolded = async () => {
   for (const canvas of unfolded()) {
     if (canvas.dataset.asked) continue;
     canvas.dataset.asked = "yes";
-    await draw(canvas);
+    await draw(canvas).catch(console.error); // one that fails leaves the others to be drawn
   }
 };
 

@@ -45,9 +45,9 @@ const asking = async (app) => {
   };
 
   // --- numbers as bench/units.py spells them: so many digits, and all those before the point
-  const digits = (value, significant = 3) => value.toLocaleString("en-US", {
+  const digits = (value, significant = 3) => (value === 0 ? "0" : value.toLocaleString("en-US", {
     minimumSignificantDigits: significant, maximumSignificantDigits: significant, maximumFractionDigits: 0, roundingPriority: "morePrecision", useGrouping: false,
-  });
+  }));
   const scaled = (value, steps, unit) => {
     const [factor, prefix] = steps.find(([least]) => value >= least * 0.9995) ?? steps.at(-1);
     return `${digits(value / factor)} ${prefix}${unit}`.trim();

@@ -43,8 +43,7 @@ def _parts(document: Document, full: bool) -> Iterator[RenderableType]:
     if document.tiles:
         yield from _tiles(document)
     if document.matrix:
-        # the findings above say why
-        yield _table(document.matrix, without="why")
+        yield _table(document.matrix)
     for section in document.every_section if full else ():
         yield from _section(section)
     if document.absent:
@@ -81,13 +80,11 @@ def _tiles(document: Document) -> Iterator[RenderableType]:
     yield grid
 
 
-def _table(table: Table, without: str = "") -> RichTable:
+def _table(table: Table) -> RichTable:
     made = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=Text(_bare(table.caption)))
     made.title_justify = "left"
     columns = []
     for place, column in enumerate(table.shown):
-        if column.key == without:
-            continue
         marked = [
             (f"{_bare(c.text)} {_DOUBTS.get(c.mark, '')}".strip(), c.mark) for c in (row[place] for row in table.cells)
         ]
@@ -96,7 +93,13 @@ def _table(table: Table, without: str = "") -> RichTable:
         # short cells are not broken, and their heading is as narrow as they are
         least, short = max(map(len, name.split()), default=1), widest <= _SHORT
         head, side = wrap(name, max(widest, least)) if short else [name], "right" if column.is_number else "left"
-        made.add_column(Text("\n".join(head)), justify=side, overflow="fold", min_width=least, no_wrap=short)
+        made.add_column(
+            Text("\n".join(head)),
+            justify=side,
+            overflow="fold",
+            min_width=max(widest, least) if short else least,
+            no_wrap=short,
+        )
     for row in zip(*columns, strict=True):
         made.add_row(*row)
     return made

@@ -201,7 +201,7 @@ def _section(name: str, module: ModuleType | None, view: RunView) -> Section:
         about.formula if about else "",
         found or [unmeasured],
         drawn if measured else (),
-        [case_table(rows, f"cases-{slug(name)}", view.claimed)] * whole,
+        [case_table(rows, f"cases-{slug(name)}", view.claimed) if whole else None],
         notes,
         getattr(module, "GROUP", OTHER),
     )

@@ -20,8 +20,8 @@ def section(view: RunView) -> Section | None:
     shown = {*view.headlines, *burst.loc[burst["outlier"], "key"]}.intersection(burst["key"])
     records = rows.assign(
         interval=[interval(row, partial(units.rate_text, key=row.key)) for row in tidy.each(rows)],
-        verdict=["outlier" * outlier for outlier in rows["outlier"]],
-        mark=[(FAIL if row.ratio < 1 else WARN) * row.outlier for row in tidy.each(rows)],
+        verdict=rows["outlier"].map({True: "outlier", False: ""}),
+        mark=[("" if not row.outlier else FAIL if row.ratio < 1 else WARN) for row in tidy.each(rows)],
     ).to_dict("records")
     columns = (
         Column("roof", "key", _name, by="regime"),
@@ -54,7 +54,8 @@ def _findings(view: RunView) -> Iterator[str | Finding]:
         return
     outliers, shared = rows[rows["outlier"]], rows.groupby(["key", "regime"]).ngroups
     if len(outliers):
-        for device, part in outliers.groupby("device", sort=False):
+        # the worst first: a page leads with three
+        for device, part in sorted(outliers.groupby("device"), key=lambda each: -(each[1]["ratio"] - 1).abs().max()):
             off = f"{len(part)} of {many(shared, 'shared roof')}: {span(part['ratio'], signed)}"
             yield Finding(f"{names.device(device)} is an outlier in {off}.", FAIL if part["ratio"].min() < 1 else WARN)
         return

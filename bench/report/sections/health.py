@@ -121,8 +121,8 @@ def _read(found: Reading) -> str:
     if found.low is not None:
         return f"mean {text(found.value)}, {units.between(found.low, found.high, text)}"
     share = f", {units.percent(found.share, 2)} of the time" if found.share else ""
-    most = f", default {found.most} W" if found.unit == "W" else f" of {found.most}"
-    return f"{text(found.value)}{most if found.most else ''}{share}"
+    most = (f", default {found.most} W" if found.unit == "W" else f" of {found.most}") if found.most else ""
+    return f"{text(found.value)}{most}{share}"
 
 
 # Validity -> marker, colour and size, so that what is doubtful is seen without colour too.

@@ -103,18 +103,21 @@ def reasons(view: RunView) -> list[Finding]:
 
 
 def every_reason(view: RunView) -> list[Finding]:
-    """A sentence per device and cause, or for all devices with one fault in common; gravest first, with a next step."""
-    alike: dict[tuple[str, str, str], list[tuple[Reason, Sequence[Reason]]]] = {}
+    """A sentence per device and cause, or for all devices of which the same is to be said and done; gravest first."""
+    alike: dict[tuple[str, ...], list[tuple[Reason, Sequence[Reason]]]] = {}
     for lead, others in (_led(group, view) for group in view.health.grouped):
-        alike.setdefault((lead.status, lead.cause, lead.key), []).append((lead, others))
+        said = lead.status, lead.cause, lead.key, lead.detail, _next(lead, view)
+        alike.setdefault(said, []).append((lead, others))
     found = []
     for each in alike.values():
         if len(each) < TOGETHER:
             found += [_finding(lead, others, view) for lead, others in each]
             continue
-        devices = [_name(lead.device, view) for lead, _ in each]
-        worst = f"at worst ({devices[0]}) " if len({_what(*one) for one in each}) > 1 else ""
-        found.append(_finding(*each[0], view, f"{listed(devices, 3)}: {worst}"))
+        who = listed([_name(lead.device, view) for lead, _ in each], 8)
+        who = f"All {len(each)} GPUs" if len(each) == len(view.fits) else who
+        worst = min(each, key=lambda one: (one[0].weight, -(one[0].value or 0)))
+        named = f"at worst ({_name(worst[0].device, view)}) " * (len({_what(*one) for one in each}) > 1)
+        found.append(_finding(*worst, view, f"{who}: {named}"))
     return found
 
 

@@ -56,6 +56,18 @@ def test_no_line_is_wider_than_the_terminal(width):
     assert max(map(len, shown(long, width=width).splitlines())) <= width
 
 
+def test_short_cells_stay_whole_where_words_are_wrapped():
+    why = "hardware thermal slowdown for all of the time that it was measured"
+    rows = [{"GPU": f"GPU {n}", "rate": "123.46 TFLOP/s", "state": "assumed", "why": why} for n in range(3)]
+    columns = (Column("GPU"), Column("BF16 GEMM, sustained", "rate"), Column("state"), Column("why"))
+    text = shown(replace(MADE, matrix=table("t", "Every GPU", rows, *columns)), width=60)
+    for row in rows:
+        for cell in ("GPU", "rate", "state"):
+            assert row[cell] in text
+    assert max(map(len, text.splitlines())) <= 60
+    assert " ".join(why.split()[-2:]) in text, "nothing is cut off"
+
+
 def test_control_characters_do_not_reach_the_terminal():
     evil = "\x1b]0;owned\x07\x1b[31mred"
     made = Document("T", evil, (evil,), findings=(Finding(evil, "fail", evil),), absent=evil,

@@ -212,21 +212,39 @@ def test_more_reasons_than_fit_are_counted(hot):
     assert [note.partition(":")[0] for note in health.section(crowded).notes[:5]] == [f"gpu{n}" for n in range(4, 9)]
 
 
-def test_a_fault_of_many_gpus_is_told_once(hot):
+def told(hot, *given: dict, of: int = 0) -> list:
+    """What is said of a node whose GPUs have a reason each, and `of` devices in all."""
     shown = view(hot)
     slow = next(each for each in shown.health.reasons if each.cause == why.SIBLINGS)
-    many = [replace(slow, device=f"cuda:{n}", ratio=0.9 - n / 100, cause=why.POWER_LIMIT) for n in range(8)]
-    devices = tuple(replace(shown.health.devices[0], reasons=(each,)) for each in many)
+    reasons = [replace(slow, device=f"cuda:{n}", **about) for n, about in enumerate(given)]
+    devices = tuple(replace(shown.health.devices[0], reasons=(each,)) for each in reasons)
+    node = replace(shown.health, devices=devices, absent=())
+    return verdict.every_reason(replace(shown, health=node, fits=shown.fits[:1] * (of or len(given) + 1)))
 
-    def said(count: int) -> list[str]:
-        return [
-            each.text for each in verdict.reasons(replace(shown, health=replace(shown.health, devices=devices[:count])))
-        ]
 
-    (one,) = said(8)
-    assert one.startswith("GPU 7, GPU 6, GPU 5 and 5 more: at worst (GPU 7) DRAM at 83.0 % of datasheet (")
-    assert one.endswith("the power limit held the clock.")
-    assert [text[:6] for text in said(2)] == ["GPU 1:", "GPU 0:"]
+def test_a_fault_that_many_gpus_have_in_common_is_told_once_and_the_worst_named(hot):
+    power = [{"cause": why.POWER_LIMIT, "ratio": 0.9 - n / 100} for n in range(8)]
+    (one,) = told(hot, *power, of=8)
+    assert one.text.startswith("All 8 GPUs: at worst (GPU 7) DRAM at 83.0 % of datasheet (")
+    assert one.text.endswith("the power limit held the clock.")
+    (one,) = told(hot, *power[:3], of=8)
+    assert one.text.startswith("GPU 2, GPU 1 and GPU 0: at worst (GPU 2) DRAM at 88.0 %")
+    assert [each.text[:6] for each in told(hot, *power[:2], of=8)] == ["GPU 1:", "GPU 0:"]
+    # counts have no ratio to be worst by
+    errors = [{"cause": why.CORRECTED_ERRORS, "key": "", "ratio": None, "value": count} for count in (150, 90000, 200)]
+    (one,) = told(hot, *errors)
+    assert "at worst (GPU 1) 90000 corrected memory errors" in one.text
+
+
+def test_what_differs_in_word_or_next_step_is_told_apart(hot):
+    lost = [{"cause": why.LOST, "key": "", "ratio": None, "detail": text} for text in ("Xid 79", "Xid 31", "killed")]
+    assert sorted(each.text for each in told(hot, *lost)) == [
+        "GPU 0: lost: Xid 79.", "GPU 1: lost: Xid 31.", "GPU 2: lost: killed.",
+    ]  # fmt: skip
+    # of slow GPUs each is repeated alone: its own name is in the command
+    slow = told(hot, {"ratio": 0.8}, {"ratio": 0.85}, {"ratio": 0.9})
+    assert [each.text[:6] for each in slow] == ["GPU 0:", "GPU 1:", "GPU 2:"]
+    assert all(f"--device cuda:{n}" in each.next_step for n, each in enumerate(slow))
 
 
 @pytest.mark.parametrize(
@@ -326,3 +344,11 @@ def test_two_groups_of_devices_are_worth_a_look(run):
     (found,) = verdict.reasons(replace(shown, health=node))
     assert found.text == "DRAM −14 % against the faster devices: two groups of devices differ."
     assert "topology" in found.next_step
+
+
+def test_of_many_outliers_the_worst_leads():
+    slow = "sim:h200-sxm,gpus=12,dram@1=0.95,dram@2=0.94,dram@3=0.93,dram@4=0.5,noise=0.001:0.002"
+    made = devices.section(view(simulated(slow, ("bandwidth",))))
+    assert [each.text.partition(" is")[0] for each in made.findings] == ["GPU 4", "GPU 3", "GPU 2"]
+    assert all(each.status == "fail" for each in made.findings)
+    assert made.notes[0].startswith("GPU 1 is an outlier")
