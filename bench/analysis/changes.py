@@ -30,7 +30,8 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from bench.analysis.history import SEARCHED, Change, History, Point, Series
+from bench.analysis.history import History
+from bench.analysis.series import SEARCHED, Change, Point, Series
 from bench.store import RunError
 
 # Settings: the largest p, the least change of the mean, Runs looked at at once, the least Runs before and after.

@@ -1,10 +1,6 @@
-"""The Runs of one product over time: each headline number of each device, where its environment changed, what moved.
+"""The Runs of one product over time: each headline number of each device, and where its environment changed.
 
-The unit is the Run. Only valid values enter medians, bands and moves; values of other probe versions, other budgets or
-other devices are never joined. What would make a move wrong: Runs that do not scatter independently (intervals are
-widened by the neighbours' correlation, a crude remedy), a drift that passes for a step (both sides share a slope where
-there are Runs enough), several things that changed at once (which of them did it no data can tell), and many questions
-asked of the same Runs (each interval holds against all of them together, Bonferroni).
+Values of other probe versions, other budgets or other devices are never joined. What moved is bench.analysis.moves'.
 """
 
 import math
@@ -12,209 +8,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
-from statistics import median
-
-import numpy as np
-from scipy.special import stdtrit
 
 from bench import names
 from bench.analysis.cache import Kind, readings
-from bench.analysis.entries import VERSION, DeviceEntry, RunEntry, Value, entry
-from bench.stats import mad
+from bench.analysis.entries import VERSION, DeviceEntry, RunEntry, entry
+from bench.analysis.moves import Move, moves
+from bench.analysis.series import SEARCHED, Change, Point, Segment, Series, Shift
 from bench.store import RunError
 
 REMEMBERED = Kind("history", VERSION, RunEntry, entry)
-# A level that moved by less is not worth a sentence, however sure.
-WORTH = 0.005
-# Valid Runs on each side of a change; with fewer nothing is said. From ENOUGH on the two sides share a slope.
-FEW, ENOUGH, WINDOW = 3, 8, 50
-# Valid Runs in a segment before it is searched for a drift or a step of its own.
-SEARCHED = 10
-
-
-@dataclass(frozen=True)
-class Point:
-    """One value in time, with the Run and the device that it is of."""
-
-    file: str
-    run: RunEntry
-    device: DeviceEntry
-    value: Value
-
-    @property
-    def at(self) -> float:
-        return self.run.at
-
-    @property
-    def valid(self) -> bool:
-        return self.value.validity == "valid"
-
-
-@dataclass(frozen=True)
-class Change:
-    """Something of the environment that is not what it was in the Run before; "unknown" where a Run did not say."""
-
-    factor: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Runs in an unchanged environment. changes: what began it. joined: whether it may be compared with the one before.
-
-    median, deviation (twice the scaled MAD, as a share of the median) and n are of the valid values; median is None
-    without one, deviation below three.
-    """
-
-    points: tuple[Point, ...]
-    changes: tuple[Change, ...]
-    joined: bool
-
-    @cached_property
-    def valid(self) -> tuple[Point, ...]:
-        return tuple(point for point in self.points if point.valid)
-
-    @property
-    def n(self) -> int:
-        return len(self.valid)
-
-    @cached_property
-    def median(self) -> float | None:
-        return median(point.value.value for point in self.valid) if self.valid else None
-
-    @cached_property
-    def deviation(self) -> float | None:
-        return 2 * mad([point.value.value for point in self.valid]) / self.median if self.n >= FEW else None
-
-
-@dataclass(frozen=True)
-class Series:
-    """One headline number of one device under one budget, in order of time.
-
-    known: whether its Runs say which device they measured; redacted ones do not, and may be of many machines.
-    """
-
-    key: str
-    regime: str
-    budget: str
-    device: str
-    known: bool
-    segments: tuple[Segment, ...]
-
-    @cached_property
-    def points(self) -> tuple[Point, ...]:
-        return tuple(point for segment in self.segments for point in segment.points)
-
-    @property
-    def newest(self) -> Point:
-        return self.points[-1]
-
-    @property
-    def number(self) -> tuple[str, str, str]:
-        """What is one number to a reader, under whatever budget it was measured."""
-        return self.key, self.regime, self.device
-
-    @property
-    def is_ridge(self) -> bool:
-        return self.key.startswith("ridge ")
-
-    @cached_property
-    def outlier(self) -> float | None:
-        """How far the newest value, if valid, lies outside its segment's band, as a share of the median; else None."""
-        last, valid = self.segments[-1], self.segments[-1].valid
-        if last.n < ENOUGH or not self.newest.valid:
-            return None
-        ratio = valid[-1].value.value / last.median
-        return ratio - 1 if abs(ratio - 1) > max(2 * last.deviation, WORTH) else None
-
-    @cached_property
-    def shift(self) -> "Shift | None":
-        """What is seen while nothing can be judged: the newest Run, or the newest few, beside those before; None where
-        the newest segment is long enough to be searched.
-
-        Of the ways to part them the one that moved most of those whose sides do not overlap, else the newest alone.
-        """
-        if not self.known or self.segments[-1].n >= SEARCHED:
-            return None
-        points, starts = self._comparable
-        older = max(0, len(points) - SEARCHED + 1)
-        points, n = points[older:], len(points) - older
-        # one Run before all others would part them by chance as often as the newest does, and is less of a question
-        places = {*(at - older for at in starts), *range(2, n - 1), n - 1}
-        found = [_shift(self, points, at) for at in sorted(places) if at > 0]
-        apart = [each for each in found if each.apart]
-        return max(apart, key=lambda each: abs(math.log(each.ratio)), default=found[-1] if found else None)
-
-    @property
-    def _comparable(self) -> tuple[list[Point], list[int]]:
-        """The newest valid points that no other probe version parts, and where among them the environment changed."""
-        parts: list[Segment] = []
-        for segment in reversed(self.segments):
-            parts.insert(0, segment)
-            if not segment.joined:
-                break
-        points = [point for segment in parts for point in segment.valid]
-        ends = accumulate(segment.n for segment in parts)
-        return points, [at for at in ends if 0 < at < len(points)]
-
-
-@dataclass(frozen=True)
-class Shift:
-    """The newest valid Runs of a series beside the earlier ones. It is no move: so few may scatter as much.
-
-    ratio: of their medians. newest, earlier: how many. apart: no interval of one side reaches into the other's.
-    low, high: what the earlier Runs' intervals cover. changes: of the environment, where they are what parts the sides.
-    """
-
-    series: Series
-    ratio: float
-    newest: int
-    earlier: int
-    low: float
-    high: float
-    apart: bool
-    changes: tuple[Change, ...]
-
-    @property
-    def visible(self) -> bool:
-        """Worth a sentence: large enough, and more than the newest Runs' own intervals."""
-        return self.apart and abs(self.ratio - 1) >= WORTH
-
-
-def _shift(series: Series, points: Sequence[Point], at: int) -> Shift:
-    left, right = points[:at], points[at:]
-    (low, high), (least, most) = (
-        (min(point.value.low for point in side), max(point.value.high for point in side)) for side in (left, right)
-    )
-    middles = [median(point.value.value for point in side) for side in (left, right)]
-    began = (segment for segment in series.segments[1:] if segment.valid and segment.valid[0] is right[0])
-    changes = next((segment.changes for segment in began), ())
-    apart = most < low or high < least
-    return Shift(series, middles[1] / middles[0], len(right), len(left), low, high, apart, changes)
-
-
-@dataclass(frozen=True)
-class Move:
-    """A level of a series after over before, with its interval. kind: "change" (of the environment), "step" or "drift".
-
-    since: the last Run before, until: the first after; a drift's ends. verdict: "moved", "still", or "unknown" where
-    there are too few valid Runs on a side. The ratio of an unknown one is nan.
-    """
-
-    series: Series
-    kind: str
-    verdict: str
-    since: float
-    until: float
-    changes: tuple[Change, ...]
-    ratio: float
-    low: float
-    high: float
-    before: int
-    after: int
 
 
 @dataclass(frozen=True)
@@ -239,7 +43,7 @@ class History:
     @cached_property
     def moves(self) -> tuple[Move, ...]:
         questions = sum(2 * len(each.segments) for each in self.series) or 1
-        return tuple(move for each in self.series if each.known for move in _moves(each, questions))
+        return tuple(move for each in self.series if each.known for move in moves(each, questions))
 
     @cached_property
     def moved(self) -> set[tuple[str, str, str]]:
@@ -408,83 +212,3 @@ def _changes(before: Point, after: Point) -> tuple[Change, ...]:
         gone, new = ([text for text in ours if text not in theirs] for ours, theirs in ((was, now), (now, was)))
         found.append(Change("probe version", ", ".join(gone) or "none", ", ".join(new) or "none"))
     return tuple(found)
-
-
-# --- what moved
-
-
-def _moves(series: Series, questions: int) -> Iterator[Move]:
-    for before, after in pairwise(series.segments):
-        if after.joined:
-            yield _across(series, before, after, questions)
-    for segment in series.segments:
-        if segment.n >= SEARCHED and (move := _within(series, segment, questions)):
-            yield move
-
-
-def _across(series: Series, before: Segment, after: Segment, questions: int) -> Move:
-    """The step where the environment changed, by the Runs nearest to it."""
-    left, right = before.valid[-WINDOW:], after.valid[:WINDOW]
-    ends = before.points[-1].at, after.points[0].at
-    counts = len(left), len(right)
-    if min(counts) < FEW:
-        return Move(series, "change", "unknown", *ends, after.changes, *[float("nan")] * 3, *counts)
-    logs = np.log([point.value.value for point in (*left, *right)])
-    columns = [np.ones(len(logs)), np.arange(len(logs)) >= len(left)]
-    if min(counts) >= ENOUGH:
-        columns.append(_times((*left, *right)))
-    effect, half = _effect(columns, logs, questions)
-    return _judged(series, "change", ends, after.changes, effect, half, counts)
-
-
-def _within(series: Series, segment: Segment, questions: int) -> Move | None:
-    """A drift or a step while nothing recorded changed, whichever explains the segment better; None where neither."""
-    points = segment.valid
-    logs, n = np.log([point.value.value for point in points]), len(points)
-    x = _times(points)
-    slope = np.column_stack([np.ones(n), x])
-    drift = float(np.sum((logs - slope @ np.linalg.lstsq(slope, logs, rcond=None)[0]) ** 2))
-    # sums of squares around two levels for every place of the step at once
-    total, squares = np.cumsum(logs), float(np.sum(logs**2))
-    k = np.arange(FEW, n - FEW + 1)
-    apart = squares - total[k - 1] ** 2 / k - (total[-1] - total[k - 1]) ** 2 / (n - k)
-    split = int(k[np.argmin(apart)])
-    if drift <= float(apart.min()):
-        effect, half = _effect([np.ones(n), x], logs, questions)
-        move = _judged(series, "drift", (points[0].at, points[-1].at), (), effect, half, (n, n))
-    else:
-        # the place was searched for: as many more questions as there are places
-        effect, half = _effect([np.ones(n), np.arange(n) >= split], logs, questions * len(k))
-        ends = points[split - 1].at, points[split].at
-        move = _judged(series, "step", ends, (), effect, half, (split, n - split))
-    return move if move.verdict == "moved" else None
-
-
-def _times(points: Sequence[Point]) -> np.ndarray:
-    """From 0 to 1 over the points."""
-    at = np.array([point.at for point in points])
-    return (at - at[0]) / max(at[-1] - at[0], 1.0)
-
-
-def _effect(columns: Sequence[np.ndarray], logs: np.ndarray, questions: int) -> tuple[float, float]:
-    """The second column's coefficient by least squares, and half its interval's width at 5 % over all questions."""
-    design = np.column_stack(columns).astype(float)
-    if np.linalg.matrix_rank(design) < design.shape[1]:
-        design = design[:, :2]
-    if np.linalg.matrix_rank(design) < 2:
-        return 0.0, float("inf")
-    found = np.linalg.lstsq(design, logs, rcond=None)[0]
-    rest = logs - design @ found
-    freedom = len(logs) - design.shape[1]
-    scatter = float(rest @ rest)
-    follow = max(0.0, float(rest[1:] @ rest[:-1]) / scatter) if scatter > 1e-24 else 0.0
-    widened = (1 + follow) / (1 - min(follow, 0.98))
-    error = np.sqrt(scatter / freedom * widened * np.linalg.inv(design.T @ design)[1, 1])
-    return float(found[1]), float(stdtrit(max(freedom / widened, 1.0), 1 - 0.025 / questions) * error)
-
-
-def _judged(series, kind, ends, changes, effect: float, half: float, counts: tuple[int, int]) -> Move:
-    with np.errstate(over="ignore"):
-        ratio, low, high = (float(np.exp(value)) for value in (effect, effect - half, effect + half))
-    moved = abs(ratio - 1) >= WORTH and not low <= 1 <= high
-    return Move(series, kind, "moved" if moved else "still", *ends, changes, ratio, low, high, *counts)

@@ -9,7 +9,9 @@ from typing import Any
 
 from bench.analysis.changes import ChangePoint
 from bench.analysis.entries import RunEntry
-from bench.analysis.history import SEARCHED, Change, History, Move, Series, Shift
+from bench.analysis.history import History
+from bench.analysis.moves import Move
+from bench.analysis.series import SEARCHED, Change, Series, Shift
 
 _DAY = 86_400
 

@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 
 from bench.analysis.changes import LEAST, MOST_P, ChangePoint, ChangePoints
-from bench.analysis.history import FEW, History, Move, Series, Shift, identity
+from bench.analysis.history import History, identity
+from bench.analysis.moves import Move
+from bench.analysis.series import FEW, Series, Shift
 
 METHOD = "E-divisive (Matteson & James 2014) by apache-otava: information, not the gate"
 # How the newest segment's level stands to the one before; else its move's verdict, "moved", "still" or "unknown".

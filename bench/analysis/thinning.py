@@ -10,7 +10,7 @@ from statistics import median
 from typing import NamedTuple
 
 from bench.analysis.changes import ChangePoint
-from bench.analysis.history import Change, Point, Segment, Series
+from bench.analysis.series import Change, Point, Segment, Series
 
 # Markers in a figure, over all its lines; beyond, a line's points are drawn in groups.
 MOST = 700

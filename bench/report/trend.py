@@ -17,8 +17,10 @@ from bench import __version__, units
 from bench.analysis import history_news as news
 from bench.analysis import history_records as records
 from bench.analysis.changes import LEAST, MOST_P, TRUSTED, ChangePoints
-from bench.analysis.history import FEW, SEARCHED, WORTH, Change, History, Move, Series, Shift
+from bench.analysis.history import History
 from bench.analysis.history_news import Event
+from bench.analysis.moves import Move
+from bench.analysis.series import FEW, SEARCHED, WORTH, Change, Series, Shift
 from bench.report import document as doc
 from bench.report.document import FAIL, NOT_JUDGED, PASS, SKIP, WARN, Column, Document, Finding, Section
 from bench.report.phrases import listed, many, plain, signed, slug

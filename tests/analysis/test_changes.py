@@ -13,7 +13,8 @@ import pytest
 
 from bench.analysis import changes
 from bench.analysis.changes import TRUSTED, ChangePoint, Table, export, found, parsed, searched, tables
-from bench.analysis.history import SEARCHED, Change, History, Segment, Series, history
+from bench.analysis.history import History, history
+from bench.analysis.series import SEARCHED, Change, Segment, Series
 from bench.store import RunError
 from tests.analysis.test_history import gpu, put, run
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from bench import store
 from bench.analysis import fit as fits
 from bench.analysis.cache import readings
-from bench.analysis.history import FEW, REMEMBERED, History, history
+from bench.analysis.history import REMEMBERED, History, history
+from bench.analysis.series import FEW
 from bench.schema import FIRST_ROUND, SUSTAINED, Cache, DeviceInfo, End, Environment, Measurement, Run
 from bench.store import RunError
 from bench.work import Work

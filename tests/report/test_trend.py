@@ -12,8 +12,9 @@ import pytest
 
 from bench import cli, report
 from bench.analysis.changes import ChangePoint, ChangePoints
-from bench.analysis.history import Change, history
+from bench.analysis.history import history
 from bench.analysis.history_records import to_json as facts
+from bench.analysis.series import Change
 from bench.report.document import NOT_JUDGED, PASS, WARN
 from bench.report.render.data import as_json, csv_text
 from bench.report.render.html import render

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from bench import names, units
 from bench.analysis import thinning
 from bench.analysis.changes import ChangePoint
-from bench.analysis.history import Point, Series
+from bench.analysis.series import Point, Series
 from bench.analysis.thinning import Group
 from bench.analysis.viewport import brief
 from bench.report.phrases import listed, signed, spread

@@ -179,7 +179,7 @@ def _roof(view: RunView, key: str) -> dict[str, Any]:
 
 def _ridge(view: RunView, ridge: Ridge) -> dict[str, Any]:
     compute, memory = view.claim(ridge.compute), view.claim(ridge.memory)
-    claim = compute.rate / memory.rate if compute and memory else None
+    claim = view.theory.ridge(compute.key, memory.key) if compute and memory else None
     others = view.fit.sustained.ridges if view.fit.sustained else ()
     lasting = next((other.estimate for other in others if other.compute == ridge.compute), None)
     name = f"ridge: {names.roof(ridge.compute)} / {names.channel(ridge.memory)}"
