@@ -16,7 +16,7 @@ from bench.analysis.changes import TRUSTED, ChangePoint, Table, export, found, p
 from bench.analysis.history import History, history
 from bench.analysis.series import SEARCHED, Change, Segment, Series
 from bench.store import RunError
-from tests.analysis.test_history import gpu, put, run
+from tests.analysis.histories import gpu, put, run
 
 FROZEN = Path(__file__).resolve().parent.parent / "frozen"
 NOISE, DAY, FIRST = 0.007, 86400.0, 1_770_000_000.0

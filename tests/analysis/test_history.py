@@ -1,11 +1,8 @@
-"""A history read, remembered and judged: nothing stale or foreign is trusted, planted moves are found, noise is not."""
+"""A history read, remembered and joined: nothing stale or foreign is trusted, and only like is joined with like."""
 
-import math
 import os
-import random
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -13,73 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import store
 from bench.analysis import fit as fits
 from bench.analysis.cache import readings
-from bench.analysis.history import REMEMBERED, History, history
-from bench.analysis.series import FEW
-from bench.schema import FIRST_ROUND, SUSTAINED, Cache, DeviceInfo, End, Environment, Measurement, Run
+from bench.analysis.history import REMEMBERED, history
+from bench.schema import SUSTAINED
 from bench.store import RunError
-from bench.work import Work
-
-DRAM, PEAK = 4.8e12, 67e12
-_FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)
-
-
-def gpu(index: int = 0, uuid: str = "GPU-0", **facts: str) -> DeviceInfo:
-    """A GPU whose headline is the plain loop, so that two claims make a Run."""
-    return DeviceInfo(
-        id=f"cuda:{index}", name="Some GPU", product="some-gpu", uuid=uuid, memory_bytes=2**36,
-        caches=(Cache("l2", 2**25),), units={"float32": "vector"}, loops={"float32": 512},
-        facts={"driver": "570.86.15", "power_limit_w": "700", **facts},
-    )  # fmt: skip
-
-
-def run(number: int, dram: float = DRAM, devices=None, validity: str = "valid", noise: float = 0.001, **about) -> Run:
-    """A measured Run of day `number`: dram and the float32 loop, each in five rounds, burst and sustained."""
-    chance = random.Random(number)
-    devices = devices or (gpu(),)
-    found = []
-    version = about.pop("version", 2)
-    complete, rounds = about.pop("complete", True), about.pop("rounds", 5)
-    for info in devices:
-        for regime in ("burst", SUSTAINED):
-            for probe, work, key, rate in (
-                ("bandwidth", Work(bytes=1e9), "dram", dram),
-                ("peak", Work(flops=1e12), "vector.float32.loop", PEAK * (0.9 if regime == SUSTAINED else 1)),
-            ):
-                for repetition in range(FIRST_ROUND, FIRST_ROUND + rounds):
-                    seconds = (work.bytes or work.flops) / rate * math.exp(chance.gauss(0, noise))
-                    found.append(
-                        Measurement(
-                            probe=probe, version=version if probe == "bandwidth" else 1, device=info.id,
-                            params={"kind": key}, work=work, saturates=key, regime=regime, repetition=repetition,
-                            seconds=(seconds,) * 3, launches=1, validity=validity,
-                            reasons=() if validity == "valid" else ("hot",),
-                        )
-                    )  # fmt: skip
-    fields = {
-        "suite": "0.1.0", "run_id": f"{number:032x}", "started": (_FIRST + timedelta(days=number)).isoformat(),
-        "command": ("bench",), "budget": "standard", "seed": 0, "product": "some-gpu", "simulated": False,
-        "devices": tuple(devices), "host": "node", "libraries": {"torch": "2.9.0"},
-    }  # fmt: skip
-    return Run(
-        Environment(**fields | about), tuple(found), End("complete", 0, "2027-01-01T00:00:00Z") if complete else None
-    )
-
-
-def put(folder: Path, one: Run, name: str = "", age: int = 60) -> Path:
-    """A Run as a file that was last changed `age` seconds ago."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / (name or f"{one.environment.run_id[-6:]}.jsonl")
-    path.write_text("".join(f"{line}\n" for line in store.raw_lines(one)))
-    aged(path, age)
-    return path
-
-
-def aged(path: Path, age: int) -> None:
-    now = path.stat().st_mtime_ns
-    os.utime(path, ns=(now - age * 10**9,) * 2)
+from tests.analysis.histories import DRAM, aged, gpu, number, put, run
 
 
 @pytest.fixture(autouse=True)
@@ -91,12 +27,6 @@ def _one_process(monkeypatch):
 @pytest.fixture
 def folder(tmp_path) -> Path:
     return tmp_path / "some-gpu"
-
-
-def number(found: History, key: str = "dram", regime: str = "burst"):
-    """The only series of that number."""
-    (one,) = [each for each in found.series if (each.key, each.regime) == (key, regime)]
-    return one
 
 
 # --- the cache
@@ -402,145 +332,3 @@ def test_invalid_and_incomplete_runs_are_what_they_are(folder):
     (segment,) = line.segments
     assert segment.n == 1
     assert segment.median == line.points[0].value.value
-
-
-# --- what moved
-
-
-def moved(found: History, kind: str) -> set[str]:
-    return {move.series.key for move in found.moves if move.verdict == "moved" and move.kind == kind}
-
-
-def test_the_step_of_a_driver_is_found(folder):
-    for day in range(24):
-        driver = "570.86.15" if day < 12 else "580.159.03"
-        put(folder, run(day, dram=DRAM * (1 if day < 12 else 0.97), devices=(gpu(driver=driver),)))
-    found = history(folder)
-    assert moved(found, "change") == {"dram", "ridge vector.float32.loop"}
-    (move,) = [m for m in found.moves if (m.series.key, m.series.regime, m.kind) == ("dram", "burst", "change")]
-    assert move.low < 0.97 < move.high
-    assert move.high - move.low < 0.02
-    assert [(c.factor, c.before, c.after) for c in move.changes] == [("driver", "570.86.15", "580.159.03")]
-    assert (move.before, move.after) == (12, 12)
-    assert moved(found, "step") == moved(found, "drift") == set()
-
-
-def test_a_drift_is_no_step_of_the_change_within_it(folder):
-    for day in range(40):
-        driver = "570.86.15" if day < 20 else "580.159.03"
-        put(folder, run(day, dram=DRAM * 0.96 ** (day / 39), devices=(gpu(driver=driver),)))
-    found = history(folder)
-    assert moved(found, "change") == set()
-    assert "dram" in moved(found, "drift")
-
-
-def test_a_step_without_a_cause_is_found_where_it_is(folder):
-    for day in range(24):
-        put(folder, run(day, dram=DRAM * (1 if day < 15 else 0.95)))
-    found = history(folder)
-    (move,) = [m for m in found.moves if (m.series.key, m.series.regime) == ("dram", "burst")]
-    assert (move.kind, move.before, move.after, move.changes) == ("step", 15, 9, ())
-    assert move.low < 0.95 < move.high
-
-
-def test_an_invalid_run_moves_nothing(folder):
-    for day in range(24):
-        bad = day % 4 == 3
-        put(folder, run(day, dram=DRAM * (0.5 if bad else 1), validity="invalid" if bad else "valid"))
-    found = history(folder)
-    assert moved(found, "change") | moved(found, "step") | moved(found, "drift") == set()
-    assert number(found).segments[0].n == 18
-
-
-def test_few_runs_tell_nothing(folder):
-    for day in range(FEW + 1):
-        driver = "570.86.15" if day < FEW - 1 else "580.159.03"
-        put(folder, run(day, dram=DRAM * (1 if day < FEW - 1 else 0.5), devices=(gpu(driver=driver),)))
-    found = history(folder)
-    assert {move.verdict for move in found.moves} == {"unknown"}
-
-
-def test_noise_alone_moves_nothing(folder):
-    """Of 25 histories of noise, one or two may say otherwise: the intervals hold against all questions of each."""
-    wrong = 0
-    for seed in range(25):
-        part = folder / f"{seed}"
-        for day in range(16):
-            driver = "570.86.15" if day < 8 else "580.159.03"
-            level = DRAM * math.exp(random.Random(seed * 100 + day).gauss(0, 0.02))
-            put(part, run(day, dram=level, rounds=2, devices=(gpu(driver=driver),)))
-        wrong += bool(moved(history(part), "change") | moved(history(part), "step") | moved(history(part), "drift"))
-    assert wrong <= 3
-
-
-def test_a_newest_value_outside_its_band_is_said(folder):
-    for day in range(12):
-        put(folder, run(day, dram=DRAM * (0.96 if day == 11 else 1)))
-    found = history(folder)
-    assert number(found).outlier == pytest.approx(-0.04, abs=0.005)
-    assert number(found, "vector.float32.loop").outlier is None
-
-
-# --- what is seen while nothing can be judged
-
-
-def levels(folder: Path, *shares: float, changed: int = 99, **about) -> History:
-    """A Run a day whose memory reaches these shares; another driver from Run `changed` on."""
-    for day, share in enumerate(shares):
-        driver = "580.159.03" if day >= changed else "570.86.15"
-        put(folder, run(day, dram=DRAM * share, devices=(gpu(driver=driver),), **about))
-    return history(folder)
-
-
-@pytest.mark.parametrize(
-    ("shares", "changed", "sides", "ratio"),
-    [
-        ((1, 1, 1, 0.95), 99, (3, 1), 0.95),
-        ((1, 1, 0.95, 0.95), 99, (2, 2), 0.95),
-        ((1, 1, 0.95, 0.95), 2, (2, 2), 0.95),
-        ((1, 0.95, 0.95, 0.95), 1, (1, 3), 0.95),
-        ((1, 1.04), 99, (1, 1), 1.04),
-        ((1, 1, 1, 1, 1, 0.9, 0.9), 99, (5, 2), 0.9),
-    ],
-)
-def test_few_runs_show_where_they_part(folder, shares, changed, sides, ratio):
-    found = levels(folder, *shares, changed=changed)
-    shift = number(found).shift
-    assert shift.apart
-    assert shift.visible
-    assert (shift.earlier, shift.newest) == sides
-    assert shift.ratio == pytest.approx(ratio, abs=0.004)
-    assert [change.factor for change in shift.changes] == ["driver"] * (changed < 99)
-    assert {each.series.key for each in found.shifts} == {"dram"}, "a ridge says no more than its roof"
-    assert not moved(found, "change") | moved(found, "step") | moved(found, "drift"), "it is no move"
-
-
-def test_what_does_not_part_is_no_shift_worth_a_sentence(folder):
-    found = levels(folder, 1, 0.96, 1.03, 1)
-    assert not number(found).shift.apart
-    assert number(found).shift.newest == 1
-    assert found.shifts == ()
-
-
-def test_a_shift_below_what_is_worth_it_is_not_visible(folder):
-    shift = number(levels(folder, 1, 0.997, noise=1e-5)).shift
-    assert (shift.apart, shift.visible) == (True, False)
-
-
-def test_no_shift_of_one_run_or_of_many_or_across_probe_versions(folder):
-    assert number(levels(folder / "one" / "some-gpu", 1)).shift is None
-    assert number(levels(folder / "many" / "some-gpu", *[1] * 9, 0.9)).shift is None
-    other = folder / "other" / "some-gpu"
-    put(other, run(0))
-    put(other, run(1, dram=0.5 * DRAM, version=3))
-    assert number(history(other)).shift is None
-    redacted = levels(folder / "redacted" / "some-gpu", 1, 0.9, redacted=True)
-    assert number(redacted).shift is None
-
-
-def test_only_valid_values_shift(folder):
-    put(folder, run(0))
-    put(folder, run(1))
-    put(folder, run(2, dram=0.5 * DRAM, validity="invalid"))
-    put(folder, run(3, dram=0.5 * DRAM, validity="suspect"))
-    assert not number(history(folder)).shift.visible

@@ -20,7 +20,7 @@ from bench.report.render.data import as_json, csv_text
 from bench.report.render.html import render
 from bench.report.trend import document
 from bench.store import RunError
-from tests.analysis.test_history import DRAM, gpu, put, run
+from tests.analysis.histories import DRAM, gpu, put, run
 from tests.perf.trend import template, written
 
 OLD, NEW = "570.86.15", "580.159.03"

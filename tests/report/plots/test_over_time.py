@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bench.analysis import thinning
 from bench.analysis.history import history
 from bench.report.plots import over_time
-from tests.analysis.test_history import DRAM, put, run
+from tests.analysis.histories import DRAM, put, run
 
 
 @pytest.fixture(scope="module")
