@@ -55,7 +55,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 # Files that take minutes: they come first, so that no worker is still at one when the others are done.
 LONG = ("tests/test_workers.py", "tests/test_house.py", "tests/test_gate", "tests/test_cli.py", "tests/report/")
-LONG += ("tests/examples/", "tests/analysis/test_difference.py", "tests/hardware/", "tests/probes/test_on_cpu.py")
+LONG += ("tests/examples/", "tests/analysis/test_run_comparison.py", "tests/hardware/", "tests/probes/test_on_cpu.py")
 
 
 def pytest_collection_modifyitems(items) -> None:

@@ -1,7 +1,5 @@
 """The cases that a question about a transformer's parts is answered from: a frame per question, without words."""
 
-import math
-
 import pandas as pd
 
 from bench.analysis.rows import countable, noted, numbered, ratio, texts, usable
@@ -44,14 +42,14 @@ def narrow_decodes(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def prefixed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Prefill after a cached prefix, with `new`, `prefix`, `context` (their sum) and `times`: as long as without one,
-    or NaN.
+    """Prefill after a cached prefix, with `new`, `prefix`, `context` (their sum) and `times`: as long as so many new
+    tokens take without one, NaN where that was not measured.
     """
     seen = usable(rows, "decode", part="prefill attention")
     bare = numbered(usable(seen, prefix=0), "new").assign(prefix=0.0)
     every = pd.concat([bare, numbered(seen, "new", "prefix")])
-    alone = bare["seconds"].iloc[0] if len(bare) else math.nan
-    return every.assign(context=every["new"] + every["prefix"], times=every["seconds"] / alone)
+    alone = bare.drop_duplicates("new").set_index("new")["seconds"]
+    return every.assign(context=every["new"] + every["prefix"], times=every["seconds"] / every["new"].map(alone))
 
 
 def decode_tail(rows: pd.DataFrame) -> pd.DataFrame:

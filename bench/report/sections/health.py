@@ -151,8 +151,7 @@ def _drawn(each: DeviceTelemetry) -> go.Figure | None:
         axis = "y2" if index else "y"
         points = [point for point in each.points if key in point.polled]
         most = max([point.polled[key][2] for point in points] + ([limit] if limit else [])) / scale
-        look = theme.axis(label, domain=places[index], range=[0, most * 1.12], anchor="x")
-        fig.layout[f"yaxis{axis[1:]}"] = look
+        fig.layout[f"yaxis{axis[1:]}"] = theme.axis(label, domain=places[index], range=[0, most * 1.12], anchor="x")
         if limit:
             y, line = limit / scale, {"color": theme.MUTED, "width": 1.2, "dash": "dash"}
             fig.add_shape(type="line", xref="paper", x0=0, x1=1, yref=axis, y0=y, y1=y, line=line)

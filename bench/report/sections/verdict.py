@@ -113,11 +113,11 @@ def every_reason(view: RunView) -> list[Finding]:
         if len(each) < TOGETHER:
             found += [_finding(lead, others, view) for lead, others in each]
             continue
-        who = listed([_name(lead.device, view) for lead, _ in each], 8)
-        who = f"All {len(each)} GPUs" if len(each) == len(view.fits) else who
+        rest = len(view.fits) + len(view.health.absent) - len(each)
+        who = listed([_name(lead.device, view) for lead, _ in each], 8) if rest else f"All {len(each)} GPUs"
         worst = min(each, key=lambda one: (one[0].weight, -(one[0].value or 0)))
-        named = f"at worst ({_name(worst[0].device, view)}) " * (len({_what(*one) for one in each}) > 1)
-        found.append(_finding(*worst, view, f"{who}: {named}"))
+        who += f": at worst ({_name(worst[0].device, view)}) " if len({_what(*one) for one in each}) > 1 else ": "
+        found.append(_finding(*worst, view, who))
     return found
 
 

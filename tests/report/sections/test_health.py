@@ -6,6 +6,7 @@ import pytest
 
 from bench import report, work
 from bench.analysis import reasons as why
+from bench.analysis.reasons import Reason
 from bench.analysis.telemetry import telemetry
 from bench.budget import BUDGETS
 from bench.report.document import Section, Table
@@ -219,7 +220,9 @@ def told(hot, *given: dict, of: int = 0) -> list:
     reasons = [replace(slow, device=f"cuda:{n}", **about) for n, about in enumerate(given)]
     devices = tuple(replace(shown.health.devices[0], reasons=(each,)) for each in reasons)
     node = replace(shown.health, devices=devices, absent=())
-    return verdict.every_reason(replace(shown, health=node, fits=shown.fits[:1] * (of or len(given) + 1)))
+    ids = [f"cuda:{n}" for n in range(of or len(given) + 1)]
+    fits = tuple(replace(shown.fits[0], info=replace(shown.fits[0].info, id=id)) for id in ids)
+    return verdict.every_reason(replace(shown, health=node, fits=fits))
 
 
 def test_a_fault_that_many_gpus_have_in_common_is_told_once_and_the_worst_named(hot):
@@ -234,6 +237,14 @@ def test_a_fault_that_many_gpus_have_in_common_is_told_once_and_the_worst_named(
     errors = [{"cause": why.CORRECTED_ERRORS, "key": "", "ratio": None, "value": count} for count in (150, 90000, 200)]
     (one,) = told(hot, *errors)
     assert "at worst (GPU 1) 90000 corrected memory errors" in one.text
+
+
+def test_gpus_that_never_opened_are_not_all_of_them(hot):
+    shown = view(hot)
+    lost = tuple(Reason(f"cuda:{n}", why.FAIL, why.LOST, detail="Xid 79") for n in range(10, 10 + len(shown.fits)))
+    healthy = tuple(replace(each, reasons=()) for each in shown.health.devices)
+    (one,) = verdict.every_reason(replace(shown, health=replace(shown.health, devices=healthy, absent=lost)))
+    assert one.text.startswith("GPU 10, GPU 11, GPU 12")
 
 
 def test_what_differs_in_word_or_next_step_is_told_apart(hot):
