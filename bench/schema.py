@@ -280,7 +280,7 @@ PASS, FAIL, NOT_AVAILABLE = "pass", "fail", "not available"
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One assumption of the instrument, as it was tried on a device (bench.verify).
+    """One assumption of the instrument, as it was tried on a device (measure/verify).
 
     name: group and assumption ("time.linear"). proves: what holds where it passes. value: what was seen, expected:
     what should be, both for people. state: PASS, FAIL or NOT_AVAILABLE. reason: why it failed or was not available;
@@ -327,7 +327,7 @@ class End:
 class Run:
     """One invocation on one machine. warnings: what the reader noticed (no end line, fields of a newer minor).
 
-    checks: how the instrument was tried on these devices, in short (bench.verify.brief); empty in Runs before 1.2.
+    checks: how the instrument was tried on these devices, in short (measure/verify); empty in Runs before 1.2.
     """
 
     environment: Environment

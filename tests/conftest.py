@@ -10,10 +10,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch and numpy are loaded, which is when they count.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from bench.budget import BUDGETS, Budget
-from bench.device.sim import open_simulated
-from bench.environment import environment
-from bench.probes import select
+from bench.measure.budget import BUDGETS, Budget
+from bench.measure.device.sim import open_simulated
+from bench.measure.environment import environment
+from bench.measure.probes import select
 from bench.schema import End, Run
 
 RunOf = Callable[..., Run]
@@ -30,7 +30,7 @@ def pytest_xdist_auto_num_workers(config) -> int | None:
 
 # Files that use one node's nights, the same machine code or the same pages: one worker makes them, once.
 SHARED = {
-    "tests/device/test_tensor.py": "machine code",
+    "tests/measure/device/test_tensor.py": "machine code",
     "tests/kernels/test_sass.py": "machine code",
     "tests/kernels/test_tensor.py": "machine code",
     "tests/examples/": "nights",
@@ -54,8 +54,19 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 # Files that take minutes: they come first, so that no worker is still at one when the others are done.
-LONG = ("tests/test_workers.py", "tests/test_house.py", "tests/test_gate", "tests/test_cli.py", "tests/report/")
-LONG += ("tests/examples/", "tests/analysis/test_run_comparison.py", "tests/hardware/", "tests/probes/test_on_cpu.py")
+LONG = (
+    "tests/measure/test_supervisor.py",
+    "tests/test_house.py",
+    "tests/test_gate",
+    "tests/test_cli.py",
+    "tests/report/",
+)
+LONG += (
+    "tests/examples/",
+    "tests/analysis/test_run_comparison.py",
+    "tests/hardware/",
+    "tests/measure/probes/test_on_cpu.py",
+)
 
 
 def pytest_collection_modifyitems(items) -> None:
@@ -78,11 +89,13 @@ def pytest_configure(config) -> None:
 
 def simulated_run(spec: str, probes: Sequence[str] = (), budget: Budget = BUDGETS["quick"], seed: int = 0) -> Run:
     """A complete Run of sim:SKU without files or processes."""
-    from bench import workers
+    from bench.measure import supervisor
 
     chosen = select(list(probes))
     infos = [device.info for device in open_simulated(spec)]
-    measured = [e.measurement for e in workers.run([spec], chosen, budget, seed) if isinstance(e, workers.Measured)]
+    measured = [
+        e.measurement for e in supervisor.run([spec], chosen, budget, seed) if isinstance(e, supervisor.Measured)
+    ]
     about = environment(infos, ("python", "-m", "bench", "all", "--device", spec), budget.name, seed, chosen)
     return Run(about, tuple(measured), End("complete", 0, "2026-01-01T00:00:00Z"))
 

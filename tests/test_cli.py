@@ -16,7 +16,7 @@ import pytest
 
 from bench import cli
 from bench.cli.app import VERBS, parsed
-from bench.probes import probes
+from bench.measure.probes import probes
 from bench.store import RunError, read
 
 REPOSITORY = Path(__file__).resolve().parent.parent

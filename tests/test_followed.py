@@ -9,17 +9,17 @@ from bench import store
 from bench.analysis.gate.metrics import metrics
 from bench.analysis.gate.rule import suspects
 from bench.analysis.gate.samples import pins
-from bench.budget import BUDGETS
 from bench.cli.console import open_console
 from bench.cli.gate_session import REPETITIONS, GateSession
-from bench.device.cpu import open_cpu
-from bench.device.sim import open_simulated
-from bench.probes import cases_of, describe, select
-from bench.record import record
+from bench.measure.budget import BUDGETS
+from bench.measure.device.cpu import open_cpu
+from bench.measure.device.sim import open_simulated
+from bench.measure.probes import cases_of, describe, select
+from bench.measure.record import record
+from bench.measure.session import NOTHING_PINNED, Pinned, session
+from bench.measure.supervisor import Opened
 from bench.schema import CONFIRM, FIRST_ROUND, SUSTAINED, case_key
-from bench.session import NOTHING_PINNED, Pinned, session
 from bench.store import RunError
-from bench.workers import Opened
 from tests.conftest import simulated_run
 
 QUICK = BUDGETS["quick"]

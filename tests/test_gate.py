@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli, lock
+from bench import cli
+from bench.measure import exclusive
 from bench.schema import CONFIRM
 from bench.store import read
 
@@ -24,8 +25,8 @@ pytestmark = pytest.mark.usefixtures("unpaged")
 def house(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # a lock of its own: whoever else measures on this machine is not waited for
-    tell, _ = lock.alone.__wrapped__.__defaults__
-    monkeypatch.setattr(lock.alone.__wrapped__, "__defaults__", (tell, tmp_path / "lock"))
+    tell, _ = exclusive.exclusive.__wrapped__.__defaults__
+    monkeypatch.setattr(exclusive.exclusive.__wrapped__, "__defaults__", (tell, tmp_path / "lock"))
     return tmp_path
 
 
@@ -343,7 +344,7 @@ def test_a_history_with_corrupt_files(blessed, capsys):
 
 
 def test_a_second_gate_says_who_has_the_machine(house, capsys):
-    with lock.alone(0):
+    with exclusive.exclusive(0):
         refused(capsys, 3, "another measurement has this machine: pid", "gate", "--device", "cpu", "--wait", "0")
         assert gate(1) == 0, "a datasheet needs no machine"
 

@@ -7,12 +7,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import matmul, work
-from bench.budget import BUDGETS
-from bench.device import Kernel
-from bench.device.sim import open_simulated
-from bench.layers import SHAPES
-from bench.probes import describe, probes
+from bench import work
+from bench.measure.budget import BUDGETS
+from bench.measure.device.protocol import Kernel
+from bench.measure.device.sim import open_simulated
+from bench.measure.probes import describe, probes
+from bench.measure.workloads import matmul
+from bench.measure.workloads.layers import SHAPES
 
 
 def causal(p):

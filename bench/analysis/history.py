@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
-from bench import names
+from bench.analysis import names
 from bench.analysis.cache import Kind, readings
 from bench.analysis.entries import VERSION, DeviceEntry, RunEntry, entry
 from bench.analysis.moves import Move, moves

@@ -1,6 +1,6 @@
 """The verb calibrate: this machine's own noise."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 from bench.cli.codes import CRASHED, INTERRUPTED, OK, UserError
@@ -20,23 +20,28 @@ DEFAULTS = Options()
 
 def calibrate(options: Options = DEFAULTS) -> int:
     """Measures the same machine again and again, and writes down what a gate must forgive it."""
+    from bench import gatekeeper
     from bench.analysis.gate import calibration, tolerances
     from bench.analysis.gate.past import identity
-    from bench.cli.console import open_console
-    from bench.cli.gate_session import GateSession, measured, tolerances_path
-    from bench.probes import select
+    from bench.cli.console import open_console, waiting
+    from bench.measure.budget import BUDGETS
+    from bench.measure.device.open import resolve
+    from bench.measure.exclusive import machine
+    from bench.measure.probes import select
     from bench.report.baselines import noise as noise_document
     from bench.report.render import terminal
 
     console = open_console(stderr=False)
     if options.runs < calibration.FEWEST:
         raise UserError(f"--runs {options.runs}: at least {calibration.FEWEST} Runs are needed, better 10 and more")
+    devices, how = resolve(options.device), gatekeeper.Options(confirm=0, calibrated=False)
     runs = []
     for number in range(options.runs):
         console.print(f"Run {number + 1} of {options.runs}", style="bold", markup=False)
-        session = GateSession(options.out, select([]), console, confirm=0, bound=False)
+        session = gatekeeper.GateSession(options.out, select([]), console, how)
         # a sim's noise is seeded: the same seed would be the same Run
-        run, status = measured(replace(options, seed=options.seed + number), session, console)
+        with machine(devices, options.wait, waiting(console)):
+            run, status = gatekeeper.measured(devices, BUDGETS[options.budget], options.seed + number, session, console)
         if status != "complete":
             return INTERRUPTED if status == "interrupted" else CRASHED
         runs.append(run)
@@ -49,7 +54,7 @@ def calibrate(options: Options = DEFAULTS) -> int:
             f"What a gate must forgive {info.name}, by {len(runs)} Runs in a row from {about.started} on.\n"
             f"Made by: {' '.join(about.command)}\nMetrics that are not here keep the registry's tolerances."
         )
-        path = tolerances_path(home, identity(about, info))
+        path = gatekeeper.tolerances_path(home, identity(about, info))
         console.print(
             f"floors  {tolerances.write(path, calibration.settings(noise), words)}", markup=False, soft_wrap=True
         )

@@ -1,6 +1,7 @@
 """Where people read: a terminal or a pipe whose reader may leave. Imports nothing that a Run would wait for."""
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -24,6 +25,11 @@ class _Patient:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def waiting(console: Console) -> Callable[[str], None]:
+    """Says once whom a measurement waits for."""
+    return lambda who: console.print(f"waiting for another measurement: {who}", markup=False)
 
 
 def open_console(stderr: bool) -> Console:

@@ -14,6 +14,6 @@ def doctor(
     json: Annotated[bool, option("as JSON on stdout")] = False,
 ) -> int:
     """Says what is here, what would be measured, what to fix first."""
-    from bench import doctor
+    from bench.measure import doctor
 
     return doctor.run(device, budget, json, out)

@@ -53,10 +53,13 @@ def gate(options: Options = DEFAULTS) -> int:
 
 
 def _gate(options: Options) -> int:
+    from bench import gatekeeper
     from bench.analysis.gate.trackers import nagios_code
-    from bench.cli.console import open_console
-    from bench.cli.gate_session import GateSession, measured
-    from bench.probes import select
+    from bench.cli.console import open_console, waiting
+    from bench.measure.budget import BUDGETS
+    from bench.measure.device.open import resolve
+    from bench.measure.exclusive import machine
+    from bench.measure.probes import select
     from bench.report import gate as surfaces
     from bench.report.render import ci, terminal
     from bench.store import read
@@ -66,14 +69,8 @@ def _gate(options: Options) -> int:
     exports = [_export(text, tuple(surfaces.FORMS)) for text in options.export]
     files = _github_files() if options.github else {}
     console = open_console(stderr=options.json or options.nagios)
-    session = GateSession(
-        options.out,
-        select([]),
-        console,
-        confirm=options.confirm,
-        tolerances=options.tolerances,
-        required=options.require_baseline,
-    )
+    how = gatekeeper.Options(confirm=options.confirm, tolerances=options.tolerances, required=options.require_baseline)
+    session = gatekeeper.GateSession(options.out, select([]), console, how)
     status = "complete"
     if options.run:
         run = read(options.run)
@@ -81,7 +78,9 @@ def _gate(options: Options) -> int:
             raise UserError(f"{options.run}: the Run is incomplete, and what it lacks cannot be judged", INCONCLUSIVE)
         found = session.judged(run, product_dir(options.run, run.environment.product, options.out))
     else:
-        run, status = measured(options, session, console)
+        devices = resolve(options.device)
+        with machine(devices, options.wait, waiting(console)):
+            run, status = gatekeeper.measured(devices, BUDGETS[options.budget], options.seed, session, console)
         if status == "interrupted":
             console.print(f"the Run was interrupted: nothing is judged; see {run.source}", style="red", markup=False)
             return INTERRUPTED

@@ -12,8 +12,8 @@ _INDENT = 14  # columns before what is said of a name
 def listing() -> int:
     """Names the probes, the devices of this machine, the simulated products."""
     from bench import theory
-    from bench.device import resolve
-    from bench.probes import GROUPS, probes
+    from bench.measure.device.open import resolve
+    from bench.measure.probes import GROUPS, probes
 
     width = max(40, shutil.get_terminal_size().columns)
     print("probes (* only where they are named)")

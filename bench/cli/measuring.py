@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from bench.cli.codes import CRASHED, INCONCLUSIVE, INTERRUPTED, OK, REGRESSED, UserError, worse
-from bench.cli.machine import machine
 from bench.cli.options import Json, Measuring, Reports, option
 
 # What fitting and writing the report take beside importing what they need, which is timed while devices open: for a
@@ -60,7 +59,7 @@ class Rehearsal:
 
     def _import(self) -> None:
         begun = time.monotonic()
-        import bench.cli.gate_session
+        import bench.gatekeeper
         import bench.report.render.html
         import bench.report.run  # noqa: F401
 
@@ -76,13 +75,14 @@ class Rehearsal:
 
 def _measure(options: Options, asked_for: str | None) -> int:
     begun = time.monotonic()
-    from bench.budget import budget as budget_of
-    from bench.cli.console import open_console
-    from bench.device import resolve
-    from bench.environment import command_line
-    from bench.probes import select
-    from bench.progress import Listener
-    from bench.record import record
+    from bench.cli.console import open_console, waiting
+    from bench.measure.budget import budget as budget_of
+    from bench.measure.device.open import resolve
+    from bench.measure.environment import command_line
+    from bench.measure.exclusive import machine
+    from bench.measure.probes import select
+    from bench.measure.progress import Listener
+    from bench.measure.record import record
     from bench.store import read
 
     devices = resolve(options.device)
@@ -106,12 +106,12 @@ def _measure(options: Options, asked_for: str | None) -> int:
         """What a gate follows beside the Run; a Run of chosen probes lacks what a baseline has, a redacted one hides
         which device it is of, and a sniff is too short for it.
         """
-        from bench.cli.gate_session import GateSession
+        from bench.gatekeeper import GateSession
 
         return GateSession(options.out, probes, console)
 
     asked = time.monotonic()
-    with machine(devices, options.wait, console):
+    with machine(devices, options.wait, waiting(console)):
         # waiting for the machine is no part of what was promised
         begun += time.monotonic() - asked
         rehearsal = Rehearsal(bool(reports), simulated=devices[0].startswith("sim:"))
@@ -245,8 +245,8 @@ def _say(console: Any, run: Any, said: Any, path: Path, report: Path | None) -> 
 
 def _plan(options: Options, devices: list[str], probes: list, budget: Any, console: Any) -> int:
     from bench import units
-    from bench.session import plans
-    from bench.workers import compiled, opened
+    from bench.measure.session import plans
+    from bench.measure.supervisor import compiled, opened
 
     answers = opened(devices)
     infos, costs = [answer.info for answer in answers], dict(answers[0].costs)

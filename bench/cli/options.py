@@ -39,7 +39,7 @@ def real(unit: str, metavar: str, below: float) -> Parameter:
 
 
 def _budget(kind: Any, tokens: Sequence[Token]) -> str:
-    from bench.budget import budget
+    from bench.measure.budget import budget
 
     budget(tokens[0].value)
     return tokens[0].value

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from bench.cli.codes import CRASHED, INCONCLUSIVE, INTERRUPTED, NOTHING, OK, REGRESSED
-from bench.cli.machine import machine
 from bench.cli.options import Device, Json, Wait, option
 
 
@@ -17,15 +16,16 @@ def verify(
     wait: Wait = 600.0,
 ) -> int:
     """Tries every assumption of the instrument on every device named, and says what came of each."""
-    from bench.cli.console import open_console
-    from bench.device import resolve
+    from bench.cli.console import open_console, waiting
+    from bench.measure.device.open import resolve
+    from bench.measure.exclusive import machine
     from bench.report.render import terminal
     from bench.report.sections.checks import document
     from bench.schema import FAIL, NOT_AVAILABLE
 
     console, devices = open_console(stderr=json), resolve(device)
     found, failures, interrupted = [], [], False
-    with machine(devices, wait, console):
+    with machine(devices, wait, waiting(console)):
         for name in devices:
             mine: list[Any] = []
             try:
@@ -52,11 +52,11 @@ def verify(
 
 def _try(name: str, deep: bool, console: Any, mine: list[Any], failures: list[str]) -> None:
     """Adds the checks of one device as they come; one that cannot be opened is told to `failures`, and others go on."""
-    from bench.device import DeviceError
-    from bench.verify import apart, assumptions, checks
+    from bench.measure.device.protocol import DeviceError
+    from bench.measure.verify import apart, assumptions, checks
 
     if name.startswith("sim:"):
-        from bench.device.sim import open_simulated
+        from bench.measure.device.sim import open_simulated
 
         mine += [check for device in open_simulated(name) for check in checks(device, deep)]
         return

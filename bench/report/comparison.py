@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench import names, units
+from bench import units
+from bench.analysis import names, several_runs
 from bench.analysis import quality as trust
 from bench.analysis import run_comparison as compared
-from bench.analysis import several_runs
 from bench.analysis.run_comparison import EQUIVALENT, LEVEL, RunComparison
 from bench.analysis.run_conditions import Condition
 from bench.analysis.several_runs import SeveralRuns

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bench import names, units
-from bench.analysis import run_comparison
+from bench import units
+from bench.analysis import names, run_comparison
 from bench.analysis.fit import Fit
 from bench.analysis.quality import kind as kind_of
 from bench.analysis.ratios import LOST

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import names, report, units
+from bench import report, units
+from bench.analysis import names
 from bench.analysis.gate.causes import CLOCK, KERNEL, SOFTWARE
 from bench.analysis.gate.facts import facts, marker, repetitions
 from bench.analysis.gate.groups import SLOW, Group, doubtful, groups, worst_of

@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench import names, store, units
+from bench import store, units
+from bench.analysis import names, tidy, typical
 from bench.analysis import quality as trust
-from bench.analysis import tidy, typical
 from bench.analysis.datasheet import compare, datasheet
 from bench.analysis.facts import facts, placed
 from bench.analysis.fit import Fit, fit

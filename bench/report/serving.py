@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.fit import Fit
 from bench.analysis.serving import records
 from bench.analysis.serving.answers import Answers, answer, to_json

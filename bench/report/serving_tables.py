@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.serving import latency, records
 from bench.analysis.serving.answers import Answers
 from bench.analysis.serving.claims import Checked, Contradiction, tally

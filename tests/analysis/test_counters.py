@@ -8,7 +8,7 @@ from bench import work
 from bench.analysis.counters import Reading, readings
 from bench.analysis.reasons import MOST_CORRECTED
 from bench.analysis.telemetry import THROTTLES, DeviceTelemetry, telemetry
-from bench.budget import BUDGETS
+from bench.measure.budget import BUDGETS
 from tests.report.runs import cpu, measured, simulated, watched
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from bench.analysis import energy
 from bench.analysis.fit import fit
-from bench.budget import BUDGETS
+from bench.measure.budget import BUDGETS
 from bench.schema import SUSTAINED
 from bench.work import Work
 from tests.report.runs import by_hand, gpu, rounds, simulated

@@ -11,10 +11,10 @@ from bench.analysis.datasheet import datasheet
 from bench.analysis.fit import fit
 from bench.analysis.health import FAIL, NOT_JUDGED, PASS, WARN, NodeHealth, Reason, health, shown
 from bench.analysis.run_comparison import comparisons
-from bench.budget import BUDGETS
+from bench.measure.budget import BUDGETS
 from bench.schema import End
 from bench.work import Work
-from tests.device.fake_nvml import PROFILES, FakeNvml
+from tests.measure.device.fake_nvml import PROFILES, FakeNvml
 from tests.report.runs import by_hand, cpu, gpu, measured, rounds, simulated, watched
 
 # Roofs, their rounds and a few samples each.

@@ -8,11 +8,11 @@ from statistics import fmean
 import pytest
 
 from bench.analysis.run_comparison import Difference, comparisons
-from bench.budget import BUDGETS
-from bench.device.sim import open_simulated
-from bench.probes import select
+from bench.measure.budget import BUDGETS
+from bench.measure.device.sim import open_simulated
+from bench.measure.probes import select
+from bench.measure.session import session
 from bench.schema import SUSTAINED, Environment, Run
-from bench.session import session
 from bench.work import Work
 from tests.report.runs import by_hand, cpu, measured
 

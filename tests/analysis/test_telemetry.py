@@ -4,7 +4,7 @@ import pytest
 
 from bench import work
 from bench.analysis.telemetry import THROTTLES, DeviceTelemetry, telemetry
-from bench.budget import BUDGETS
+from bench.measure.budget import BUDGETS
 from tests.report.runs import by_hand, cpu, measured, simulated, watched
 
 

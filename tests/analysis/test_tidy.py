@@ -7,7 +7,7 @@ import pytest
 from bench.analysis import tidy
 from bench.analysis.datasheet import datasheet
 from bench.analysis.fit import fit
-from bench.budget import BUDGETS
+from bench.measure.budget import BUDGETS
 from bench.schema import SUSTAINED
 from tests.report.runs import simulated
 from tests.report.sections.conftest import section

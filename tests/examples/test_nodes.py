@@ -14,7 +14,7 @@ import pytest
 from bench.cli import main
 from bench.cli.app import parsed
 from bench.cli.codes import INCONCLUSIVE, OK, REGRESSED
-from bench.lock import PATH
+from bench.measure.exclusive import PATH
 from tests.examples.node import CI, HEALTHY, SLOW, lists, said
 from tests.examples.steps import fake, surroundings
 

@@ -8,10 +8,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from bench import lock
-from bench.device import Device, DeviceError, open_device, resolve
-from bench.device.cpu import pinned_environment
-from bench.device.sim import open_simulated
+from bench.measure import exclusive
+from bench.measure.device.cpu import pinned_environment
+from bench.measure.device.open import open_device, resolve
+from bench.measure.device.protocol import Device, DeviceError
+from bench.measure.device.sim import open_simulated
 
 SAVED = pytest.StashKey[list]()
 # Seconds to wait for a Run that has the machine: a standard one takes less.
@@ -63,7 +64,7 @@ def device(request) -> Iterator[Device]:
     with ExitStack() as stack:
         try:
             found = _opened(name, request.config.getoption("benchmark_enable"), stack)
-        except (DeviceError, lock.Held) as error:
+        except (DeviceError, exclusive.MachineBusy) as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         stack.callback(found.close)
         yield found
@@ -76,7 +77,7 @@ def _opened(name: str | None, measuring: bool, stack: ExitStack) -> Device:
     if name and name.startswith("sim:"):
         return open_simulated(name)[0]
     if measuring:
-        stack.enter_context(lock.alone(PATIENCE))
+        stack.enter_context(exclusive.exclusive(PATIENCE))
     if measuring and name == "cpu":
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         # too late once torch is loaded, and whoever asks for GPUs loads it

@@ -11,10 +11,10 @@ from typing import Any
 from bench import theory
 from bench.analysis.datasheet import at_clock, datasheet
 from bench.analysis.gate.metrics import Candidate, Metric, Pin, metrics, pinned
-from bench.budget import BUDGETS
-from bench.device import Unsupported
-from bench.device.sim import open_simulated
-from bench.probes import Probe, cases_of, describe, probes
+from bench.measure.budget import BUDGETS
+from bench.measure.device.protocol import Unsupported
+from bench.measure.device.sim import open_simulated
+from bench.measure.probes import Probe, cases_of, describe, probes
 from bench.schema import SUSTAINED, Case, DeviceInfo, case_key
 
 _BUDGET = BUDGETS["standard"]

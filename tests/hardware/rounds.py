@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, Protocol
 
-from bench.budget import BUDGETS, Budget
-from bench.device import Device, DeviceError, Unsupported
-from bench.measure import measure
+from bench.measure.budget import BUDGETS, Budget
+from bench.measure.device.protocol import Device, DeviceError, Unsupported
+from bench.measure.timing import measure
 from bench.schema import FIRST_ROUND, Measurement
 from tests.hardware.headline import Headline
 

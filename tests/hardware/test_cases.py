@@ -9,10 +9,10 @@ import pytest
 
 from bench.analysis.datasheet import datasheet
 from bench.analysis.gate.metrics import metrics
-from bench.cli.gate_session import GateSession
-from bench.device import CheckFailed, DeviceError, Unsupported
-from bench.device.sim import open_simulated
-from bench.probes import probes
+from bench.gatekeeper import GateSession
+from bench.measure.device.protocol import CheckFailed, DeviceError, Unsupported
+from bench.measure.device.sim import open_simulated
+from bench.measure.probes import probes
 from bench.schema import Setup
 from tests.hardware.headline import headline, names
 from tests.hardware.rounds import GLANCE, Rounds

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.budget import BUDGETS
-from bench.device.sim import open_simulated
+from bench.measure.budget import BUDGETS
+from bench.measure.device.sim import open_simulated
 from tests.hardware.headline import headline
 from tests.hardware.rounds import Rounds
 from tests.hardware.test_cases import Told

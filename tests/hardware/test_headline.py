@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.budget import BUDGETS
-from bench.device import OutOfMemory, Unsupported
+from bench.measure.budget import BUDGETS
+from bench.measure.device.protocol import OutOfMemory, Unsupported
 from tests.hardware.headline import headline, names
 from tests.hardware.rounds import GLANCE, Rounds
 from tests.hardware.saved import unlike

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.device import DeviceError, nvrtc
+from bench.measure.device import nvrtc
+from bench.measure.device.protocol import DeviceError
 
 # Threads that an SM holds (CUDA Programming Guide, compute capabilities).
 THREADS_PER_SM = {

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.device import Kernel, Unsupported, cc
-from bench.device.sources import kernel_source
+from bench.measure.device import cc
+from bench.measure.device.protocol import Kernel, Unsupported
+from bench.measure.device.sources import kernel_source
 from tests.kernels import twins
 
 pytestmark = pytest.mark.skipif(cc.compiler() is None, reason="no C compiler")

@@ -10,11 +10,12 @@ from functools import partial
 import pytest
 import torch
 
-from bench.budget import BUDGETS
-from bench.device import Kernel, Unsupported, cuda
-from bench.probes import describe, probes
+from bench.measure.budget import BUDGETS
+from bench.measure.device import cuda
+from bench.measure.device.protocol import Kernel, Unsupported
+from bench.measure.probes import describe, probes
+from bench.measure.session import kernels
 from bench.schema import Case
-from bench.session import kernels
 from bench.work import Work
 from tests.kernels import twins
 from tests.kernels.sass import RATES

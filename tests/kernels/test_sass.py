@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.device import DeviceError
-from bench.device.sources import kernel_source
+from bench.measure.device.protocol import DeviceError
+from bench.measure.device.sources import kernel_source
 from tests.kernels.sass import (
     ONE_PIPE,
     RATES,

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import workers
-from bench.budget import BUDGETS, budget
-from bench.probes import select
+from bench.measure import supervisor
+from bench.measure.budget import BUDGETS, budget
+from bench.measure.probes import select
+from bench.measure.supervisor import Measured
 from bench.store import read
-from bench.workers import Measured
 
 # Wall costs of a node as eight GPUs have them: a case, a graph, a plan of attention, a start of processes.
 NODE = "sim:h200-sxm,gpus=8,noise=0.002:0.007,cost=20ms:2ms:400ms:3s"
@@ -57,7 +57,7 @@ def taken(name: str) -> tuple[float, str]:
 def of_node(name: str) -> tuple[float, str]:
     """As taken, of the simulated node, by its own clock; opening and report are what they usually take."""
     left, spent, reached = BUDGETS[name].seconds - AROUND, {}, 0
-    for event in workers.run([NODE], select([]), BUDGETS[name], 0, left=lambda: left):
+    for event in supervisor.run([NODE], select([]), BUDGETS[name], 0, left=lambda: left):
         if isinstance(event, Measured):
             m = event.measurement
             spent[m.device] = spent.get(m.device, 0.0) + m.elapsed

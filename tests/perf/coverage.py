@@ -21,10 +21,10 @@ from functools import partial
 from bench import theory
 from bench.analysis.fit import _fit
 from bench.analysis.summary import summaries
-from bench.budget import BUDGETS
-from bench.device.sim import open_simulated
-from bench.probes import select
-from bench.session import session
+from bench.measure.budget import BUDGETS
+from bench.measure.device.sim import open_simulated
+from bench.measure.probes import select
+from bench.measure.session import session
 
 SKU, NOISE = "h200-sxm", "0.002:0.007"
 LOW, HIGH = 0.94, 0.96

@@ -96,8 +96,9 @@ def best(contest: Contest) -> tuple[str, Rate]:
 
 def contests() -> tuple[Contest, ...]:
     """The three roofs of a CPU that have a target, our buffers allocated as the product allocates them."""
-    from bench.device import Kernel, cc
-    from bench.device.cpu import open_cpu
+    from bench.measure.device import cc
+    from bench.measure.device.cpu import open_cpu
+    from bench.measure.device.protocol import Kernel
     from bench.work import fma_loop, stream
 
     def ours(name: str, function: str) -> Callable[..., None]:

@@ -30,12 +30,12 @@ import numpy as np
 
 from bench import store
 from bench.analysis.history import history
-from bench.budget import BUDGETS
-from bench.device.sim import open_simulated
-from bench.environment import environment
-from bench.probes import select
+from bench.measure.budget import BUDGETS
+from bench.measure.device.sim import open_simulated
+from bench.measure.environment import environment
+from bench.measure.probes import select
+from bench.measure.session import session
 from bench.schema import End, Environment, Run
-from bench.session import session
 
 SPEC = "sim:h200-sxm,noise=0.002:0.007,overhead=2us,sustained=0.9"
 DRIVERS, CHANGED_AT, STEP, DRIFT = ("570.86.15", "580.159.03"), 0.6, 0.97, 0.98

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bench.measure.verify import apart
 from bench.schema import FAIL, NOT_AVAILABLE
-from bench.verify import apart
 
 
 def main() -> int:

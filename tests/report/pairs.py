@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import cache
 
 from bench import report, work
-from bench.probes import probes
+from bench.measure.probes import probes
 from bench.report import comparison
 from bench.schema import Run
 from tests.report.runs import by_hand, measured, simulated

@@ -3,16 +3,16 @@
 from dataclasses import replace
 
 from bench import store
-from bench.budget import BUDGETS
-from bench.device.cuda import IDENTITY
-from bench.device.nvml import Monitor, summary
-from bench.device.sim import open_simulated
-from bench.device.verdict import judge
-from bench.environment import environment
-from bench.probes import select
+from bench.measure.budget import BUDGETS
+from bench.measure.device.cuda import IDENTITY
+from bench.measure.device.nvml import Monitor, summary
+from bench.measure.device.sim import open_simulated
+from bench.measure.device.validity import judge
+from bench.measure.environment import environment
+from bench.measure.probes import select
+from bench.measure.session import session
 from bench.schema import SUSTAINED, Cache, DeviceInfo, End, Environment, Measurement, Run
-from bench.session import session
-from tests.device.fake_nvml import PROFILES, installed
+from tests.measure.device.fake_nvml import PROFILES, installed
 
 QUICK = replace(BUDGETS["quick"], rounds=6)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench import report, store, work
 from bench.analysis.run_comparison import comparisons
-from bench.budget import BUDGETS
+from bench.measure.budget import BUDGETS
 from bench.report import comparison
 from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN
 from bench.schema import End

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import names, report, work
+from bench import report, work
+from bench.analysis import names
 from bench.report import run as view
 from bench.report.document import Document
 from bench.schema import Cache, End, Run

@@ -12,8 +12,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from bench import names, units
-from bench.analysis import thinning
+from bench import units
+from bench.analysis import names, thinning
 from bench.analysis.changes import ChangePoint
 from bench.analysis.series import Point, Series
 from bench.analysis.thinning import Group

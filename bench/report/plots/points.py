@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench import names, units
-from bench.analysis import tidy
+from bench import units
+from bench.analysis import names, tidy
 from bench.analysis.fit import Fit
 from bench.analysis.label_places import beside
 from bench.analysis.rows import usable

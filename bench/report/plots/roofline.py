@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.fit import Fit
 from bench.analysis.ridges import RidgePoint, met, ridges
 from bench.analysis.user_kernels import RooflinePoint

@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.fit import Fit
 from bench.analysis.label_places import HEIGHT, apart, clusters
 from bench.analysis.ridges import leading

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.ratios import FAR, LOST, Ratio, beyond, bounds, edges, rows
 from bench.analysis.several_runs import Overlay, letter
 from bench.analysis.viewport import brief, curve, spans

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.serving import records
 from bench.analysis.serving.deployment import CACHE, Deployment
 from bench.analysis.serving.machine import MEASURED

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench import names, units
-from bench.analysis import thinning, tidy
+from bench import units
+from bench.analysis import names, thinning, tidy
 from bench.analysis.rows import along_param, usable
 from bench.report.plots import theme
 from bench.roofline import Roof

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bench import names
+from bench.analysis import names
 from bench.analysis.gate.plain import decimal, line, name
 from bench.analysis.gate.trackers import nagios_code, worst_change
 from bench.report.document import Document

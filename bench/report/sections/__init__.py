@@ -23,8 +23,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench import names, units
-from bench.analysis import tidy
+from bench import units
+from bench.analysis import names, tidy
 from bench.analysis.datasheet import RoofRatio
 from bench.analysis.datasheet import datasheet as claims
 from bench.analysis.fit import Fit

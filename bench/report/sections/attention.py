@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench import names, units
+from bench import units
 from bench.analysis import attention as facts
-from bench.analysis import tidy
+from bench.analysis import names, tidy
 from bench.report.phrases import listed, many
 from bench.report.plots import sweep
 from bench.report.sections import Plots, RunView, Sentences, lines, of_roof

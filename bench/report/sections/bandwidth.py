@@ -1,6 +1,7 @@
 """Memory bandwidth over the working set: a plateau per cache level, and the DRAM roof."""
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.selections import cold_copies, mixes, plain_copy, streams
 from bench.report.phrases import listed
 from bench.report.plots import sweep

@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.datasheet import RoofRatio, clocked, explained
 from bench.analysis.fit import Ridge
 from bench.analysis.reasons import Reason

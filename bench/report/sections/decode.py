@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from bench import names, units
-from bench.analysis import tidy
+from bench import units
+from bench.analysis import names, tidy
 from bench.analysis import transformer_cases as cases
 from bench.analysis.rows import methods
 from bench.report.phrases import listed

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from functools import partial
 
-from bench import names, units
-from bench.analysis import tidy
+from bench import units
+from bench.analysis import names, tidy
 from bench.report.document import FAIL, WARN, Column, Finding, Section, table
 from bench.report.phrases import interval, many, signed
 from bench.report.plots.rows import strip

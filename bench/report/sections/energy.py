@@ -5,8 +5,8 @@ from functools import partial
 
 import plotly.graph_objects as go
 
-from bench import names, units
-from bench.analysis import energy
+from bench import units
+from bench.analysis import energy, names
 from bench.analysis.energy import Cost, costs, of, unknown
 from bench.analysis.fit import Energy, Fit
 from bench.report.document import Column, Section, Table, table

@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.knee import gemm_knees
 from bench.analysis.selections import products
 from bench.report.phrases import listed

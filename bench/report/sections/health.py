@@ -10,7 +10,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.counters import Reading, readings
 from bench.analysis.reasons import WARN
 from bench.analysis.telemetry import DeviceTelemetry, Point

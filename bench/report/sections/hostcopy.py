@@ -1,7 +1,7 @@
 """The host link: bandwidth over the size of a copy, from pinned and pageable memory, and the wait for a small one."""
 
-from bench import names, units
-from bench.analysis import tidy
+from bench import units
+from bench.analysis import names, tidy
 from bench.analysis.selections import copies, from_pageable, half_from
 from bench.report.phrases import listed
 from bench.report.plots import sweep

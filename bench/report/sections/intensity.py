@@ -5,7 +5,8 @@ from functools import partial
 
 import pandas as pd
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.selections import intensities, loop_ridge
 from bench.report.phrases import listed, many, spread
 from bench.report.plots import sweep, theme

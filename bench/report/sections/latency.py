@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from bench import names, units
-from bench.analysis import tidy
+from bench import units
+from bench.analysis import names, tidy
 from bench.analysis.levels import Plateau, chases, levels, plateaus
 from bench.report.phrases import listed
 from bench.report.plots import sweep, theme

@@ -5,8 +5,8 @@ from collections import Counter
 import pandas as pd
 import plotly.graph_objects as go
 
-from bench import names, units
-from bench.analysis import tidy
+from bench import units
+from bench.analysis import names, tidy
 from bench.analysis import transformer_cases as cases
 from bench.analysis.rows import ends
 from bench.report.phrases import many

@@ -4,7 +4,8 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.fit import Fit
 from bench.analysis.lacking import lacking, unreached
 from bench.report.document import FAIL, SKIP, Column, Section, Table, table

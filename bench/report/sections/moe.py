@@ -1,7 +1,7 @@
 """A mixture of experts: how many of them a step touches, and what that takes."""
 
-from bench import names, units
-from bench.analysis import tidy
+from bench import units
+from bench.analysis import names, tidy
 from bench.analysis.rows import ends, methods
 from bench.analysis.transformer_cases import experts, skewed
 from bench.report.phrases import many

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.datasheet import at_clock
 from bench.analysis.fit import RoofFit
 from bench.report.phrases import listed, sentence

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from bench import names, units
-from bench.analysis import tidy
+from bench import units
+from bench.analysis import names, tidy
 from bench.analysis.rows import usable
 from bench.analysis.selections import gemms, gemms_over_loops, lesser_loops
 from bench.report.phrases import listed, sentence

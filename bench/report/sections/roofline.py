@@ -1,7 +1,7 @@
 """The roofline: what this machine allows, where it becomes compute-bound, and what it did, of one device at a time."""
 
-from bench import names, units
-from bench.analysis import tidy
+from bench import units
+from bench.analysis import names, tidy
 from bench.analysis.datasheet import datasheet
 from bench.analysis.ridges import claimed_ridge
 from bench.analysis.user_kernels import place

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis.user_kernels import RooflinePoint
 from bench.report.document import SKIP, WARN, Column, Finding, Section, table
 from bench.report.phrases import listed, many, plain

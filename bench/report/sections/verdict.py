@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench import names, units
+from bench import units
+from bench.analysis import names
 from bench.analysis import reasons as why
 from bench.analysis.health import NOT_JUDGED, PASS, VITALS, vitals
 from bench.analysis.reasons import FAIL, Reason

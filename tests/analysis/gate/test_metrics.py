@@ -7,11 +7,11 @@ import pytest
 from bench import theory
 from bench.analysis.gate.metrics import Candidate, Metric, metrics, names, pinned
 from bench.cli.gate_session import GateSession
-from bench.device.sim import open_simulated
-from bench.environment import environment
-from bench.probes import cases_of, select
+from bench.measure.device.sim import open_simulated
+from bench.measure.environment import environment
+from bench.measure.probes import cases_of, select
+from bench.measure.session import BUDGETS
 from bench.schema import Cache, DeviceInfo, case_key
-from bench.session import BUDGETS
 from bench.work import Work
 from tests.analysis.gate.runs import CASES, GATED, READ, gpu
 

@@ -15,7 +15,7 @@ from bench.analysis.serving.claims.here import answers
 from bench.analysis.serving.claims.reference import numbers
 from bench.analysis.serving.machine import Machine
 from bench.analysis.serving.machine_io import of_run
-from bench.probes import probes
+from bench.measure.probes import probes
 from bench.schema import Run
 from bench.stats import Estimate
 from bench.store import read

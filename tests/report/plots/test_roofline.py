@@ -10,7 +10,7 @@ from bench.analysis import tidy
 from bench.analysis.datasheet import datasheet
 from bench.analysis.fit import fit
 from bench.analysis.user_kernels import UserKernel, place
-from bench.budget import BUDGETS
+from bench.measure.budget import BUDGETS
 from bench.report.plots.roofline import common, roofline
 from bench.report.render.html import packed
 from tests.report.runs import by_hand, cpu, measured, simulated

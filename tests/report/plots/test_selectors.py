@@ -13,7 +13,7 @@ from bench.analysis import tidy
 from bench.analysis.datasheet import datasheet
 from bench.analysis.fit import fit
 from bench.analysis.user_kernels import UserKernel, place
-from bench.budget import BUDGETS
+from bench.measure.budget import BUDGETS
 from bench.report.document import Document, Plot, Section
 from bench.report.plots.roofline import roofline
 from bench.report.render import html

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from bench import report, store, work
-from bench.device import DeviceError
+from bench.measure.device.protocol import DeviceError
 from bench.report import run as view
 from bench.report.render.html import packed
 from bench.schema import End, Run

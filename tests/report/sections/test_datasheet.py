@@ -6,7 +6,7 @@ import pytest
 
 from bench import work
 from bench.analysis.fit import fit
-from bench.budget import BUDGETS
+from bench.measure.budget import BUDGETS
 from bench.report.document import SKIP, WARN
 from bench.report.sections import datasheet
 from tests.report.conftest import kept

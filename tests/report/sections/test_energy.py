@@ -7,7 +7,7 @@ import pytest
 
 from bench import units
 from bench.analysis.fit import fit
-from bench.budget import BUDGETS
+from bench.measure.budget import BUDGETS
 from bench.schema import SUSTAINED
 from tests.report.runs import by_hand, simulated
 from tests.report.sections.conftest import view

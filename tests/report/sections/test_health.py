@@ -8,7 +8,7 @@ from bench import report, work
 from bench.analysis import reasons as why
 from bench.analysis.reasons import Reason
 from bench.analysis.telemetry import telemetry
-from bench.budget import BUDGETS
+from bench.measure.budget import BUDGETS
 from bench.report.document import Section, Table
 from bench.report.sections import devices, health, verdict
 from tests.report.render.test_html import Parsed

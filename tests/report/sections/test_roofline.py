@@ -5,7 +5,7 @@ import pytest
 from bench import work
 from bench.analysis.fit import fit
 from bench.analysis.user_kernels import UserKernel, place
-from bench.budget import BUDGETS
+from bench.measure.budget import BUDGETS
 from bench.report.sections import roofline
 from tests.report.runs import by_hand, measured, simulated
 from tests.report.sections.conftest import view

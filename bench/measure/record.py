@@ -1,0 +1,150 @@
+"""From devices to a Run file: what the workers tell is written down as it comes, and how it ended is said last."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import store, units
+from bench.measure import supervisor
+from bench.measure.budget import Budget
+from bench.measure.environment import environment
+from bench.measure.probes import Probe
+from bench.measure.session import NOTHING_PINNED, Pinned
+from bench.measure.supervisor import Checked, Choose, Event, Failed, Measured, Opened
+from bench.schema import End, Environment, Run, Unreached
+
+# Seconds of measuring below which not even the headline roofs are reached.
+LEAST = 2.0
+# The next attempt may find the machine a little slower than this one.
+_MARGIN = 1.2
+
+
+class NothingToRun(Exception):
+    """No device could be opened; the message says why for each."""
+
+
+class TooShort(Exception):
+    """A budget is over before a roof could be measured; the message says the least that would do."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A Run on disk and how it ended: "complete", "failed" (a whole device gave up) or "interrupted"."""
+
+    path: Path
+    status: str
+    failures: tuple[str, ...]
+
+
+def record(
+    devices: Sequence[str],
+    probes: Sequence[Probe],
+    budget: Budget,
+    seed: int,
+    folder: Path,
+    command: Sequence[str],
+    redact: bool = False,
+    listen: Callable[[Event | Environment], None] = lambda event: None,
+    choose: Choose = lambda infos: NOTHING_PINNED,
+    again: Callable[[Run], Pinned] = lambda run: NOTHING_PINNED,
+    verify: bool = False,
+    asked: float = math.inf,
+    afterwards: Callable[[int], float] = lambda devices: 0.0,
+) -> Recorded:
+    """Measures and writes a Run. Ctrl-C keeps what was measured. Raises NothingToRun, TooShort and RunError.
+
+    verify: try the instrument first, in short. asked: when the command began whose wall time the budget promises, on
+    time.monotonic's clock; infinite for none. afterwards: seconds that must be left for what follows (the report), by
+    the number of devices, once these are open.
+    listen: hears every event as it comes, and the environment once all devices have answered.
+    choose: the cases to follow on these devices. again: what of a Run so far is to be measured again, by fresh
+    processes: what a warm one shares over its repetitions is the disturbance that a second look should be free of.
+    """
+    begun = time.monotonic()
+
+    def left() -> float:
+        # a simulated device has a clock of its own, which has not moved meanwhile
+        spent = 0.0 if devices[0].startswith("sim:") and math.isfinite(asked) else time.monotonic() - asked
+        return budget.seconds - afterwards(len(opened)) - spent
+
+    with closing(supervisor.run(devices, probes, budget, seed, choose, left, verify)) as events:
+        opened, unopened, event = [], [], None
+        for event in events:
+            if isinstance(event, Opened):
+                opened.append(event.info)
+                listen(event)
+            elif isinstance(event, Failed):
+                unopened.append(event)
+            else:
+                break
+        failures = [f"{failed.device}: {failed.reason}" for failed in unopened]
+        if not opened:
+            raise NothingToRun("; ".join(failures) or "no device answered")
+        for failed in unopened:
+            listen(failed)
+        if (lacking := LEAST - left()) > 0:
+            raise TooShort(
+                f"a budget of {budget.name} is over before a roof could be measured: opening the device took"
+                f" {units.seconds(time.monotonic() - begun, 2)} and the report needs"
+                f" {units.seconds(afterwards(len(opened)), 2)}; about"
+                f" {math.ceil(_MARGIN * (budget.seconds + lacking))}s would do"
+            )
+        about = environment(opened, command, budget.name, seed, probes)
+        about = store.redacted(about) if redact else about
+        writer = store.Writer(store.run_path(folder, about), about)
+        listen(about)
+        status, measured, checks, unreached, trouble = "complete", [], [], [], None
+        pinned = NOTHING_PINNED
+
+        def heard(event: Event) -> None:
+            if isinstance(event, Measured):
+                writer.append(event.measurement)
+                measured.append(event.measurement)
+            elif isinstance(event, Failed):
+                failures.append(f"{event.device}: {event.reason}")
+            elif isinstance(event, Checked):
+                for check in event.checks:
+                    writer.check(check)
+                checks.extend(event.checks)
+            elif isinstance(event, Unreached):
+                unreached.append(event)
+            listen(event)
+
+        try:
+            while event is not None:
+                heard(event)
+                event = next(events, None)
+            events.close()
+            # judged as if it had ended here; a Run without a device that failed is worth a second look
+            try:
+                if not failures:
+                    pinned = again(Run(about, tuple(measured), End(status, 0, store.utc_now()), checks=tuple(checks)))
+            except Exception as error:  # raised once the Run has its end line: it was measured, and nothing may lose it
+                trouble = error
+            if pinned.cases:
+                with closing(_second_look(devices, probes, budget, seed, pinned)) as more:
+                    for event in more:
+                        heard(event)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        if failures and status == "complete":
+            status = "failed"
+        code = {"complete": 0, "failed": 4, "interrupted": 130}[status]
+        writer.end(End(status, code, store.utc_now(), time.monotonic() - begun, tuple(failures), tuple(unreached)))
+        if trouble:
+            raise trouble
+        return Recorded(writer.path, status, tuple(failures))
+
+
+def _second_look(
+    devices: Sequence[str], probes: Sequence[Probe], budget: Budget, seed: int, pinned: Pinned
+) -> Iterator[Event]:
+    """Events of the suspects only; that their devices opened again is no news."""
+    wanted = {key[0] for pins in pinned.cases.values() for key, _ in pins}
+    chosen = [probe for probe in probes if probe.name in wanted]
+    for event in supervisor.run(devices, chosen, budget, seed + 1, lambda infos: pinned):
+        if not isinstance(event, Opened):
+            yield event

@@ -1,0 +1,1 @@
+"""What several probes run: matrix products and the parts of a transformer layer."""
