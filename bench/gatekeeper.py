@@ -17,7 +17,7 @@ from bench.measure.environment import command_line, environment
 from bench.measure.probes import Probe, describe
 from bench.measure.progress import Listener
 from bench.measure.record import record
-from bench.measure.session import NOTHING_PINNED, Pinned
+from bench.measure.session import NOTHING_SELECTED, CaseSelection
 from bench.schema import CONFIRM, FIRST_ROUND, DeviceInfo, Environment, Run
 from bench.store import RunError, read
 
@@ -58,14 +58,14 @@ class GateSession:
         """Whether any device has a baseline."""
         return any(known.baseline for known in self.known.values())
 
-    def everything(self, infos: Sequence[DeviceInfo]) -> Pinned:
+    def everything(self, infos: Sequence[DeviceInfo]) -> CaseSelection:
         """All that a gate follows of these devices, nothing else: the baseline's cases, the registry's beside them."""
         self._learn(environment(infos, (), "", 0))
         self._gates = True
         cases = {info.id: tuple(self._pins(info).values()) for info in infos}
-        return Pinned(cases, tuple(range(FIRST_ROUND, FIRST_ROUND + REPETITIONS)))
+        return CaseSelection(cases, tuple(range(FIRST_ROUND, FIRST_ROUND + REPETITIONS)))
 
-    def beside(self, infos: Sequence[DeviceInfo]) -> Pinned:
+    def beside(self, infos: Sequence[DeviceInfo]) -> CaseSelection:
         """What a baseline follows, to be measured in the rounds of a whole Run; and what gates without claiming a roof,
         which no round would repeat, so that the Run can be a baseline.
         """
@@ -74,7 +74,7 @@ class GateSession:
         except RunError as error:  # who came to measure is not sent away for it
             self.trouble, self.known = str(error), {}
             self._console.print(f"warning: this Run will not be gated: {error}", style="yellow", markup=False)
-            return NOTHING_PINNED
+            return NOTHING_SELECTED
         self._gates = self.blessed
         cases = {}
         for info in infos:
@@ -85,16 +85,16 @@ class GateSession:
                 if n in known and known[n].gates and not known[n].saturates
             }
             cases[info.id] = tuple({**own, **self._blessed(info)}.values())
-        return Pinned(cases)
+        return CaseSelection(cases)
 
-    def again(self, run: Run) -> Pinned:
+    def again(self, run: Run) -> CaseSelection:
         """What is suspect in a Run, to be measured again before it is believed."""
         found = suspects(self.judged(run)) if self._options.confirm and self._gates else {}
         if not found:
-            return NOTHING_PINNED
+            return NOTHING_SELECTED
         count = len({pin for pins in found.values() for pin in pins})
         self._console.print(f"{count} suspect case{'s' * (count != 1)}: measuring again", style="yellow", markup=False)
-        return Pinned(found, tuple(range(CONFIRM + 1, CONFIRM + 1 + self._options.confirm)), CONFIRM)
+        return CaseSelection(found, tuple(range(CONFIRM + 1, CONFIRM + 1 + self._options.confirm)), CONFIRM)
 
     def judged(self, run: Run, home: Path | None = None) -> Gate:
         """A Run's verdicts. home: where its product's Runs are, if not under results/."""

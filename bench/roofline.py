@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bench.stats import Estimate
-from bench.work import Work
+from bench.work import RoofKey, Work
 
 # The method that states a unit's roof where a Roofline has several: a vector unit is stated by the loop that never
 # leaves registers, a tensor unit by the best library GEMM, because that is what a kernel that moves tiles can reach.
@@ -36,7 +36,7 @@ class Roof:
     the repetitions behind it, evidence says where it comes from, caution why it may be wrong.
     """
 
-    key: str
+    key: RoofKey
     rate: float
     low: float = math.nan
     high: float = math.nan
@@ -50,19 +50,19 @@ class Roof:
         for bound in ("low", "high"):
             if math.isnan(getattr(self, bound)):
                 object.__setattr__(self, bound, self.rate)
+        object.__setattr__(self, "key", RoofKey(self.key))
 
     @property
     def is_compute(self) -> bool:
-        return "." in self.key
+        return self.key.is_compute
 
     @property
     def method(self) -> str:
-        return self.key.rsplit(".", 1)[1] if self.is_compute else ""
+        return self.key.method
 
     @property
-    def quantity(self) -> str:
-        """What is limited, whatever the method: "tensor.bfloat16", "dram"."""
-        return self.key.rsplit(".", 1)[0] if self.is_compute else self.key
+    def quantity(self) -> RoofKey:
+        return self.key.quantity
 
     @property
     def estimate(self) -> Estimate:
@@ -96,9 +96,9 @@ class Roofline:
         """
         if key in self._by_key:
             return self._by_key[key]
-        unit, *rest = key.split(".")
-        for quantity in (key, ".".join((unit, *rest[:1]))):
-            for method in METHODS.get(unit, ()):
+        key = RoofKey(key)
+        for quantity in (key, RoofKey.of(key.unit, key.dtype)):
+            for method in METHODS.get(key.unit, ()):
                 if f"{quantity}.{method}" in self._by_key:
                     return self._by_key[f"{quantity}.{method}"]
         return None
@@ -111,6 +111,10 @@ class Roofline:
                 f"{self.name} has no roof for {key!r}; it has {', '.join(sorted(self._by_key)) or 'none'}"
             )
         return roof
+
+    def missing(self, work: Work) -> tuple[RoofKey, ...]:
+        """The roofs that a Work asks for and this machine lacks."""
+        return tuple(key for key in work.asks if key not in self)
 
     def compute_seconds(self, work: Work) -> float:
         return work.flops / self.roof(work.compute).rate if work.flops else 0.0

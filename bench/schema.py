@@ -9,7 +9,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from bench.work import Work
+from bench.work import RoofKey, Work
 
 SCHEMA = "ridgepoint.run"
 MAJOR, MINOR = 1, 3
@@ -24,7 +24,7 @@ CONFIRM = 1000
 Key = tuple[str, int, tuple[tuple[str, Any], ...]]
 # The regime after the clock has settled under load; a repetition is numbered within its regime.
 SUSTAINED = "sustained"
-Turn = tuple[Key, bool, int]
+RepetitionKey = tuple[Key, bool, int]
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,12 @@ class DeviceInfo:
         return self.caches[-1].bytes if self.caches else 0
 
     @property
-    def headline(self) -> str:
+    def headline(self) -> RoofKey:
         """The headline ridge's compute roof: bfloat16 tensor GEMM (float16 before Ampere), else the float32 loop."""
         for dtype in ("bfloat16", "float16"):
             if self.units.get(dtype) == "tensor":
-                return f"tensor.{dtype}.library"
-        return "vector.float32.loop"
+                return RoofKey.of("tensor", dtype, method="library")
+        return RoofKey("vector.float32.loop")
 
     def level(self, footprint: int) -> str:
         """The channel whose roof stands over a working set re-read in place: the smallest cache that still serves it.
@@ -227,7 +227,7 @@ class Measurement:
         return case_key(self.probe, self.version, self.params)
 
     @property
-    def turn(self) -> Turn:
+    def repetition_key(self) -> RepetitionKey:
         """Which of the case's repetitions this is, within a Run."""
         return self.key, self.regime == SUSTAINED, self.repetition
 
@@ -237,7 +237,7 @@ class Measurement:
         return median(self.seconds)
 
     @property
-    def sound(self) -> bool:
+    def usable(self) -> bool:
         return bool(self.seconds) and not self.skip and self.validity != "invalid"
 
 

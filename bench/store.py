@@ -297,7 +297,7 @@ def raw_lines(run: Run) -> Iterable[str]:
 
 
 def _line(kind: str, value: Any, **more: Any) -> str:
-    record = {"type": kind, **more, **msgspec.to_builtins(value)}
+    record = {"type": kind, **more, **msgspec.to_builtins(value, enc_hook=str)}
     try:
         return msgspec.json.encode(record).decode()
     except UnicodeEncodeError:

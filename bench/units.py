@@ -8,6 +8,8 @@ import math
 import re
 from collections.abc import Callable
 
+from bench.work import RoofKey
+
 _SI = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _SMALL = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 _ENERGY = ((1e6, "M"), (1e3, "k"), *_SMALL, (1e-12, "p"))
@@ -41,9 +43,9 @@ def _scaled(value: float, steps, unit: str, significant: int) -> str:
 
 def rate(key: str) -> str:
     """The unit of a roof, by its key: FLOP/s, OP/s for integers, B/s for channels."""
-    if "." not in key:
+    if not RoofKey(key).is_compute:
         return "B/s"
-    return "OP/s" if key.split(".")[1].startswith("int") else "FLOP/s"
+    return "OP/s" if RoofKey(key).dtype.startswith("int") else "FLOP/s"
 
 
 def rate_text(value: float, key: str, significant: int = 3) -> str:

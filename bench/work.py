@@ -5,6 +5,7 @@ what a cache or a write-allocate policy adds on top is the machine's doing and s
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 ITEMSIZE = {
     "float64": 8,
@@ -29,6 +30,61 @@ MIXES = {
 }
 
 
+class RoofKey(str):
+    """The name of a roof, which says what it is: `unit.dtype[.variant][.method]` of arithmetic, or a channel of bytes.
+
+    It is its text, so that files, JSON and dictionaries have the string, and its parts are asked for by name.
+
+        >>> key = RoofKey("tensor.float8_e4m3.fast_accum.library")
+        >>> key.unit, key.dtype, key.variant, key.method, key.quantity
+        ('tensor', 'float8_e4m3', 'fast_accum', 'library', 'tensor.float8_e4m3.fast_accum')
+        >>> RoofKey("dram").channel, RoofKey.of("vector", "float32", method="loop")
+        ('dram', 'vector.float32.loop')
+    """
+
+    METHODS = ("loop", "library", "datasheet")
+
+    @classmethod
+    def of(cls, unit: str, dtype: str, variant: str = "", method: str = "") -> Self:
+        return cls(".".join(part for part in (unit, dtype, variant, method) if part))
+
+    @property
+    def is_compute(self) -> bool:
+        return "." in self
+
+    @property
+    def channel(self) -> str:
+        return "" if self.is_compute else str(self)
+
+    @property
+    def unit(self) -> str:
+        return self.partition(".")[0] if self.is_compute else ""
+
+    @property
+    def dtype(self) -> str:
+        return self.split(".")[1] if self.is_compute else ""
+
+    @property
+    def variant(self) -> str:
+        """What distinguishes two ways to multiply the same dtype; several are joined by dots."""
+        return ".".join(part for part in self.split(".")[2:] if part not in self.METHODS)
+
+    @property
+    def method(self) -> str:
+        """One of METHODS; "" for a channel, and for a quantity that names none."""
+        last = self.rpartition(".")[2]
+        return last if self.is_compute and last in self.METHODS else ""
+
+    @property
+    def quantity(self) -> "RoofKey":
+        """What is limited, whatever the method: "tensor.bfloat16", "dram"."""
+        return RoofKey(self.removesuffix(f".{self.method}")) if self.method else self
+
+    def amount(self, work: "Work") -> float:
+        """What a Work asks of this roof: its flops or its bytes."""
+        return work.flops if self.is_compute else work.bytes
+
+
 @dataclass(frozen=True)
 class Work:
     """Flops of one kind and bytes over one channel.
@@ -50,9 +106,14 @@ class Work:
         return self.flops / self.bytes if self.bytes else float("inf")
 
     @property
-    def compute(self) -> str:
+    def compute(self) -> RoofKey:
         """The compute roof's key without its method: "tensor.bfloat16" or "tensor.float8_e4m3.fast_accum"."""
-        return ".".join(part for part in (self.unit, self.dtype, self.variant) if part)
+        return RoofKey.of(self.unit, self.dtype, self.variant)
+
+    @property
+    def asks(self) -> tuple[RoofKey, ...]:
+        """The roofs that it needs: of its flops, of its bytes."""
+        return (self.compute,) * bool(self.flops) + (RoofKey(self.channel),) * bool(self.bytes)
 
 
 def stream(mix: str, elements: int, dtype: str = "float32", channel: str = "dram", passes: int = 1) -> Work:

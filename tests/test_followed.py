@@ -4,19 +4,19 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from bench.cli.gate_session import REPETITIONS, GateSession
 
 from bench import store
 from bench.analysis.gate.metrics import metrics
 from bench.analysis.gate.rule import suspects
 from bench.analysis.gate.samples import pins
 from bench.cli.console import open_console
-from bench.cli.gate_session import REPETITIONS, GateSession
 from bench.measure.budget import BUDGETS
 from bench.measure.device.cpu import open_cpu
 from bench.measure.device.sim import open_simulated
 from bench.measure.probes import cases_of, describe, select
 from bench.measure.record import record
-from bench.measure.session import NOTHING_PINNED, Pinned, session
+from bench.measure.session import NOTHING_SELECTED, CaseSelection, session
 from bench.measure.supervisor import Opened
 from bench.schema import CONFIRM, FIRST_ROUND, SUSTAINED, case_key
 from bench.store import RunError
@@ -50,7 +50,7 @@ READ = key("read", "bandwidth", BUDGETS["standard"], mix="read", cache="cold")
 GEMM = key("gemm", "peak", BUDGETS["standard"], kind="gemm", dtype="bfloat16", shape="cube-8192")
 
 
-def measured(pinned: Pinned, spec: str = "sim:h200-sxm", probes=PROBES, budget=QUICK, **more):
+def measured(pinned: CaseSelection, spec: str = "sim:h200-sxm", probes=PROBES, budget=QUICK, **more):
     return list(session(sim(spec), select(list(probes)), budget, pinned=pinned, **more))
 
 
@@ -62,7 +62,7 @@ def mine(*pins_: tuple, device: str = "sim:h200-sxm:0") -> dict:
 
 
 def test_with_repetitions_the_pinned_cases_are_all_that_is_measured():
-    found = measured(Pinned(mine((READ, False), (GEMM, False)), GATE))
+    found = measured(CaseSelection(mine((READ, False), (GEMM, False)), GATE))
     turns = [(m.key, m.repetition) for m in found]
     assert sorted(turns, key=str) == sorted(((k, r) for k in (READ, GEMM) for r in (0, *GATE)), key=str)
     assert [r for _, r in turns] == sorted(r for _, r in turns), "round by round"
@@ -70,12 +70,12 @@ def test_with_repetitions_the_pinned_cases_are_all_that_is_measured():
 
 
 def test_a_second_look_warms_first_and_never_enters_the_rounds():
-    found = measured(Pinned(mine((READ, False)), AGAIN, CONFIRM))
+    found = measured(CaseSelection(mine((READ, False)), AGAIN, CONFIRM))
     assert [m.repetition for m in found] == [CONFIRM, *AGAIN]
 
 
 def test_the_sustained_pin_is_measured_under_lasting_load_after_the_others():
-    found = measured(Pinned(mine((GEMM, True), (READ, False), (GEMM, False)), GATE))
+    found = measured(CaseSelection(mine((GEMM, True), (READ, False), (GEMM, False)), GATE))
     regimes = [m.regime == SUSTAINED for m in found]
     assert regimes == sorted(regimes)
     assert [(m.key, m.repetition) for m in found if m.regime == SUSTAINED] == [(GEMM, r) for r in GATE]
@@ -85,19 +85,19 @@ def test_the_sustained_pin_is_measured_under_lasting_load_after_the_others():
 
 def test_beside_a_whole_run_the_pinned_cases_join_the_rounds():
     odd = key("odd", "peak", BUDGETS["standard"], kind="gemm", dtype="float16", shape="mamf-b200")
-    whole, joined = measured(NOTHING_PINNED), measured(Pinned(mine((odd, False), (READ, False))))
+    whole, joined = measured(NOTHING_SELECTED), measured(CaseSelection(mine((odd, False), (READ, False))))
     rounds = list(range(FIRST_ROUND, FIRST_ROUND + QUICK.rounds - 1))
     assert [m.repetition for m in joined if m.key == odd] == rounds, "a shape that quick does not even search"
     assert not [m for m in whole if m.key == odd]
-    turns = [m.turn for m in joined]
+    turns = [m.repetition_key for m in joined]
     assert len(turns) == len(set(turns)), "what claims a roof anyway is not measured twice"
-    assert {m.turn for m in whole} <= set(turns)
+    assert {m.repetition_key for m in whole} <= set(turns)
 
 
 def test_a_case_that_is_no_more_is_recorded_with_its_reason():
     gone = ("bandwidth", READ[1], (("mix", "none"), ("bytes", 5)))
     older = ("bandwidth", 1, READ[2])
-    found = measured(Pinned(mine((gone, False), (older, True), (READ, False)), GATE))
+    found = measured(CaseSelection(mine((gone, False), (older, True), (READ, False)), GATE))
     skips = {m.key: m for m in found if m.skip}
     assert skips[gone].skip == "no such case on this device any more"
     assert f"of version {READ[1]} now, and this case of version 1" in skips[older].skip
@@ -107,24 +107,24 @@ def test_a_case_that_is_no_more_is_recorded_with_its_reason():
 
 
 def test_another_devices_pins_are_not_measured():
-    assert measured(Pinned(mine((READ, False), device="sim:h200-sxm:1"), GATE)) == []
-    assert measured(Pinned({}, GATE)) == []
+    assert measured(CaseSelection(mine((READ, False), device="sim:h200-sxm:1"), GATE)) == []
+    assert measured(CaseSelection({}, GATE)) == []
 
 
 def test_a_restart_goes_on_behind_what_was_done():
     gone = ("bandwidth", READ[1], (("mix", "none"),))
-    pinned = Pinned(mine((READ, False), (GEMM, False), (GEMM, True), (gone, False)), GATE)
+    pinned = CaseSelection(mine((READ, False), (GEMM, False), (GEMM, True), (gone, False)), GATE)
     whole = measured(pinned)
     for cut in range(len(whole)):
-        done = {m.turn: m.median if m.seconds else None for m in whole[:cut]}
-        assert [m.turn for m in measured(pinned, history=done)] == [m.turn for m in whole[cut:]]
+        done = {m.repetition_key: m.median if m.seconds else None for m in whole[:cut]}
+        assert [m.repetition_key for m in measured(pinned, history=done)] == [m.repetition_key for m in whole[cut:]]
 
 
 def test_a_pinned_case_has_the_time_of_a_headline():
     """What an ordinary case has would be too short for a number that gates."""
     decode = key("decode", "attention", BUDGETS["standard"], phase="decode", batch=8, backend="default")
     budget = replace(QUICK, case=1e-9, headline=10.0, min_samples=15, max_samples=20)
-    found = measured(Pinned(mine((decode, False)), GATE), "sim:h200-sxm,noise=0.05", ("attention",), budget)
+    found = measured(CaseSelection(mine((decode, False)), GATE), "sim:h200-sxm,noise=0.05", ("attention",), budget)
     assert [len(m.seconds) for m in found] == [20] * (1 + len(GATE))
 
 
@@ -181,7 +181,7 @@ def test_a_whole_run_repeats_what_gates_so_that_it_can_be_a_baseline(tmp_path):
     assert asked.repetitions == ()
     assert not one.blessed
     run = simulated_run("sim:h200-sxm,dram=0.3", ["bandwidth"])
-    assert one.again(run) is NOTHING_PINNED, "without a baseline it does not gate"
+    assert one.again(run) is NOTHING_SELECTED, "without a baseline it does not gate"
 
 
 def test_a_suspect_is_measured_again_and_nothing_else(tmp_path):
@@ -191,7 +191,7 @@ def test_a_suspect_is_measured_again_and_nothing_else(tmp_path):
     made = gate(tmp_path, f"{spec},seed=2,tensor.bfloat16=0.8")
     again = {m.params.get("dtype", m.probe) for m in made.measurements if m.repetition >= CONFIRM}
     assert again == {"bfloat16"}
-    by_turn = {m.turn[1:] for m in made.measurements if m.repetition >= CONFIRM}
+    by_turn = {m.repetition_key[1:] for m in made.measurements if m.repetition >= CONFIRM}
     assert by_turn == {(False, CONFIRM + r) for r in range(4)} | {(True, CONFIRM + r) for r in range(1, 4)}
     judged = followed(tmp_path).judged(made)
     assert {v.metric.name for v in judged.verdicts if v.status == "regressed"} == {
@@ -238,7 +238,7 @@ def test_a_second_look_is_in_the_same_file_and_opens_nothing_anew(tmp_path):
     heard = []
     made = record(
         ["sim:h200-sxm,gpus=2"], select(["bandwidth"]), QUICK, 0, tmp_path, ("bench",), listen=heard.append,
-        again=lambda run: Pinned(mine((READ, False), device="sim:h200-sxm:1"), AGAIN, CONFIRM),
+        again=lambda run: CaseSelection(mine((READ, False), device="sim:h200-sxm:1"), AGAIN, CONFIRM),
     )  # fmt: skip
     run = store.read(made.path)
     assert run.complete
@@ -254,7 +254,7 @@ def test_what_is_judged_is_the_run_so_far(tmp_path):
 
     def again(run):
         seen.append(run)
-        return NOTHING_PINNED
+        return NOTHING_SELECTED
 
     made = record(["sim:t4"], select(["bandwidth"]), QUICK, 0, tmp_path, ("bench",), again=again)
     (judged,) = seen
@@ -271,7 +271,7 @@ def test_ctrl_c_in_the_second_look_keeps_the_run(tmp_path):
 
     made = record(
         ["sim:h200-sxm"], select(["bandwidth"]), QUICK, 0, tmp_path, ("bench",), listen=listen,
-        again=lambda run: Pinned(mine((READ, False)), AGAIN, CONFIRM),
+        again=lambda run: CaseSelection(mine((READ, False)), AGAIN, CONFIRM),
     )  # fmt: skip
     run = store.read(made.path)
     assert made.status == run.end.status == "interrupted"
@@ -299,7 +299,7 @@ def test_pinned_cases_are_measured_on_this_host():
     device = open_cpu(seed=1)
     read = key("read", "bandwidth", BUDGETS["standard"], device.info, mix="read", cache="cold")
     loop = key("loop", "peak", BUDGETS["standard"], device.info, kind="loop", dtype="float32")
-    pinned = Pinned({"cpu": ((read, False), (loop, False))}, AGAIN, CONFIRM)
+    pinned = CaseSelection({"cpu": ((read, False), (loop, False))}, AGAIN, CONFIRM)
     found = list(session(device, select(["bandwidth", "peak"]), TINY, pinned=pinned))
     assert sorted((m.key[0], m.repetition) for m in found) == [
         (probe, r) for probe in ("bandwidth", "peak") for r in (CONFIRM, *AGAIN)
@@ -324,11 +324,11 @@ def test_a_real_gate_and_its_second_look_by_fresh_processes(tmp_path):
 
     made = record(
         ["cpu"], select(list(PROBES)), budget, 0, tmp_path, ("bench",), choose=choose,
-        again=lambda run: Pinned({"cpu": (asked[1],)}, AGAIN, CONFIRM),
+        again=lambda run: CaseSelection({"cpu": (asked[1],)}, AGAIN, CONFIRM),
     )  # fmt: skip
     run = store.read(made.path)
     assert made.status == "complete"
-    turns = [(m.turn[:2], m.repetition) for m in run.measurements if not m.skip]
+    turns = [(m.repetition_key[:2], m.repetition) for m in run.measurements if not m.skip]
     assert sorted(turns[:-3], key=str) == sorted(((pin, r) for pin in asked for r in (0, *GATE)), key=str)
     assert turns[-3:] == [(asked[1], r) for r in (CONFIRM, *AGAIN)]
     assert all(m.seconds for m in run.measurements)

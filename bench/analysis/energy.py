@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from bench.analysis.fit import Energy, Fit
 from bench.roofline import Roof
 from bench.schema import SUSTAINED
+from bench.work import RoofKey
 
 # Why no energy is known.
 NO_COUNTER, NO_SUSTAINED, NOT_READ, NOT_USABLE, NOT_MOVED = (
@@ -50,11 +51,11 @@ def roof(fit: Fit, key: str) -> Roof | None:
 
 def costs(fit: Fit) -> list[Cost]:
     """One per dtype of floating point and integers with tensor cores, the headline's first, then the dearest first."""
-    known, lead = of(fit), fit.info.headline.split(".")[1]
+    known, lead = of(fit), fit.info.headline.dtype
     byte = known.get("dram")
     best: dict[str, Energy] = {}
     for key, energy in known.items():
-        dtype = key.split(".")[1] if "." in key else ""
+        dtype = RoofKey(key).dtype
         plain = dtype and ".fast_accum" not in key and dtype != "int32"
         if plain and (dtype not in best or energy.joules.value < best[dtype].joules.value):
             best[dtype] = energy

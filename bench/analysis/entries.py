@@ -10,6 +10,7 @@ from bench.roofline import Roof
 from bench.schema import SUSTAINED, DeviceInfo, Measurement, Run
 from bench.stats import Estimate
 from bench.store import RunError
+from bench.work import RoofKey
 
 # Raised when an entry says something else of the same fit, or the fit of the same Run.
 VERSION = (1, fits.VERSION)
@@ -153,10 +154,10 @@ def _usable(fitted: fits.RoofFit, regime: str, claims: Sequence[Measurement], co
 
 def _unusable(key: str, regime: str, claims: Sequence[Measurement]) -> Value | None:
     """What the invalid measurements of a roof showed, at best; None where nothing was timed."""
-    seen = [m for m in claims if m.seconds and (m.work.flops if "." in key else m.work.bytes)]
+    seen = [m for m in claims if m.seconds and RoofKey(key).amount(m.work)]
     if not seen:
         return None
-    rate, best = max(((m.work.flops if "." in key else m.work.bytes) / m.median, i) for i, m in enumerate(seen))
+    rate, best = max((RoofKey(key).amount(m.work) / m.median, i) for i, m in enumerate(seen))
     doubt = "; ".join(seen[best].reasons) or "no valid measurement"
     return Value(key, regime, rate, rate, rate, 0, "invalid", _basis(claims), doubt) if math.isfinite(rate) else None
 

@@ -18,6 +18,7 @@ from bench.analysis.summary import Summary, counting, summaries
 from bench.roofline import Roof, Roofline
 from bench.schema import FIRST_ROUND, SUSTAINED, DeviceInfo, Run
 from bench.stats import Estimate, estimate
+from bench.work import RoofKey
 
 # A fitted Roofline that is cached beside its Run belongs to this version of the fit.
 VERSION = 3
@@ -123,7 +124,7 @@ class Fit:
         Measured once, a case may be lucky by three times the usual scatter between repetitions before it counts.
         """
         margin = 0.01 if case.seconds and case.seconds.n > 1 else 0.03
-        if not case.seconds or any(key not in self.roofline for key in _asked(case)):
+        if not case.seconds or self.roofline.missing(case.work):
             return False
         return case.seconds.high < self._best.seconds(case.work) * (1 - margin)
 
@@ -134,15 +135,9 @@ class Fit:
 
     def share(self, case: Summary) -> float | None:
         """Attained share of what the roofs allow this case (1 = on the roof); None where a roof is missing."""
-        if not case.seconds or any(key not in self.roofline for key in _asked(case)):
+        if not case.seconds or self.roofline.missing(case.work):
             return None
         return self.roofline.seconds(case.work) / case.seconds.value
-
-
-def _asked(case: Summary) -> list[str]:
-    return [
-        key for key, amount in ((case.work.compute, case.work.flops), (case.work.channel, case.work.bytes)) if amount
-    ]
 
 
 def fit(run: Run) -> tuple[Fit, ...]:
@@ -167,7 +162,7 @@ def _fit(info: DeviceInfo, rows: tuple[Summary, ...]) -> Fit:
 def _roofs(info: DeviceInfo, cases: Sequence[Summary], overhead: float) -> tuple[dict[str, RoofFit], dict[str, str]]:
     """(roofs by key, why others are missing)."""
     roofs, missing = {}, {}
-    for key in dict.fromkeys(case.saturates for case in cases if case.saturates):
+    for key in dict.fromkeys(RoofKey(case.saturates) for case in cases if case.saturates):
         claims = [case for case in cases if case.saturates == key]
         sound = [case for case in claims if case.seconds]
         if sound:
@@ -188,7 +183,7 @@ def _sustained(info: DeviceInfo, cases: Sequence[Summary], overhead: float) -> S
 
 def _energy(fitted: RoofFit) -> Energy | None:
     case, joules = fitted.winner, fitted.winner.joules
-    amount = case.work.flops if fitted.roof.is_compute else case.work.bytes
+    amount = fitted.roof.key.amount(case.work)
     if joules is None or not amount:
         return None
     each = Estimate(joules.value / amount, joules.low / amount, joules.high / amount, joules.n)
@@ -229,12 +224,10 @@ def _overhead(cases: Sequence[Summary]) -> float:
     return overhead if overhead > 1e-9 * quick else 0.0
 
 
-def _roof(key: str, claims: Sequence[Summary], overhead: float, caution: str) -> RoofFit:
-    amount = "flops" if "." in key else "bytes"
-
+def _roof(key: RoofKey, claims: Sequence[Summary], overhead: float, caution: str) -> RoofFit:
     def rate(case: Summary, seconds: float) -> float:
         # a launch shorter than the overhead measured elsewhere would turn negative: leave such a case as it is
-        return getattr(case.work, amount) / (seconds - overhead if seconds > 2 * overhead else seconds)
+        return key.amount(case.work) / (seconds - overhead if seconds > 2 * overhead else seconds)
 
     def first_pass(case: Summary) -> float:
         early = [seconds for repetition, seconds in case.medians.items() if repetition < FIRST_ROUND]
@@ -298,7 +291,7 @@ def _ridges(info: DeviceInfo, roofs: Mapping[str, RoofFit]) -> tuple[Ridge, ...]
     ridges = []
     for key, compute in roofs.items():
         both = sorted(compute.rates.keys() & memory.rates.keys())
-        if "." in key and both:
+        if key.is_compute and both:
             ratios = [compute.rates[r] / memory.rates[r] for r in both]
             ridges.append(Ridge(key, "dram", estimate(ratios), key == info.headline))
     return tuple(ridges)

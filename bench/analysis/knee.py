@@ -33,7 +33,7 @@ def gemm_knees(rows: pd.DataFrame, fit: Fit) -> tuple[GemmKnee, ...]:
     for row in seen[["params", "work", "seconds", "intensity"]].itertuples():
         if not row.params.get("strided") and "batch" in row.params:
             groups.setdefault((row.params.get("dtype"), row.params.get("n"), row.params.get("k")), []).append(row)
-    lead = fit.info.headline.split(".")[1]
+    lead = fit.info.headline.dtype
     order = sorted(groups, key=lambda group: (group[0] != lead, -(group[1] or 0) * (group[2] or 0)))
     return tuple(GemmKnee(*group, _predicted(groups[group], fit), _measured(groups[group], fit)) for group in order)
 

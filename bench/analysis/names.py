@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench import units
+from bench.work import RoofKey
 
 DTYPES = {
     "float64": "FP64",
@@ -44,21 +45,21 @@ def channel(key: str) -> str:
 
 def quantity(key: str) -> str:
     """ "BF16 tensor" from "tensor.bfloat16.library"; "DRAM" from "dram"."""
-    unit, *rest = key.split(".")
-    if not rest:
+    key = RoofKey(key)
+    if not key.is_compute:
         return channel(key)
-    variant = [VARIANTS.get(part, part.replace("_", " ")) for part in rest[1:] if part not in METHODS]
-    return ", ".join([f"{dtype(rest[0])} {unit}", *variant])
+    variant = [VARIANTS.get(part, part.replace("_", " ")) for part in key.variant.split(".") if part]
+    return ", ".join([f"{dtype(key.dtype)} {key.unit}", *variant])
 
 
 def roof(key: str) -> str:
     """The one name of a roof: "BF16 GEMM", "FP32 vector loop", "DRAM"; tables have the key beside it."""
-    if "." not in key:
+    key = RoofKey(key)
+    if not key.is_compute:
         return channel(key)
-    unit, name, *rest = key.split(".")
-    method = {"loop": f"{unit} loop", "library": "GEMM"}.get(rest[-1], rest[-1]) if rest else unit
-    variants = ["fast" if part == "fast_accum" else part.replace("_", " ") for part in rest[:-1]]
-    return " ".join([dtype(name), *variants, method])
+    method = {"loop": f"{key.unit} loop", "library": "GEMM", "": key.unit}.get(key.method, key.method)
+    variants = ["fast" if part == "fast_accum" else part.replace("_", " ") for part in key.variant.split(".") if part]
+    return " ".join([dtype(key.dtype), *variants, method])
 
 
 def claim(evidence: str) -> str:
@@ -82,7 +83,7 @@ def limiter(key: str) -> str:
         return "unknown"
     if key == "overhead":
         return "launch overhead"
-    return f"compute ({quantity(key)})" if "." in key else f"memory ({channel(key)})"
+    return f"compute ({quantity(key)})" if RoofKey(key).is_compute else f"memory ({channel(key)})"
 
 
 def terms(text: str) -> str:

@@ -27,6 +27,7 @@ from bench.analysis.summary import Summary, counting
 from bench.analysis.welch import LEVEL, LogSample, WelchTest, discoveries, log_sample, recovered
 from bench.schema import SUSTAINED
 from bench.stats import mad
+from bench.work import RoofKey
 
 # Ratios within this of 1 hardly matter: clocks, rooms and placements of memory move a roof by as much.
 EQUIVALENT = 0.02
@@ -131,7 +132,7 @@ def _roofs(
             test = WelchTest(log_sample(a.rates.values()), log_sample(b.rates.values()))
             yield _sealed(found, test, _methods(a.winner, b.winner), _doubts(a, b))
     preferred = [*sorted(leading - {*HEADLINES}), *HEADLINES]
-    shared = [key for key in preferred if "." in key and key in ours and key in theirs]
+    shared = [key for key in preferred if RoofKey(key).is_compute and key in ours and key in theirs]
     if shared and "dram" in ours and "dram" in theirs:
         yield from _ridge(shared[0], ours, theirs, regime)
 

@@ -75,10 +75,10 @@ def counting(medians: Mapping[int, float]) -> Mapping[int, float]:
 
 def _summary(group: list[Measurement]) -> Summary:
     rounds = [m for m in group if m.repetition >= FIRST_ROUND]
-    sound = [m for m in group if m.sound]
-    if rounds and not any(m.sound for m in rounds):
+    sound = [m for m in group if m.usable]
+    if rounds and not any(m.usable for m in rounds):
         sound = []  # a first pass that nothing later confirms states nothing
-    lost = sum(not m.sound for m in rounds)
+    lost = sum(not m.usable for m in rounds)
     medians = {m.repetition: m.median for m in sound}
     counted = [m for m in sound if m.repetition in counting(medians)]
     first, last = group[0], (sound or group)[-1]

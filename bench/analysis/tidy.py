@@ -78,15 +78,9 @@ def has(value: float | None) -> bool:
     return value is not None and value == value
 
 
-def asked(work: Work) -> list[str]:
-    """The roofs that a work needs, as keys without a method."""
-    return [key for key, amount in ((work.compute, work.flops), (work.channel, work.bytes)) if amount]
-
-
 def known(roofline: Roofline | None, work: Work) -> bool:
     """Whether a roofline has every roof that a work needs."""
-    keys = asked(work)
-    return roofline is not None and bool(keys) and all(key in roofline for key in keys)
+    return roofline is not None and bool(work.asks) and not roofline.missing(work)
 
 
 def _case(fit: Fit, theory: Roofline | None, case: Summary) -> tuple:

@@ -78,9 +78,8 @@ def place(fit: Fit | Roofline, kernel: UserKernel) -> RooflinePoint:
     """A kernel under a device's roofs (burst, launch overhead included), or under any Roofline."""
     roofline = fit if isinstance(fit, Roofline) else fit.roofline
     work = kernel.work
-    asked = [key for key, amount in ((work.compute, work.flops), (work.channel, work.bytes)) if amount]
-    lacking = tuple(key for key in asked if key not in roofline)
-    if lacking or not asked:
+    lacking = roofline.missing(work)
+    if lacking or not work.asks:
         return RooflinePoint(kernel, None, "", lacking)
     return RooflinePoint(kernel, roofline.seconds(work) / kernel.seconds, roofline.limit(work))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench.analysis.fit import Fit
 from bench.roofline import Roof, Roofline
+from bench.work import RoofKey
 
 # A GEMV in INT8 has 2 FLOP/B, STREAM's add 1/12: the frame starts a little below that on every machine.
 _LEFT = 1 / 20
@@ -94,7 +95,7 @@ class Line:
 
     @property
     def is_compute(self) -> bool:
-        return "." in self.key
+        return RoofKey(self.key).is_compute
 
 
 def spans(lines: Sequence[Line], frame: Viewport) -> dict[str, tuple[float, float]]:

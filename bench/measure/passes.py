@@ -13,13 +13,14 @@ from bench.measure.device.protocol import Device
 from bench.measure.predictor import TimePredictor
 from bench.measure.probes import Probe
 from bench.measure.timing import measure
-from bench.schema import Case, Key, Measurement, Turn, Unreached, case_key
+from bench.schema import Case, Key, Measurement, RepetitionKey, Unreached, case_key
+from bench.work import RoofKey
 
 # Seconds that a probe goes on before another has its turn: what is compared is measured close together.
 TURN = 0.5
 
 # What is known of a case before it runs: done (its seconds) or lost (a crash took the process that ran it).
-History = Mapping[Turn, float | None]
+History = Mapping[RepetitionKey, float | None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Passes:
     ):
         self._device, self._probes, self._budget = device, probes, budget
         self._announce, self._predictor = announce, predictor
-        self.known: dict[Turn, float | None] = dict(history)
+        self.known: dict[RepetitionKey, float | None] = dict(history)
         self.repeated: dict[Key, tuple[Probe, Case]] = {}
         self.costs: dict[Key, float] = {}
         self.best: dict[str, tuple[float, Probe, Case]] = {}
@@ -190,6 +191,6 @@ class Passes:
         self._predictor.learn(probe, case, seconds)
         if case.repeated:
             self.repeated[key_of(probe, case)] = (probe, case)
-        rate = (case.work.flops if "." in case.saturates else case.work.bytes) / seconds
+        rate = RoofKey(case.saturates).amount(case.work) / seconds
         if case.saturates and rate > self.best.get(case.saturates, (0.0,))[0]:
             self.best[case.saturates] = (rate, probe, case)

@@ -17,7 +17,7 @@ from typing import Any
 from bench.measure.budget import Budget
 from bench.measure.device import cpu
 from bench.measure.device.inherited import inherited
-from bench.measure.session import NOTHING_PINNED, Pinned
+from bench.measure.session import NOTHING_SELECTED, CaseSelection
 from bench.measure.worker import BROKEN, FAILED, Kind, Place, Request, Started, live
 from bench.schema import DeviceInfo, Key
 
@@ -55,7 +55,7 @@ class Group:
     crashes: int = 0
     history: dict = field(default_factory=dict)
     queued: set[Kind] = field(default_factory=set)
-    pinned: Pinned = NOTHING_PINNED
+    pinned: CaseSelection = NOTHING_SELECTED
     company: str = ""
     folder: str = ""
     opening: float = 0.0
@@ -220,7 +220,7 @@ def rank_groups(infos: list[DeviceInfo], budget: Budget, seed: int) -> Iterator[
             )
 
 
-def askable(pinned: Pinned, algorithms: Sequence[str] = (), company: str = "") -> Pinned:
+def askable(pinned: CaseSelection, algorithms: Sequence[str] = (), company: str = "") -> CaseSelection:
     """What a pass can be asked for: of collectives these algorithms, all for none; of shared links this company."""
 
     def able(key: Key) -> bool:

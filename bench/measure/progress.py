@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bench import units
 from bench.measure.budget import Budget
-from bench.measure.session import Pinned
+from bench.measure.session import CaseSelection
 from bench.measure.supervisor import Checked, Event, Failed, Measured, Opened
 from bench.measure.worker import Started
 from bench.schema import CONFIRM, FIRST_ROUND, SUSTAINED, DeviceInfo, Environment, Measurement, Unreached
@@ -76,7 +76,7 @@ class Listener:
         for probe in self._measured:
             self._report(probe)
 
-    def expect(self, pinned: Pinned) -> Pinned:
+    def expect(self, pinned: CaseSelection) -> CaseSelection:
         """The same, as what is measured from now on and nothing beside it."""
         cases = [lasting for pins in pinned.cases.values() for _, lasting in pins]
         # a lasting load warms itself up; before the other repetitions comes one that counts for nothing

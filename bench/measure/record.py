@@ -12,7 +12,7 @@ from bench.measure import supervisor
 from bench.measure.budget import Budget
 from bench.measure.environment import environment
 from bench.measure.probes import Probe
-from bench.measure.session import NOTHING_PINNED, Pinned
+from bench.measure.session import NOTHING_SELECTED, CaseSelection
 from bench.measure.supervisor import Checked, Choose, Event, Failed, Measured, Opened
 from bench.schema import End, Environment, Run, Unreached
 
@@ -48,8 +48,8 @@ def record(
     command: Sequence[str],
     redact: bool = False,
     listen: Callable[[Event | Environment], None] = lambda event: None,
-    choose: Choose = lambda infos: NOTHING_PINNED,
-    again: Callable[[Run], Pinned] = lambda run: NOTHING_PINNED,
+    choose: Choose = lambda infos: NOTHING_SELECTED,
+    again: Callable[[Run], CaseSelection] = lambda run: NOTHING_SELECTED,
     verify: bool = False,
     asked: float = math.inf,
     afterwards: Callable[[int], float] = lambda devices: 0.0,
@@ -97,7 +97,7 @@ def record(
         writer = store.Writer(store.run_path(folder, about), about)
         listen(about)
         status, measured, checks, unreached, trouble = "complete", [], [], [], None
-        pinned = NOTHING_PINNED
+        pinned = NOTHING_SELECTED
 
         def heard(event: Event) -> None:
             if isinstance(event, Measured):
@@ -140,7 +140,7 @@ def record(
 
 
 def _second_look(
-    devices: Sequence[str], probes: Sequence[Probe], budget: Budget, seed: int, pinned: Pinned
+    devices: Sequence[str], probes: Sequence[Probe], budget: Budget, seed: int, pinned: CaseSelection
 ) -> Iterator[Event]:
     """Events of the suspects only; that their devices opened again is no news."""
     wanted = {key[0] for pins in pinned.cases.values() for key, _ in pins}

@@ -23,14 +23,14 @@ from bench.measure.timing import measure
 from bench.roofline import METHODS
 from bench.schema import FIRST_ROUND, SUSTAINED, Case, DeviceInfo, Key, Measurement, Unreached
 from bench.store import utc_now
-from bench.work import Work
+from bench.work import RoofKey, Work
 
 # Shares of the time: lasting load may have as much of all of it, the first claims too, rounds of what is left then.
 LASTING, CLAIMS, ROUNDS = 0.22, 0.4, 0.5
 
 
 @dataclass(frozen=True)
-class Pinned:
+class CaseSelection:
     """Cases that a gate follows, by device: as (key, whether sustained).
 
     They join the rounds of a Run, whatever won its searches. Or, where repetitions are given, they are all that is
@@ -42,7 +42,7 @@ class Pinned:
     warming: int = 0
 
 
-NOTHING_PINNED = Pinned()
+NOTHING_SELECTED = CaseSelection()
 
 
 def session(
@@ -52,7 +52,7 @@ def session(
     seed: int = 0,
     history: History | None = None,
     announce: Callable[[Task], None] = lambda task: None,
-    pinned: Pinned = NOTHING_PINNED,
+    pinned: CaseSelection = NOTHING_SELECTED,
     seconds: float | None = None,
     whole: float | None = None,
 ) -> Generator[Measurement, None, tuple[Unreached, ...]]:
@@ -70,7 +70,7 @@ def session(
     passes = Passes(device, probes, budget, history or {}, announce, predictor)
     rounds = _Rounds(device, budget, seed, passes, announce, predictor)
     followed, gone = _followed(device.info, probes, pinned.cases.get(device.info.id, ()))
-    yield from (measurement for measurement in gone if measurement.turn not in passes.known)
+    yield from (measurement for measurement in gone if measurement.repetition_key not in passes.known)
     brief = {key: found for (key, lasting), found in followed.items() if not lasting}
     lasting = {key: found for (key, lasting), found in followed.items() if lasting}
     if pinned.repetitions:
@@ -234,7 +234,7 @@ def _visits(
     One method per quantity, the one that states it, and no links: no power limit slows them.
     """
     own = {"dram", *info.onchip, *(cache.name for cache in info.caches)}
-    stated = [key for key in best if key in own or ("." in key and key == _stating(key, best))]
+    stated = [key for key in best if key in own or (RoofKey(key).is_compute and key == _stating(key, best))]
     first = [best[key][1:] for key in (info.headline, "dram") if key in stated]
     first = list({key_of(*found): found for found in (*followed.values(), *first)}.values())
     taken = {key_of(*found) for found in first}

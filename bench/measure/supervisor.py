@@ -19,7 +19,7 @@ from bench.measure.device.protocol import DeviceError
 from bench.measure.portions import LEAST, portions
 from bench.measure.probes import Probe, describe
 from bench.measure.processes import FIRST, OPENING, Group, askable, ended, link_turns, rank_groups, single
-from bench.measure.session import NOTHING_PINNED, Pinned, Told, session
+from bench.measure.session import NOTHING_SELECTED, CaseSelection, Told, session
 from bench.measure.worker import Compiled, Request, Started
 from bench.schema import FAIL, Check, DeviceInfo, Measurement, Unreached
 
@@ -64,7 +64,7 @@ Event = Opened | Checked | Started | Measured | Unreached | Failed
 
 
 # Which cases to follow, once it is known what the devices are.
-Choose = Callable[[Sequence[DeviceInfo]], Pinned]
+Choose = Callable[[Sequence[DeviceInfo]], CaseSelection]
 
 
 def run(
@@ -72,7 +72,7 @@ def run(
     chosen: Sequence[Probe],
     budget: Budget,
     seed: int,
-    choose: Choose = lambda infos: NOTHING_PINNED,
+    choose: Choose = lambda infos: NOTHING_SELECTED,
     left: Callable[[], float] = lambda: math.inf,
     verify: bool = False,
 ) -> Iterator[Event]:
@@ -248,7 +248,7 @@ def _watch(
             elif kind == "measured":
                 group.task = None
                 value = replace(value, devices=group.peers)
-                group.history[value.turn] = value.median if value.seconds else None
+                group.history[value.repetition_key] = value.median if value.seconds else None
                 yield Measured(value)
             elif kind == "checked":
                 group.trying = False
@@ -284,7 +284,7 @@ def _crashed(group: Group, kind: str, cause: str, choose: Callable, active: list
         group.crashes += 1
         if task:
             record = replace(task.record, reasons=(cause,), devices=group.peers)
-            group.history[record.turn] = None
+            group.history[record.repetition_key] = None
             yield Measured(record)
         if kind == "failed" or group.crashes >= _MAX_CRASHES or not task:
             active.remove(group)

@@ -20,7 +20,7 @@ from bench.measure.device.open import open_device
 from bench.measure.device.protocol import CaptureBroken, Device, DeviceError, Unsupported
 from bench.measure.passes import Task
 from bench.measure.probes import Cases, Probe, probes
-from bench.measure.session import NOTHING_PINNED, Pinned, Told, kernels, lost, session
+from bench.measure.session import NOTHING_SELECTED, CaseSelection, Told, kernels, lost, session
 from bench.measure.verify import brief
 from bench.schema import Case, DeviceInfo, Measurement
 
@@ -78,7 +78,7 @@ class Request:
 
     names: Sequence[str]
     history: Mapping = field(default_factory=dict)
-    pinned: Pinned = NOTHING_PINNED
+    pinned: CaseSelection = NOTHING_SELECTED
     queued: Collection[Kind] = ()
     company: str = ""
     seconds: float = math.inf

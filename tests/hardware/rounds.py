@@ -47,7 +47,7 @@ class Rounds:
         found = measure(self.device, probe.name, probe.version, case, budget, repetition, until)
         if found.skip:
             raise Unsupported(found.skip)
-        if not found.sound:
+        if not found.usable:
             raise DeviceError("; ".join(found.reasons))
         rate, ceiling = self.headline.rate(found.median), self.headline.ceiling
         assert rate > 0

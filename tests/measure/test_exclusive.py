@@ -72,7 +72,7 @@ def holder(path):
 
 def free(path: Path) -> bool:
     try:
-        with exclusive(0, path=path):
+        with exclusive.exclusive(0, path=path):
             return True
     except MachineBusy:
         return False
@@ -81,12 +81,12 @@ def free(path: Path) -> bool:
 def test_a_command_of_bytes_that_are_no_text_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["bench", "all", "--out", os.fsdecode(b"results\xff")])
     path = tmp_path / "lock"
-    with exclusive(0, path=path):
+    with exclusive.exclusive(0, path=path):
         assert r"--out results\udcff" in path.read_text(encoding="utf-8")
 
 
 def test_alone_is_at_once_and_leaves_the_machine(path, clock):
-    with exclusive(60, path=path):
+    with exclusive.exclusive(60, path=path):
         assert clock.seconds == 0
         assert not free(path)
     assert free(path)
@@ -94,7 +94,7 @@ def test_alone_is_at_once_and_leaves_the_machine(path, clock):
 
 def test_who_has_it_is_said_after_the_wait(path, holder, clock):
     heard = []
-    with pytest.raises(MachineBusy) as error, exclusive(60, heard.append, path):
+    with pytest.raises(MachineBusy) as error, exclusive.exclusive(60, heard.append, path):
         pytest.fail("two at once")
     assert clock.seconds == pytest.approx(60, abs=0.02)
     assert len(heard) == 1, "once, not at every look"
@@ -107,7 +107,7 @@ def test_who_has_it_is_said_after_the_wait(path, holder, clock):
 
 def test_without_patience_it_is_said_at_once(path, holder, clock):
     heard = []
-    with pytest.raises(MachineBusy), exclusive(0, heard.append, path):
+    with pytest.raises(MachineBusy), exclusive.exclusive(0, heard.append, path):
         pytest.fail("two at once")
     assert clock.seconds == 0
     assert heard == []
@@ -116,7 +116,7 @@ def test_without_patience_it_is_said_at_once(path, holder, clock):
 def test_the_second_waits_and_goes_on(path, holder, clock):
     clock.after[10.0] = lambda: holder.communicate("\n")
     heard = []
-    with exclusive(30, heard.append, path):
+    with exclusive.exclusive(30, heard.append, path):
         assert 10 <= clock.seconds < 11
         assert f"pid {os.getpid()}" in path.read_text()
         assert str(holder.pid) not in path.read_text()
@@ -132,14 +132,14 @@ def test_a_killed_holder_holds_nothing(path, holder, how):
 
 
 def test_an_error_within_lets_go(path):
-    with pytest.raises(KeyError), exclusive(1, path=path):
+    with pytest.raises(KeyError), exclusive.exclusive(1, path=path):
         raise KeyError
     assert free(path)
 
 
 def test_a_longer_name_of_before_leaves_nothing_behind(path):
     path.write_text("x" * 5000)
-    with exclusive(0, path=path):
+    with exclusive.exclusive(0, path=path):
         assert path.read_text().startswith("pid ")
         assert "x" * 50 not in path.read_text()
 
@@ -154,7 +154,7 @@ def test_a_file_of_another_user_is_locked_though_not_written(path, monkeypatch):
         return real(name, flags, *more, **rest)
 
     monkeypatch.setattr(exclusive.os, "open", refused)
-    with exclusive(0, path=path):
+    with exclusive.exclusive(0, path=path):
         assert not free(path)
     assert free(path)
     assert path.read_text().startswith("pid 1")
@@ -165,18 +165,18 @@ def test_a_link_in_its_place_is_not_followed(path, tmp_path):
     target = tmp_path / "precious"
     target.write_text("mine")
     path.symlink_to(target)
-    with exclusive(0, path=path):
+    with exclusive.exclusive(0, path=path):
         pass
     assert target.read_text() == "mine"
     path.unlink()
     path.symlink_to(tmp_path / "new")
-    with exclusive(0, path=path):
+    with exclusive.exclusive(0, path=path):
         pass
     assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_takes_no_file_is_no_reason_not_to_measure(tmp_path):
-    with exclusive(0, path=tmp_path / "none" / "lock"):
+    with exclusive.exclusive(0, path=tmp_path / "none" / "lock"):
         assert not (tmp_path / "none").exists()
 
 
@@ -187,7 +187,7 @@ def test_a_file_system_without_locks_is_no_reason_not_to_measure(path, monkeypat
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(exclusive.fcntl, "flock", without)
-    with exclusive(0, path=path):
+    with exclusive.exclusive(0, path=path):
         pass
 
 
@@ -201,9 +201,9 @@ def test_a_system_without_locks_is_no_reason_not_to_measure(path, monkeypatch):
 
 def test_a_holder_without_a_name_is_said(path):
     path.write_text("")
-    with exclusive(0, path=path):
+    with exclusive.exclusive(0, path=path):
         path.write_text("")
-        with pytest.raises(MachineBusy, match="left no name"), exclusive(0, path=path):
+        with pytest.raises(MachineBusy, match="left no name"), exclusive.exclusive(0, path=path):
             pytest.fail("two at once")
 
 

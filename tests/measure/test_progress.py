@@ -12,7 +12,7 @@ from bench.measure.budget import BUDGETS
 from bench.measure.environment import environment
 from bench.measure.probes import select
 from bench.measure.progress import Listener
-from bench.measure.session import Pinned
+from bench.measure.session import CaseSelection
 from bench.measure.supervisor import Checked, Failed, Measured, Opened
 from bench.measure.worker import Started
 from bench.schema import CONFIRM, FIRST_ROUND, SUSTAINED, Cache, DeviceInfo, Measurement, Unreached, case_key
@@ -147,7 +147,7 @@ def test_what_moves_nothing_is_told_by_its_time(work, said):
 def test_a_gate_knows_how_many_it_will_measure_and_takes_the_time_from_their_pace():
     seen = Watched(terminal=True, gate=True)
     keys = [case_key("gemm", 1, {"batch": step}) for step in range(5)]
-    pinned = Pinned({"cpu": [*((key, False) for key in keys), (keys[0], True)]}, (2, 3, 4))
+    pinned = CaseSelection({"cpu": [*((key, False) for key in keys), (keys[0], True)]}, (2, 3, 4))
     with seen.listener:
         seen.opened()
         assert seen.listener.expect(pinned) is pinned
@@ -166,9 +166,9 @@ def test_a_second_look_is_counted_anew():
         seen.opened()
         seen.began()
         seen.listener(Measured(measurement(0)))
-        seen.listener.expect(Pinned())
+        seen.listener.expect(CaseSelection())
         assert seen.shows("1 case", "at most")
-        seen.listener.expect(Pinned({"cpu": [(measurement(0).key, False)]}, (CONFIRM + 1, CONFIRM + 2), CONFIRM))
+        seen.listener.expect(CaseSelection({"cpu": [(measurement(0).key, False)]}, (CONFIRM + 1, CONFIRM + 2), CONFIRM))
         seen.listener(Measured(measurement(0, repetition=CONFIRM)))
         assert seen.shows("again", "1 of 3 measured")
 

@@ -99,9 +99,9 @@ def test_history_replays_what_an_earlier_process_did():
 
     whole = run()
     for cut in (0, 1, 40, len(whole) - 5):
-        done = {m.turn: m.median if m.seconds else None for m in whole[:cut]}
+        done = {m.repetition_key: m.median if m.seconds else None for m in whole[:cut]}
         # who has had how much time begins anew, and with it the order in which probes take turns
-        assert sorted(str(m.turn) for m in run(done)) == sorted(str(m.turn) for m in whole[cut:])
+        assert sorted(str(m.repetition_key) for m in run(done)) == sorted(str(m.repetition_key) for m in whole[cut:])
 
 
 def told(device, probes, budget, **more):
@@ -246,9 +246,9 @@ def test_the_sustained_regime_comes_last_the_headline_first_and_unshuffled():
 def test_a_restart_within_the_sustained_regime_goes_on_there():
     device = open_simulated("sim:h200-sxm")[0]
     whole = list(session(device, select(["peak"]), BUDGETS["standard"]))
-    done = {m.turn: m.median for m in whole[:-3]}
+    done = {m.repetition_key: m.median for m in whole[:-3]}
     again = list(session(open_simulated("sim:h200-sxm")[0], select(["peak"]), BUDGETS["standard"], history=done))
-    assert [m.turn for m in again] == [m.turn for m in whole[-3:]]
+    assert [m.repetition_key for m in again] == [m.repetition_key for m in whole[-3:]]
 
 
 def test_a_steady_device_has_no_sustained_regime():
@@ -282,7 +282,7 @@ def test_a_restart_still_has_its_rounds(share):
     for m in session(device, chosen, budget):
         if device.now() - begun > share * budget.seconds:
             break
-        history[m.turn] = m.median if m.seconds else None
+        history[m.repetition_key] = m.median if m.seconds else None
     again = open_simulated(spec)[0]
     left = (1 - share) * budget.seconds
     found, _ = told(again, chosen, budget, history=history, seconds=left, whole=budget.seconds)
@@ -294,7 +294,7 @@ def test_a_restart_under_lasting_load_goes_on_there():
     spec, chosen, budget = f"sim:h200-sxm,{COST}", select(["bandwidth", "peak", "attention"]), BUDGETS["standard"]
     history = {}
     for m in session(open_simulated(spec)[0], chosen, budget):
-        history[m.turn] = m.median if m.seconds else None
+        history[m.repetition_key] = m.median if m.seconds else None
         if m.regime == "sustained":
             break
     found, _ = told(open_simulated(spec)[0], chosen, budget, history=history, seconds=30.0, whole=budget.seconds)

@@ -23,7 +23,7 @@ from bench.measure.budget import BUDGETS
 from bench.measure.device.protocol import Unsupported
 from bench.measure.device.sim import open_simulated
 from bench.measure.probes import describe, probes
-from bench.measure.session import Pinned
+from bench.measure.session import CaseSelection
 from bench.measure.worker import meeting
 from bench.schema import Case, Setup, case_key
 from bench.store import read
@@ -348,7 +348,7 @@ def test_a_gate_that_follows_a_link_finds_it_in_its_own_pass():
         for info in (device.info, replace(device.info, company="all"))
     )
     keys = [(case_key(probe.name, probe.version, case.params), False) for case in (alone, together)]
-    found = host_copies("sim:h200-sxm,gpus=2", Pinned({device.info.id: keys}, repetitions=(2,), warming=1))
+    found = host_copies("sim:h200-sxm,gpus=2", CaseSelection({device.info.id: keys}, repetitions=(2,), warming=1))
     assert [(m.device, m.params.get("company", ""), m.repetition, m.skip) for m in found] == [
         (device.info.id, company, repetition, "") for company in ("", "all") for repetition in (1, 2)
     ]

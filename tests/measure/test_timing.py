@@ -116,7 +116,7 @@ def test_a_wrong_result_is_invalid():
 
     found = measure(Planted([1e-4]), "p", 1, case(check=check), QUICK)
     assert (found.validity, found.reasons) == ("invalid", ("wrong result: off by 3",))
-    assert not found.sound
+    assert not found.usable
 
 
 def test_a_library_that_refuses_costs_one_case():

@@ -67,7 +67,7 @@ def test_a_promotion_says_what_it_changes_and_where_the_old_one_is(home):
 def test_what_was_measured_once_is_named(home):
     made = run()
     read = CASES[READ].pin
-    kept = tuple(m for m in made.measurements if m.turn[:2] != read or m.repetition == FIRST_ROUND)
+    kept = tuple(m for m in made.measurements if m.repetition_key[:2] != read or m.repetition == FIRST_ROUND)
     once = replace(made, measurements=kept)
     (found,) = [finding for finding in view.blessed(bless(once, home)).findings if finding.status == WARN]
     assert READ in found.text

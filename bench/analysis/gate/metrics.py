@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import units
 from bench.schema import Cache, DeviceInfo, Key
-from bench.work import Work
+from bench.work import RoofKey, Work
 
 # A case and its regime: whether it is measured after the clock has settled under lasting load.
 Pin = tuple[Key, bool]
@@ -175,11 +175,11 @@ def _memory(info: DeviceInfo) -> Iterator[Metric]:
 def _arithmetic(info: DeviceInfo) -> Iterator[Metric]:
     for dtype in info.loops:
         yield Metric(
-            name=f"vector.{dtype}.loop",
+            name=RoofKey.of("vector", dtype, method="loop"),
             domain="arithmetic",
             probe="peak",
             where={"kind": "loop", "dtype": dtype},
-            saturates=f"vector.{dtype}.loop",
+            saturates=RoofKey.of("vector", dtype, method="loop"),
             amount="flops",
             tolerance=_LOOP,
             gates=dtype == "float32",
@@ -187,11 +187,11 @@ def _arithmetic(info: DeviceInfo) -> Iterator[Metric]:
     leading = _leading(info)
     for dtype in info.tensor_loops:
         yield Metric(
-            name=f"tensor.{dtype}.loop",
+            name=RoofKey.of("tensor", dtype, method="loop"),
             domain="arithmetic",
             probe="peak",
             where={"kind": "tensor loop", "dtype": dtype},
-            saturates=f"tensor.{dtype}.loop",
+            saturates=RoofKey.of("tensor", dtype, method="loop"),
             amount="flops",
             tolerance=_LOOP,
             gates=dtype == leading,
@@ -200,7 +200,7 @@ def _arithmetic(info: DeviceInfo) -> Iterator[Metric]:
 
 def _library(info: DeviceInfo) -> Iterator[Metric]:
     # a device without tensor cores takes seconds for what they do in milliseconds
-    leading, large = _leading(info), not info.headline.startswith("vector")
+    leading, large = _leading(info), info.headline.unit == "tensor"
     narrow = next((dtype for dtype in _NARROWEST if info.units.get(dtype) == "tensor"), "")
     for dtype, unit in info.units.items():
         variant = "fast_accum" if dtype == "float8_e4m3" else ""
@@ -297,7 +297,7 @@ def _links(info: DeviceInfo) -> Iterator[Metric]:
 
 def _leading(info: DeviceInfo) -> str:
     """The dtype that this device is bought for: of its headline roof."""
-    return info.headline.split(".")[1]
+    return info.headline.dtype
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _candidates(grouped: Mapping[Pin, Sequence[Measurement]], usable: bool = Tru
     return tuple(
         Candidate(pin, next((m.saturates for m in group if m.saturates), ""), _rate(group), group[0].params)
         for pin, group in grouped.items()
-        if not usable or any(m.sound for m in group)
+        if not usable or any(m.usable for m in group)
     )
 
 
@@ -131,8 +131,8 @@ def stating(run: Run, device: str, pin: Pin, again: bool) -> list[Measurement]:
     mine = [m for m in run.measurements if m.device == device and (m.key, m.regime == SUSTAINED) == pin]
     first = [m for m in mine if m.repetition < CONFIRM]
     if again or not first:
-        return [m for m in mine if m.repetition >= CONFIRM and m.sound]
-    return [m for m in ([m for m in first if m.repetition >= FIRST_ROUND] or first) if m.sound]
+        return [m for m in mine if m.repetition >= CONFIRM and m.usable]
+    return [m for m in ([m for m in first if m.repetition >= FIRST_ROUND] or first) if m.usable]
 
 
 def _grouped(run: Run, device: str) -> dict[Pin, list[Measurement]]:
@@ -144,7 +144,7 @@ def _grouped(run: Run, device: str) -> dict[Pin, list[Measurement]]:
 
 
 def _rate(group: Sequence[Measurement]) -> float:
-    rounds = [m for m in group if m.sound and FIRST_ROUND <= m.repetition < CONFIRM]
+    rounds = [m for m in group if m.usable and FIRST_ROUND <= m.repetition < CONFIRM]
     amounts = [m.work.flops or m.work.bytes or 1.0 for m in rounds]
     return median(amount / m.median for m, amount in zip(rounds, amounts, strict=True)) if rounds else 0.0
 
@@ -152,8 +152,8 @@ def _rate(group: Sequence[Measurement]) -> float:
 def _reading(metric: Metric, pin: Pin, group: Sequence[Measurement]) -> MetricSamples:
     rounds = [m for m in group if FIRST_ROUND <= m.repetition < CONFIRM] or [m for m in group if m.repetition < CONFIRM]
     again = [m for m in group if m.repetition > CONFIRM]  # at CONFIRM itself a fresh process warms up
-    lost = [reason for m in (*rounds, *again) if not m.sound and not m.skip for reason in m.reasons or ("no reason",)]
-    skip = next((m.skip for m in group if m.skip), "") if not any(m.sound for m in group) else ""
+    lost = [reason for m in (*rounds, *again) if not m.usable and not m.skip for reason in m.reasons or ("no reason",)]
+    skip = next((m.skip for m in group if m.skip), "") if not any(m.usable for m in group) else ""
     # a second look that could not be taken is a look without a value, where a first one is a case that is not there
     tried = (sum(not m.skip for m in rounds), len(again))
     lost += [f"not measured again: {m.skip}" for m in again if m.skip]
@@ -171,5 +171,5 @@ def _seen(metric: Metric, group: Sequence[Measurement]) -> tuple[Seen, ...]:
             () if m.validity == "valid" else m.reasons,
         )
         for m in group
-        if m.sound
+        if m.usable
     )

@@ -158,8 +158,7 @@ def _positive(x: Any) -> bool:
 
 
 def _roofed(work: Work, roofline: Roofline) -> bool:
-    asked = ((work.compute, work.flops), (work.channel, work.bytes))
-    return any(amount for _, amount in asked) and all(key in roofline for key, amount in asked if amount)
+    return bool(work.asks) and not roofline.missing(work)
 
 
 # The formats' names, by the dtype of a plain product.

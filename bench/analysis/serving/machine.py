@@ -246,7 +246,7 @@ class Machine:
         own = not operation.work.flops or self.compute(operation.work.dtype, operation.work.variant)[1]
         if kind == "gemm" and params.get("matrices", 1) == 1:
             # where the unit lacks a dtype products are widened: that kernel was measured, or else the wide one was
-            dtype = self.compute(params["dtype"])[0].key.split(".")[1]
+            dtype = self.compute(params["dtype"])[0].key.dtype
             exact = curves.gemm.get((params["weights"], dtype))
             found = exact or next((each for (_, math_), each in curves.gemm.items() if math_ == dtype), None)
             if found:

@@ -34,6 +34,7 @@ from bench.analysis.serving.machine import ASSUMED, FORMULA, LATENCY, LAUNCH, ME
 from bench.analysis.serving.points import Point, points_facts, points_from, points_of
 from bench.analysis.serving.selfcheck import errors as checked_errors
 from bench.roofline import MissingRoof, Roof, Roofline
+from bench.work import RoofKey
 
 # Curve -> the probe that measures it.
 PROBE_OF = {
@@ -196,7 +197,7 @@ def _machine(
     reserve: float = 0.0,
 ) -> Machine:
     keys = {roof.key for roof in roofs}
-    if "dram" not in keys or not any("." in key for key in keys):
+    if "dram" not in keys or not any(RoofKey(key).is_compute for key in keys):
         probe = "bandwidth" if "dram" not in keys else "peak"
         raise ServingError(
             f"{name}: no roof of {'memory' if probe == 'bandwidth' else 'compute'}: run the {probe} probe"
@@ -281,6 +282,6 @@ def _watts(fit: Fit) -> dict[str, float]:
     """Mean power under lasting load: the most that a compute roof took, and what the memory roof took."""
     found: dict[str, float] = {}
     for key, cost in (fit.sustained.energy if fit.sustained else {}).items():
-        kind = "compute" if "." in key else "memory"
+        kind = "compute" if RoofKey(key).is_compute else "memory"
         found[kind] = max(found.get(kind, 0.0), cost.watts)
     return found

@@ -184,11 +184,7 @@ class SimDevice(Blank):
             memory_bytes=chosen.memory_bytes,
             caches=(Cache("l2", chosen.l2_bytes),),
             units=chosen.units(),
-            loops={
-                roof.key.split(".")[1]: chosen.sms * _CHAINS
-                for roof in self._roofline.roofs
-                if roof.key.startswith("vector.")
-            },
+            loops={roof.key.dtype: chosen.sms * _CHAINS for roof in self._roofline.roofs if roof.key.unit == "vector"},
             algorithms=("ring", "default") if options.gpus > 1 else (),
             ranks=options.gpus,
             simulated=True,
@@ -204,12 +200,7 @@ class SimDevice(Blank):
         try:
             self._roofline.seconds(case.work)
         except MissingRoof:
-            work = case.work
-            lacking = [
-                key
-                for key, amount in ((work.compute, work.flops), (work.channel, work.bytes))
-                if amount and key not in self._roofline
-            ]
+            lacking = self._roofline.missing(case.work)
             raise Unsupported(f"the datasheet states no {' and no '.join(lacking)}") from None
         if not (case.work.flops or case.work.bytes or (case.timing and self._options.overhead)):
             raise Unsupported("a datasheet states no latency")

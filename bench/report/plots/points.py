@@ -59,7 +59,7 @@ def points(fit: Fit, rows: pd.DataFrame, frame: Viewport) -> Iterator[Drawn]:
         marker, colour = _LOOKS.get(asked, _OTHER)
         path = asked in _PATHS
         # of a sweep that is drawn as a path the headline's precision stands out, and is asked for at first
-        main = dtype == fit.info.headline.split(".")[1] or not path
+        main = dtype == fit.info.headline.dtype or not path
         colour = colour if main else _OTHER[1]
         head, steps = _steps(part, _PATHS.get(asked, ()), marker, frame)
         xs, ys, symbols, texts = (list(column) for column in zip(*steps, strict=True))
@@ -178,7 +178,7 @@ def possible(each: RooflinePoint) -> str:
 def _hover(each: RooflinePoint) -> str:
     """Rates, share of the roof, limiter and what lacks."""
     work, seconds = each.kernel.work, each.kernel.seconds
-    rate = units.rate_text(each.flop_rate, f"{work.compute}.x")
+    rate = units.rate_text(each.flop_rate, work.compute)
     limit, lacking = names.limiter(each.limit), listed([names.quantity(key) for key in each.lacking])
     lines = [
         f"<b>{theme.safe(each.kernel.name)}</b>",

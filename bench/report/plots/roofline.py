@@ -96,7 +96,7 @@ def _selectors(
     own kernels use; few points; every level but the links; both regimes.
     """
     have = {side: dict.fromkeys(each.sides[side] for each in drawn if side in each.sides) for side in _TITLES}
-    mine = {each.kernel.work.dtype for each in placed} | {fit.info.headline.split(".")[1], "float32"}
+    mine = {each.kernel.work.dtype for each in placed} | {fit.info.headline.dtype, "float32"}
     dtypes = dict.fromkeys((*names.DTYPES, *sorted(have["dtype"])))
     linked = {level(each.kernel.work.channel) for each in placed}
     methods = names.METHODS | {"datasheet": kinds(theory)["datasheet"]}

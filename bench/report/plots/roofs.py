@@ -20,6 +20,7 @@ from bench.report.phrases import many, rate_spread
 from bench.report.plots import theme
 from bench.roofline import Roof, Roofline
 from bench.schema import SUSTAINED
+from bench.work import RoofKey
 
 SIBLINGS, BASELINE = "siblings", "baseline"
 # Sustained over burst nearer to 1 than this is the same line to the eye.
@@ -60,10 +61,10 @@ class Drawn:
 
 def sides(key: str) -> dict[str, str]:
     """Of a roof, by its key."""
-    if "." not in key:
+    key = RoofKey(key)
+    if not key.is_compute:
         return {"level": level(key)}
-    _, dtype, *rest = key.split(".")
-    return {"dtype": dtype} | ({"method": rest[-1]} if rest else {})
+    return {"dtype": key.dtype} | ({"method": key.method} if key.method else {})
 
 
 def level(channel: str) -> str:

@@ -127,7 +127,7 @@ def hovers(rows: pd.DataFrame) -> list[str]:
 
 def told(row: Any, head: str) -> str:
     """Value, unit, both percentages, limiter and clock of a case, for hovers."""
-    rate, at = units.rate_text(row.flop_rate, f"{row.work.compute}.x"), units.intensity(row.intensity)
+    rate, at = units.rate_text(row.flop_rate, row.work.compute), units.intensity(row.intensity)
     moved = f"{units.bandwidth(row.byte_rate)} over {theme.safe(names.channel(row.work.channel))}"
     share = f"{units.percent(row.share)} of measured roof, limited by {theme.safe(names.limiter(row.limiter))}"
     lines = [

@@ -247,5 +247,5 @@ def _record(row) -> dict:
     elif row.causes:
         state = f"{state}: {row.causes}"
     interval = units.between(row.low, row.high, units.seconds) if row.n > 1 else ""
-    about = {"interval": interval, "compute": f"{row.work.compute}.x", "state": state, "mark": mark}
+    about = {"interval": interval, "compute": row.work.compute, "state": state, "mark": mark}
     return row._asdict() | about | {f"param {key}": value for key, value in row.params.items()}

@@ -13,6 +13,7 @@ from bench.report.document import Column, Section, Table, table
 from bench.report.phrases import listed, spread
 from bench.report.plots import sweep, theme
 from bench.report.sections import RunView, Sentences, plot
+from bench.work import RoofKey
 
 _CAPTION = (
     "E(I) = e_flop + e_byte / I (Choi, Bedard, Fowler, Vuduc: A Roofline Model of Energy, IPDPS 2013), e_byte of DRAM."
@@ -53,7 +54,7 @@ def _findings(fit: Fit) -> Sentences:
         per, rate = names.per(lead.key), fit.lasting(lead.key).roof.rate
         cost = f"{units.joules(lead.joules.value, per)} ({_spread(lead)}) at {units.watts(lead.watts)}"
         yield f"{names.roof(lead.key)} sustained costs {cost}: {units.rate_text(rate / lead.watts, lead.key)} per watt."
-    if channels := [key for key in known if "." not in key]:
+    if channels := [key for key in known if not RoofKey(key).is_compute]:
         moved = [f"{units.joules(known[key].joules.value, 'B')} from {names.channel(key)}" for key in channels]
         yield f"Bytes cost {listed(moved)}."
     ridge = fit.lasting_headline

@@ -10,6 +10,7 @@ from bench.report.phrases import listed, sentence
 from bench.report.plots import rows, theme
 from bench.report.sections import Plots, RunView, Sentences, plot, reached, sustained
 from bench.roofline import Roof
+from bench.work import RoofKey
 
 GROUP = "Compute"
 # The cubes that everyone quotes, beside which a winning shape is read, and their markers.
@@ -27,7 +28,7 @@ def findings(view: RunView) -> Sentences:
     if lead and best and best.key != lead.key:
         times = f"{units.digits(best.rate / lead.rate)} times {names.roof(lead.key)}"
         yield f"Highest rate: {names.roof(best.key)}, {units.rate_text(best.rate, best.key)}, {times}."
-    if keys := [key for key in lost if "." in key]:
+    if keys := [key for key in lost if RoofKey(key).is_compute]:
         yield f"No roof for {listed(list(map(names.roof, keys)), 3)}: {lost[keys[0]]}."
 
 
@@ -54,7 +55,7 @@ def notes(view: RunView) -> Sentences:
     for row in tidy.each(lesser_loops(view.rows)):
         full = fit.roofs.get(f"tensor.{row.dtype}.loop")
         share = f", {units.percent(row.flop_rate / full.roof.rate)} of the full-rate loop" if full else ""
-        rate = units.rate_text(row.flop_rate, f"{row.work.compute}.x")
+        rate = units.rate_text(row.flop_rate, row.work.compute)
         yield f"{row.instruction}, not the full-rate path, claims no roof: {rate}{share}."
     skipped = view.rows[(view.rows["probe"] == "peak") & (view.rows["skip"] != "")]
     for reason, part in skipped.groupby("skip", sort=False):
@@ -94,7 +95,7 @@ def _points(view: RunView, quantities: Sequence[str]) -> Iterator[dict]:
         groups.insert(-1, (f"GEMM {name}", _CUBES[shape], theme.SERIES[3], part.assign(what=name)))
     for *look, part in groups:
         places = [
-            rows.place(quantity, Roof(f"{row.work.compute}.x", row.flop_rate), row.what, f"<br>n = {row.n}")
+            rows.place(quantity, Roof(row.work.compute, row.flop_rate), row.what, f"<br>n = {row.n}")
             for row in tidy.each(part[part["saturates"] == ""])
             if (quantity := names.quantity(row.work.compute)) in quantities
         ]

@@ -11,6 +11,7 @@ from bench.report.plots.points import possible
 from bench.report.plots.roofline import common, roofline
 from bench.report.sections import Plots, RunView, Sentences
 from bench.report.sections.datasheet import top
+from bench.work import RoofKey
 
 _CAPTION = (
     "Solid: measured, with its interval at the free end. Dashed: datasheet. Dash-dotted or open: suspect, or too few"
@@ -55,7 +56,7 @@ def _findings(view: RunView) -> Sentences:
     if ridge is None:
         yield "No ridge: DRAM and the headline roof were not both measured in the same round."
         return
-    value, dtype = ridge.estimate, names.dtype(ridge.compute.split(".")[1])
+    value, dtype = ridge.estimate, names.dtype(RoofKey(ridge.compute).dtype)
     at, span = units.intensity(value.value), spread(value, units.digits)
     yield f"{dtype} work becomes compute-bound at {at} ({span}); below it DRAM is the limit."
     if lasting:

@@ -43,7 +43,7 @@ def _record(each: RooflinePoint) -> dict:
     found = {"name": each.kernel.name, "seconds": seconds, "share": each.share, "limit": each.limit}
     found |= {"possible": each.possible} if each.possible > 1 else {}
     if work.flops:
-        found |= {"flops": work.flops, "flop_rate": work.flops / seconds, "compute": f"{work.compute}.x"}
+        found |= {"flops": work.flops, "flop_rate": work.flops / seconds, "compute": work.compute}
     if work.bytes:
         found |= {"bytes": work.bytes, "byte_rate": work.bytes / seconds}
         found |= {"intensity": work.intensity} if work.flops else {}

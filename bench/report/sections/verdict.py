@@ -12,6 +12,7 @@ from bench.report.document import Column, Finding, Table, Verdict, has, table
 from bench.report.phrases import listed, many, plain, sentence, signed
 from bench.report.sections import RunView
 from bench.schema import SUSTAINED
+from bench.work import RoofKey
 
 TITLE = "GPU health"
 # Reasons on the first screen; so many devices with one fault are told of together, each by its row in the matrix.
@@ -152,7 +153,7 @@ def _next(reason: Reason, view: RunView) -> str:
         words, step = _CAUSES[held.cause]
         return f"Likely cause: {words.format(plain(held.detail))}. {sentence(step)}"
     slow = fit.roofs.get(reason.key) or fit.lasting(reason.key)
-    probe = slow.winner.probe if slow else "peak" if "." in reason.key else "bandwidth"
+    probe = slow.winner.probe if slow else "peak" if RoofKey(reason.key).is_compute else "bandwidth"
     chosen = names.selector(reason.device)
     chosen = "auto" if family == "link" and chosen.startswith("cuda:") else chosen
     return _SLOW[family].format(f"python -m bench run --device {chosen} --probes {probe}")

@@ -172,7 +172,8 @@ def changed(made: Run, metric: str, repetitions: Sequence[int], **fields) -> Run
     return replace(
         made,
         measurements=tuple(
-            replace(m, **fields) if m.turn[:2] == pin and m.repetition in repetitions else m for m in made.measurements
+            replace(m, **fields) if m.repetition_key[:2] == pin and m.repetition in repetitions else m
+            for m in made.measurements
         ),
     )
 

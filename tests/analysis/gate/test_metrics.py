@@ -6,7 +6,7 @@ import pytest
 
 from bench import theory
 from bench.analysis.gate.metrics import Candidate, Metric, metrics, names, pinned
-from bench.cli.gate_session import GateSession
+from bench.gatekeeper import GateSession
 from bench.measure.device.sim import open_simulated
 from bench.measure.environment import environment
 from bench.measure.probes import cases_of, select

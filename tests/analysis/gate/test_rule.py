@@ -393,7 +393,7 @@ def test_a_past_run_with_one_round_beside_its_first_pass_says_too_little():
     def thin(number):
         made = run(number, slow={READ: (0.5,)})
         first = replace(made.measurements[0], repetition=0)
-        assert first.turn[:2] == CASES[READ].pin
+        assert first.repetition_key[:2] == CASES[READ].pin
         return replace(made, measurements=(first, *made.measurements))
 
     assert slow_since([thin(n) for n in range(WINDOW)]) is None
@@ -430,7 +430,7 @@ def changed_device(made, device: str, factor: float):
         made,
         measurements=tuple(
             replace(m, seconds=(factor * CASES[READ].seconds,) * 6)
-            if m.device == device and m.repetition > CONFIRM and m.turn[:2] == CASES[READ].pin
+            if m.device == device and m.repetition > CONFIRM and m.repetition_key[:2] == CASES[READ].pin
             else m
             for m in made.measurements
         ),
@@ -461,7 +461,7 @@ def test_siblings_of_another_shape_or_of_too_few_say_nothing():
     made = replace(
         made,
         measurements=tuple(
-            replace(m, params=other) if m.device == "cuda:1" and m.turn[:2] == CASES[READ].pin else m
+            replace(m, params=other) if m.device == "cuda:1" and m.repetition_key[:2] == CASES[READ].pin else m
             for m in made.measurements
         ),
     )

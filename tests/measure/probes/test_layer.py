@@ -329,7 +329,7 @@ def test_a_layer_measured_here_names_its_attention(device):
         prepare=partial(layers.setup, TOY, spans, "float32"),
     )
     found = measure(device, "layer", 1, toy, replace(BUDGETS["quick"], case=0.01))
-    assert found.sound
+    assert found.usable
     assert found.notes["decode attention"] in ("flash", "math")
 
 

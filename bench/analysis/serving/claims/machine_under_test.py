@@ -56,7 +56,7 @@ class MachineUnderTest:
 
     @property
     def dtype(self) -> str:
-        return self.roof.key.split(".")[1]
+        return self.roof.key.dtype
 
     @property
     def ridge(self) -> float:
