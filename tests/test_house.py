@@ -150,7 +150,7 @@ def test_readmes_example_probe_changes_no_other_file(tmp_path):
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
     example = re.search(r"```python\n(.*?)```", README, re.S)[1]
     assert len([line for line in example.splitlines() if line.strip() and "import" not in line]) <= 12
-    (tmp_path / "bench" / "probes" / "fill.py").write_text(example)
+    (tmp_path / "bench/measure/probes/fill.py").write_text(example)
     assert "How fast does torch fill a tensor?" in run(sys.executable, "-m", "bench", "list", cwd=tmp_path).stdout
     done = run(
         sys.executable, "-m", "bench", "run", "--probes", "fill", "--device", "cpu", "--budget", "90s", cwd=tmp_path

@@ -188,7 +188,7 @@ def _loaded(path: Path, kind: Kind) -> tuple[_Index, list[str]]:
 
 def _save(path: Path, index: _Index, kind: Kind) -> list[str]:
     """Written, or why not."""
-    body = msgspec.json.encode(index)
+    body = msgspec.json.encode(index, enc_hook=str)
     head = msgspec.json.encode([kind.made_by, hashlib.sha256(body).hexdigest()])
     try:
         path.parent.mkdir(exist_ok=True)

@@ -89,7 +89,7 @@ def to_json(history: History, changes: ChangePoints | None = None) -> dict[str, 
             "left_out": [which(series) | {"why": why} for series, why in changes.left_out],
             "points": [_sides(each) | {"until": each.at, "trusted": each.trusted} for each in changes.points],
         }
-    return msgspec.to_builtins(told)
+    return msgspec.to_builtins(told, enc_hook=str)
 
 
 def _sides(record: Move | Shift | ChangePoint) -> dict[str, Any]:

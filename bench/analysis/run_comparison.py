@@ -169,7 +169,7 @@ def to_json(comparison: RunComparison) -> dict[str, Any]:
         | {"differences": pair.differences}
         for pair in comparison.pairs
     ]
-    return msgspec.to_builtins(found | {"pairs": pairs})
+    return msgspec.to_builtins(found | {"pairs": pairs}, enc_hook=str)
 
 
 def _matched(ours: Sequence[Fit], theirs: Sequence[Fit]) -> list[tuple[Fit, Fit, str]]:

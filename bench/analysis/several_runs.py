@@ -104,7 +104,7 @@ def facts(several: SeveralRuns) -> dict[str, Any]:
     told = {"level": LEVEL, "equivalent": EQUIVALENT}
     told |= {"runs": [{"label": letter(k)} | vars(each) for k, each in enumerate(several.facts)]}
     found = [{"reference": "A", "other": letter(k)} | to_json(each) for k, each in enumerate(several.found, 1)]
-    return msgspec.to_builtins(told | {"conditions": several.around}) | {"comparisons": found}
+    return msgspec.to_builtins(told | {"conditions": several.around}, enc_hook=str) | {"comparisons": found}
 
 
 def grouped(found: Sequence[Mapping[str, str]], *by: str) -> list[dict[str, Any]]:

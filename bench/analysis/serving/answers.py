@@ -135,4 +135,4 @@ def to_json(found: Answers) -> dict[str, Any]:
         "answers": found.groups,
     }
     # its encoder, not to_builtins, makes null of what JSON has no number for
-    return msgspec.json.decode(msgspec.json.encode(values))
+    return msgspec.json.decode(msgspec.json.encode(values, enc_hook=str))
