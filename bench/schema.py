@@ -37,71 +37,52 @@ class Cache:
 
 @dataclass(frozen=True, kw_only=True)
 class TensorLoop:
-    """A loop of one tensor instruction on tiles that stay in registers or shared memory: C[m, n] += A[m, k] B[k, n].
+    """A loop of one tensor instruction on tiles that stay in registers or shared memory: C[m, n] += A[m, k] B[k, n]."""
 
-    source, function: its body in kernels/SOURCE.cu. instruction: as its vendor writes it. A tile is `threads` threads'
-    own, and the device holds `tiles` of them at once; out is the dtype of C; shared: bytes of shared memory per block.
-    saturates: whether it is the full rate path of its chip, so that it may claim the roof.
-    """
-
-    source: str
+    source: str  # kernels/SOURCE.cu
     function: str
-    instruction: str
+    instruction: str  # as its vendor writes it
     m: int
     n: int
     k: int
-    threads: int
-    tiles: int
-    out: str = "float32"
-    shared: int = 0
-    saturates: bool = True
+    threads: int  # that own a tile
+    tiles: int  # on the device at once
+    out: str = "float32"  # the dtype of C
+    shared: int = 0  # bytes of shared memory per block
+    saturates: bool = True  # the full rate path of its chip, so that it may claim the roof
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
-    """What probes may know of a device. They never ask which backend it is.
+    """What probes may know of a device. They never ask which backend it is; what only some devices have is empty."""
 
-    id: "cpu", "cuda:0", "sim:h200-sxm:0". product: its folder under results/. sku: key into theory, "" if unknown.
-    caches: from the smallest to the last level. units: matmul dtype -> "tensor" or "vector", for the dtypes that it
-    can multiply. loops: vector dtype -> accumulators that saturate its FMA pipes. stores: kinds of store that differ
-    on this device, the roof's own first. algorithms: all-reduce algorithms to run, of which "ring" saturates `link`.
-    ranks: processes that can talk to one another. facts: anything worth printing (driver, compiler, assumptions).
-
-    What only some devices have, empty elsewhere. sms: multiprocessors. tensor_loops: dtype -> loops of a tensor
-    instruction, the roof's own first; lacking: why a dtype that it multiplies has none. tuning: kernel -> preprocessor
-    name -> values to search over, the default first. ladders: dtypes of the FMA ladder. onchip: channel -> bytes
-    per multiprocessor of memory that only it can reach. host_memory: kinds of host memory to copy from and to.
-    launches: ways to launch. attention: backends of SDPA. regime: "steady" where no other follows, else "burst".
-    root: the PCIe root that its host link hangs on, "" where that is not known. company: who else is at work on host
-    links while a probe runs that its devices would share: "" for nobody on this root, "all" for all devices at once.
-    """
-
-    id: str
+    id: str  # "cpu", "cuda:0", "sim:h200-sxm:0"
     name: str
-    product: str
-    sku: str = ""
+    product: str  # its folder under results/
+    sku: str = ""  # key into theory, "" if unknown
     uuid: str = ""
     memory_bytes: int
-    caches: tuple[Cache, ...]
-    units: Mapping[str, str]
-    loops: Mapping[str, int]
-    stores: tuple[str, ...] = ("default",)
-    algorithms: tuple[str, ...] = ()
-    ranks: int = 1
-    regime: str = "burst"
+    caches: tuple[Cache, ...]  # from the smallest to the last level
+    units: Mapping[str, str]  # matmul dtype -> "tensor" or "vector", for the dtypes that it can multiply
+    loops: Mapping[str, int]  # vector dtype -> accumulators that saturate its FMA pipes
+    stores: tuple[str, ...] = ("default",)  # kinds of store that differ here, the roof's own first
+    algorithms: tuple[str, ...] = ()  # of all-reduce, of which "ring" saturates `link`
+    ranks: int = 1  # processes that can talk to one another
+    regime: str = "burst"  # "steady" where no other follows
     simulated: bool = False
-    facts: Mapping[str, str] = field(default_factory=dict)
-    sms: int = 0
-    tensor_loops: Mapping[str, tuple[TensorLoop, ...]] = field(default_factory=dict)
-    lacking: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)  # worth printing: driver, compiler, assumptions
+    sms: int = 0  # multiprocessors
+    tensor_loops: Mapping[str, tuple[TensorLoop, ...]] = field(default_factory=dict)  # by dtype, the roof's own first
+    lacking: Mapping[str, str] = field(default_factory=dict)  # dtype that it multiplies -> why it has no tensor loop
+    # kernel -> preprocessor name -> values to search over, the default first
     tuning: Mapping[str, Mapping[str, tuple[int | str, ...]]] = field(default_factory=dict)
-    ladders: tuple[str, ...] = ("float32",)
-    onchip: Mapping[str, int] = field(default_factory=dict)
-    host_memory: tuple[str, ...] = ()
-    launches: tuple[str, ...] = ()
-    attention: tuple[str, ...] = ()
-    root: str = ""
-    company: str = ""
+    ladders: tuple[str, ...] = ("float32",)  # dtypes of the FMA ladder
+    onchip: Mapping[str, int] = field(default_factory=dict)  # channel -> bytes that only one multiprocessor can reach
+    host_memory: tuple[str, ...] = ()  # kinds of it to copy from and to
+    launches: tuple[str, ...] = ()  # ways to launch
+    attention: tuple[str, ...] = ()  # backends of SDPA
+    root: str = ""  # the PCIe root that its host link hangs on, "" where that is not known
+    company: str = ""  # who else is on shared host links meanwhile: "" for nobody on this root, "all" for all devices
 
     @property
     def last_level(self) -> int:
@@ -147,41 +128,32 @@ class Setup:
     launches: functools.partial over live tensors, never lambdas, so that an audit can see what a launch touches. A cold
     case's outputs rotate as its inputs do: each launch writes to its own, or is Kept. What passes between the kernels
     of one launch is read at once by the next of them and may be as hot as it is in real use.
-    check raises CheckFailed. notes: what only shows when it is prepared (the backend that ran, a chosen algorithm).
     """
 
     launches: Sequence[Callable[[], Any]]
-    check: Callable[[], None] | None = None
-    notes: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[], None] | None = None  # raises CheckFailed
+    notes: Mapping[str, str] = field(default_factory=dict)  # what only shows now: the backend, a chosen algorithm
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One thing to measure. `prepare(device)` allocates; describing a case never does.
-
-    saturates: the roof that this case may claim ("" for none); it is then repeated with fresh buffers later in the
-    Run. repeat: repeated likewise without a claim (the rungs of the ladder). search: the roof for whose claim this case
-    competes with others, of which the fastest is yielded again as `saturates`. cache: "cold" (the launches rotate
-    through more than four last-level caches; too few for that, and the record says hot) or "hot". batch: launches that
-    one sample has at least. samples: at least so many, one launch each (the tail of small
-    collectives). family: cases that predict each other's time, by default those of one probe. skip: why it is left out.
-    timing: "" keeps the host out of the time; where the host is the question, "synchronous" waits for each launch by
-    the host's clock, "back to back" queues them freely, "graph" replays them as one. "queued" keeps the host out too,
-    without a graph: for launches whose capture once broke a process.
-    """
+    """One thing to measure. `prepare(device)` allocates; describing a case never does."""
 
     params: Mapping[str, Any]
     work: Work
     prepare: Callable[[Any], Setup] | None = None
-    saturates: str = ""
-    repeat: bool = False
-    search: str = ""
-    cache: str = "cold"
+    saturates: str = ""  # the roof that it may claim; it is then repeated with fresh buffers later in the Run
+    repeat: bool = False  # repeated likewise without a claim (the rungs of the ladder)
+    search: str = ""  # the roof for which it competes; the fastest is yielded again, with `saturates`
+    cache: str = "cold"  # launches rotate through over four last-level caches (too few: the record says hot), or "hot"
     regime: str = ""
-    skip: str = ""
-    batch: int = 1
-    samples: int = 0
-    family: str = ""
+    skip: str = ""  # why it is left out
+    batch: int = 1  # launches that one sample has at least
+    samples: int = 0  # at least so many, one launch each (the tail of small collectives)
+    family: str = ""  # cases that predict each other's time, by default those of one probe
+    # "" keeps the host out of the time. Where the host is the question, "synchronous" waits for each launch by the
+    # host's clock, "back to back" queues them freely, "graph" replays them as one. "queued" keeps the host out without
+    # a graph: for launches whose capture once broke a process.
     timing: str = ""
 
     @property
@@ -191,34 +163,28 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One repetition of one case: raw seconds per launch in order, and everything needed to judge them.
-
-    seconds: one value per sample, each the mean of `launches` launches. clock_hz: mean clock of each sample, where
-    the device can tell. dropped: (seconds, cause) of samples left out for a physical cause. validity: "valid",
-    "suspect" or "invalid", with reasons. skip: why nothing was measured. started: UTC. devices: more than one for a
-    collective; spread: per-rank extremes of a collective.
-    """
+    """One repetition of one case: raw seconds per launch in order, and everything needed to judge them."""
 
     probe: str
     version: int
     device: str
     params: Mapping[str, Any]
     work: Work
-    devices: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()  # more than one for a collective
     saturates: str = ""
     cache: str = "cold"
     regime: str = ""
     repetition: int = 0
-    seconds: tuple[float, ...] = ()
-    launches: int = 0
-    clock_hz: tuple[float, ...] = ()
-    started: str = ""
+    seconds: tuple[float, ...] = ()  # a value per sample, the mean of its launches
+    launches: int = 0  # of a sample
+    clock_hz: tuple[float, ...] = ()  # mean of each sample, where the device can tell
+    started: str = ""  # UTC
     elapsed: float = 0.0
     stop_reason: str = ""
-    dropped: tuple[tuple[float, str], ...] = ()
-    validity: str = "valid"
+    dropped: tuple[tuple[float, str], ...] = ()  # (seconds, cause) of samples left out for a physical cause
+    validity: str = "valid"  # or "suspect", "invalid", with reasons
     reasons: tuple[str, ...] = ()
-    skip: str = ""
+    skip: str = ""  # why nothing was measured
     notes: Mapping[str, str] = field(default_factory=dict)
     telemetry: Mapping[str, Any] = field(default_factory=dict)
 
@@ -252,10 +218,7 @@ class ProbeText:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Where, when, with what and by which command a Run was made.
-
-    probes: the texts of the probes that it ran, by name; empty in Runs before 1.3.
-    """
+    """Where, when, with what and by which command a Run was made."""
 
     suite: str
     run_id: str
@@ -271,7 +234,7 @@ class Environment:
     system: Mapping[str, str] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     redacted: bool = False
-    probes: Mapping[str, ProbeText] = field(default_factory=dict)
+    probes: Mapping[str, ProbeText] = field(default_factory=dict)  # by name; empty in Runs before 1.3
 
 
 # What came of a check; NOT_AVAILABLE says that it could not be tried, which is no failure.
@@ -280,40 +243,32 @@ PASS, FAIL, NOT_AVAILABLE = "pass", "fail", "not available"
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One assumption of the instrument, as it was tried on a device (measure/verify).
+    """One assumption of the instrument, as it was tried on a device (measure/verify)."""
 
-    name: group and assumption ("time.linear"). proves: what holds where it passes. value: what was seen, expected:
-    what should be, both for people. state: PASS, FAIL or NOT_AVAILABLE. reason: why it failed or was not available;
-    fix: what to do about a failure. elapsed: seconds that it took.
-    """
-
-    name: str
+    name: str  # group and assumption: "time.linear"
     device: str
-    proves: str
-    expected: str
-    state: str
-    value: str = ""
-    reason: str = ""
-    fix: str = ""
-    elapsed: float = 0.0
+    proves: str  # what holds where it passes
+    expected: str  # what should be seen, for people
+    state: str  # PASS, FAIL or NOT_AVAILABLE
+    value: str = ""  # what was seen, for people
+    reason: str = ""  # why it failed or was not available
+    fix: str = ""  # what to do about a failure
+    elapsed: float = 0.0  # seconds that it took
 
 
 @dataclass(frozen=True)
 class Unreached:
-    """Cases of a probe that a Run had no time for: so many `of` those that its budget would have liked to measure.
-
-    probe "sustained": roofs that were not stated under lasting load.
-    """
+    """Cases of a probe that a Run had no time for: so many `of` those that its budget would have liked to measure."""
 
     device: str
-    probe: str
+    probe: str  # "sustained": roofs that were not stated under lasting load
     cases: int
     of: int
 
 
 @dataclass(frozen=True)
 class End:
-    """A Run's last line; a Run without one was cut short. unreached: what there was no time for."""
+    """A Run's last line; a Run without one was cut short."""
 
     status: str
     exit_code: int
@@ -325,17 +280,14 @@ class End:
 
 @dataclass(frozen=True)
 class Run:
-    """One invocation on one machine. warnings: what the reader noticed (no end line, fields of a newer minor).
-
-    checks: how the instrument was tried on these devices, in short (measure/verify); empty in Runs before 1.2.
-    """
+    """One invocation on one machine."""
 
     environment: Environment
     measurements: tuple[Measurement, ...]
     end: End | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # what the reader noticed: no end line, fields of a newer minor
     source: str = ""
-    checks: tuple[Check, ...] = ()
+    checks: tuple[Check, ...] = ()  # how the instrument was tried on these devices; empty before 1.2
 
     @property
     def complete(self) -> bool:
