@@ -1,6 +1,7 @@
 """A budget is a promise: the wall time of a whole command, and what that time buys of samples, points and rounds."""
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -20,6 +21,12 @@ WHOLE = 60.0
 FINE = 3
 # From here on a case may take half of the memory, and what settles has time to.
 LONG = 600.0
+# Shares of the time: of each turn at the host links, of all links at once, of each group of ranks beside its start.
+TURN, COMPANY, RANKS = 0.045, 0.02, 0.03
+# Seconds below which ranks that have met would measure nothing.
+LEAST_MEETING = 0.5
+# What is measured side by side is most of a Run: it keeps so much, whatever the rest would like to have.
+MAIN = 0.5
 
 
 class BadBudget(ValueError):
@@ -28,32 +35,22 @@ class BadBudget(ValueError):
 
 @dataclass(frozen=True)
 class Budget:
-    """How much wall time a command may take, and what it spends it on.
-
-    seconds: of the whole command, report included. case, headline: seconds of sampling for an ordinary case and for
-    each repetition of one that claims a roof. launch: a single launch predicted to take longer is skipped. rounds:
-    repetitions of headline cases at most; the first one chooses winners, so an interval over five needs six. memory:
-    share of the device's memory that one ordinary case may take.
-
-    levels: passes over the probes, ever finer: 2**level + 1 points of each sweep, evenly spread, then (None) all of
-    them. level: the pass that a probe is described for. Passes nest: a finer one only adds points.
-
-    Where the clock falls under lasting load, roofs are also stated in the sustained regime, in sustained_rounds rounds.
-    """
+    """How much wall time a command may take, and what it spends it on."""
 
     name: str
-    seconds: float
-    case: float
-    headline: float
-    launch: float
-    rounds: int
-    memory: float
+    seconds: float  # of the whole command, report included
+    case: float  # seconds of sampling for an ordinary case
+    headline: float  # and for each repetition of one that claims a roof
+    launch: float  # a single launch predicted to take longer is skipped
+    rounds: int  # of headline cases at most; the first one chooses winners, so an interval over five needs six
+    memory: float  # share of the device's memory that one ordinary case may take
+    # Passes over the probes, ever finer: 2**level + 1 points of each sweep, evenly spread, then (None) all of them.
     levels: tuple[int | None, ...]
-    level: int | None = None
+    level: int | None = None  # the pass that a probe is described for; passes nest: a finer one only adds points
     sample: float = 1e-3
     min_samples: int = 20
     max_samples: int = 50
-    sustained_rounds: int = 0
+    sustained_rounds: int = 0  # where the clock falls under lasting load, roofs are also stated in that regime
 
     @property
     def whole(self) -> bool:
@@ -128,3 +125,29 @@ def budget(text: str, host: bool = False) -> Budget:
     if not 1.0 <= seconds <= LONGEST:
         raise BadBudget(f"a budget of {text} is out of range: from 1s to {LONGEST / 3600:.0f}h")
     return timed(text, seconds)
+
+
+@dataclass(frozen=True)
+class Portions:
+    """Seconds of what all devices do at once, of each turn, of all links at once, of each group with its start; and how
+    many groups there is time for.
+    """
+
+    main: float
+    turn: float
+    company: float
+    group: float
+    groups: int
+
+
+def portions(seconds: float, turns: int, company: bool, groups: int, start: float) -> Portions:
+    """seconds: of measuring in all. start: seconds that starting a group of ranks takes."""
+    if math.isinf(seconds):
+        return Portions(seconds, seconds, seconds, seconds, groups)
+    turn, shared, group = TURN * seconds, COMPANY * seconds * company, start + RANKS * seconds
+    rest = turns * turn + shared + groups * group
+    scale = min(1.0, (1 - MAIN) * seconds / rest) if rest else 1.0
+    if groups and scale * group < start + LEAST_MEETING:
+        # for ranks that would have met too late nothing is set aside
+        return portions(seconds, turns, company, groups - 1, start)
+    return Portions(seconds - scale * rest, scale * turn, scale * shared, scale * group, groups)

@@ -14,11 +14,12 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
+from bench.measure import worker
 from bench.measure.budget import Budget
 from bench.measure.device import cpu
 from bench.measure.device.inherited import inherited
 from bench.measure.session import NOTHING_SELECTED, CaseSelection
-from bench.measure.worker import BROKEN, FAILED, Kind, Place, Request, Started, live
+from bench.measure.worker import BROKEN, FAILED, Ask, Kind, Place, Started
 from bench.schema import DeviceInfo, Key
 
 # Opening a device loads torch, a driver and maybe compiles; a cold file system on a busy node takes its time.
@@ -31,11 +32,7 @@ FIRST = 1.0
 
 @dataclass
 class Group:
-    """The processes that act as one: a single device, or the ranks of a collective. Rank 0 speaks for them.
-
-    ends: rank -> (kind of message, (when, why)) of those that said why they cannot go on. queued: kinds of cases whose
-    capture into a graph broke a process. company: whether host links are used alone or by all at once.
-    """
+    """The processes that act as one: a single device, or the ranks of a collective. Rank 0 speaks for them."""
 
     device: str
     names: Sequence[str]
@@ -48,15 +45,15 @@ class Group:
     meet: Barrier | None = None
     processes: list[Any] = field(default_factory=list)
     pipes: list[Connection] = field(default_factory=list)
-    ends: dict[int, tuple[str, tuple[float, str]]] = field(default_factory=dict)
+    ends: dict[int, tuple[str, tuple[float, str]]] = field(default_factory=dict)  # rank -> (kind, (when, why))
     info: DeviceInfo | None = None
     task: Started | None = None
     heard: float = 0.0
     crashes: int = 0
     history: dict = field(default_factory=dict)
-    queued: set[Kind] = field(default_factory=set)
+    queued: set[Kind] = field(default_factory=set)  # kinds of cases whose capture into a graph broke a process
     pinned: CaseSelection = NOTHING_SELECTED
-    company: str = ""
+    company: str = ""  # who else is on the host links
     folder: str = ""
     opening: float = 0.0
     since: float = 0.0
@@ -78,18 +75,14 @@ class Group:
         folder = tempfile.mkdtemp(prefix="ridgepoint-ranks-") if self.peers else ""
         meeting = f"{folder}/meeting" if folder else ""
         self.folder = folder
+        places = [
+            Place(name, rank, world, self.ranks, meeting, self.algorithms, self.meet)
+            for rank, name in enumerate(self.names)
+        ]
         with inherited(self.environment):
             self.processes = [
-                context.Process(
-                    target=live,
-                    args=(
-                        pairs[rank][1],
-                        Place(name, rank, world, self.ranks, meeting, self.algorithms, self.meet),
-                    ),
-                    kwargs={"budget": self.budget, "seed": self.seed},
-                    daemon=True,
-                )
-                for rank, name in enumerate(self.names)
+                context.Process(target=worker.main, args=(pipe, place, self.budget, self.seed), daemon=True)
+                for (_, pipe), place in zip(pairs, places, strict=True)
             ]
             for process in self.processes:
                 process.start()
@@ -113,21 +106,11 @@ class Group:
         return "failed", "did not answer while opening"
 
     def begin(self, probes: list[str]) -> None:
-        pinned = askable(self.pinned, self.algorithms, self.company)
+        followed = askable(self.pinned, self.algorithms, self.company)
+        seconds, whole, queued = self.until - time.monotonic(), self.until - self.since, frozenset(self.queued)
+        ask = Ask(probes, dict(self.history), followed, queued, self.company, seconds, whole, self.trying)
         with suppress(OSError):  # a child that died is found by the watch
-            seconds = self.until - time.monotonic()
-            self.pipe.send(
-                Request(
-                    probes,
-                    dict(self.history),
-                    pinned,
-                    frozenset(self.queued),
-                    self.company,
-                    seconds,
-                    self.until - self.since,
-                    self.trying,
-                )
-            )
+            self.pipe.send(ask)
         self.heard = time.monotonic()
 
     def patience(self) -> float:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from bench import store, units
@@ -14,7 +15,7 @@ from bench.measure.environment import environment
 from bench.measure.probes import Probe
 from bench.measure.session import NOTHING_SELECTED, CaseSelection
 from bench.measure.supervisor import Checked, Choose, Event, Failed, Measured, Opened
-from bench.schema import End, Environment, Run, Unreached
+from bench.schema import DeviceInfo, End, Environment, Run, Unreached
 
 # Seconds of measuring below which not even the headline roofs are reached.
 LEAST = 2.0
@@ -37,6 +38,34 @@ class Recorded:
     path: Path
     status: str
     failures: tuple[str, ...]
+
+
+class _Account:
+    """What is written of a Run as its events come."""
+
+    def __init__(self, writer: store.Writer, listen: Callable[[Event | Environment], None], failures: list[str]):
+        self.writer, self._listen, self.failures = writer, listen, failures
+        self.measured, self.checks, self.unreached = [], [], []
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, Measured):
+            self.writer.append(event.measurement)
+            self.measured.append(event.measurement)
+        elif isinstance(event, Failed):
+            self.failures.append(f"{event.device}: {event.reason}")
+        elif isinstance(event, Checked):
+            for check in event.checks:
+                self.writer.check(check)
+            self.checks.extend(event.checks)
+        elif isinstance(event, Unreached):
+            self.unreached.append(event)
+        self._listen(event)
+
+    def end(self, status: str, elapsed: float) -> Recorded:
+        code = {"complete": 0, "failed": 4, "interrupted": 130}[status]
+        failures = tuple(self.failures)
+        self.writer.end(End(status, code, store.utc_now(), elapsed, failures, tuple(self.unreached)))
+        return Recorded(self.writer.path, status, failures)
 
 
 def record(
@@ -64,6 +93,7 @@ def record(
     processes: what a warm one shares over its repetitions is the disturbance that a second look should be free of.
     """
     begun = time.monotonic()
+    opened: list[DeviceInfo] = []
 
     def left() -> float:
         # a simulated device has a clock of its own, which has not moved meanwhile
@@ -71,20 +101,7 @@ def record(
         return budget.seconds - afterwards(len(opened)) - spent
 
     with closing(supervisor.run(devices, probes, budget, seed, choose, left, verify)) as events:
-        opened, unopened, event = [], [], None
-        for event in events:
-            if isinstance(event, Opened):
-                opened.append(event.info)
-                listen(event)
-            elif isinstance(event, Failed):
-                unopened.append(event)
-            else:
-                break
-        failures = [f"{failed.device}: {failed.reason}" for failed in unopened]
-        if not opened:
-            raise NothingToRun("; ".join(failures) or "no device answered")
-        for failed in unopened:
-            listen(failed)
+        first, failures = _opened(events, opened, listen)
         if (lacking := LEAST - left()) > 0:
             raise TooShort(
                 f"a budget of {budget.name} is over before a roof could be measured: opening the device took"
@@ -94,49 +111,53 @@ def record(
             )
         about = environment(opened, command, budget.name, seed, probes)
         about = store.redacted(about) if redact else about
-        writer = store.Writer(store.run_path(folder, about), about)
+        account = _Account(store.Writer(store.run_path(folder, about), about), listen, failures)
         listen(about)
-        status, measured, checks, unreached, trouble = "complete", [], [], [], None
-        pinned = NOTHING_SELECTED
-
-        def heard(event: Event) -> None:
-            if isinstance(event, Measured):
-                writer.append(event.measurement)
-                measured.append(event.measurement)
-            elif isinstance(event, Failed):
-                failures.append(f"{event.device}: {event.reason}")
-            elif isinstance(event, Checked):
-                for check in event.checks:
-                    writer.check(check)
-                checks.extend(event.checks)
-            elif isinstance(event, Unreached):
-                unreached.append(event)
-            listen(event)
-
+        status, trouble, suspects = "complete", None, NOTHING_SELECTED
         try:
-            while event is not None:
-                heard(event)
-                event = next(events, None)
-            events.close()
+            for event in chain(filter(None, [first]), events):
+                account.hear(event)
             # judged as if it had ended here; a Run without a device that failed is worth a second look
             try:
                 if not failures:
-                    pinned = again(Run(about, tuple(measured), End(status, 0, store.utc_now()), checks=tuple(checks)))
+                    so_far = End(status, 0, store.utc_now())
+                    suspects = again(Run(about, tuple(account.measured), so_far, checks=tuple(account.checks)))
             except Exception as error:  # raised once the Run has its end line: it was measured, and nothing may lose it
                 trouble = error
-            if pinned.cases:
-                with closing(_second_look(devices, probes, budget, seed, pinned)) as more:
+            if suspects.cases:
+                with closing(_second_look(devices, probes, budget, seed, suspects)) as more:
                     for event in more:
-                        heard(event)
+                        account.hear(event)
         except KeyboardInterrupt:
             status = "interrupted"
         if failures and status == "complete":
             status = "failed"
-        code = {"complete": 0, "failed": 4, "interrupted": 130}[status]
-        writer.end(End(status, code, store.utc_now(), time.monotonic() - begun, tuple(failures), tuple(unreached)))
+        recorded = account.end(status, time.monotonic() - begun)
         if trouble:
             raise trouble
-        return Recorded(writer.path, status, tuple(failures))
+        return recorded
+
+
+def _opened(
+    events: Iterator[Event], opened: list[DeviceInfo], listen: Callable[[Event], None]
+) -> tuple[Event | None, list[str]]:
+    """(the first event after all devices have answered, who cannot: why). Raises NothingToRun where none answers."""
+    unopened, first = [], None
+    for event in events:
+        if isinstance(event, Opened):
+            opened.append(event.info)
+            listen(event)
+        elif isinstance(event, Failed):
+            unopened.append(event)
+        else:
+            first = event
+            break
+    failures = [f"{failed.device}: {failed.reason}" for failed in unopened]
+    if not opened:
+        raise NothingToRun("; ".join(failures) or "no device answered")
+    for failed in unopened:
+        listen(failed)
+    return first, failures
 
 
 def _second_look(

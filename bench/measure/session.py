@@ -15,8 +15,7 @@ from dataclasses import dataclass, field, replace
 from bench.measure.budget import BUDGETS, Budget
 from bench.measure.device.dry_run import Blank
 from bench.measure.device.protocol import Device, Kernel, Unsupported
-from bench.measure.passes import History, Passes, Task, key_of
-from bench.measure.predictor import TimePredictor
+from bench.measure.passes import History, Passes, Task, TimePredictor, key_of
 from bench.measure.probes import Probe, cases_of, describe
 from bench.measure.sustained import LONGEST, USUAL
 from bench.measure.timing import measure

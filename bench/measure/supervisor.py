@@ -14,13 +14,12 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from bench import units
-from bench.measure.budget import BUDGETS, Budget
+from bench.measure.budget import BUDGETS, LEAST_MEETING, Budget, portions
 from bench.measure.device.protocol import DeviceError
-from bench.measure.portions import LEAST, portions
 from bench.measure.probes import Probe, describe
 from bench.measure.processes import FIRST, OPENING, Group, askable, ended, link_turns, rank_groups, single
 from bench.measure.session import NOTHING_SELECTED, CaseSelection, Told, session
-from bench.measure.worker import Compiled, Request, Started
+from bench.measure.worker import Ask, Compiled, Started
 from bench.schema import FAIL, Check, DeviceInfo, Measurement, Unreached
 
 _MAX_CRASHES = 8
@@ -119,7 +118,7 @@ def run(
     for at, group in enumerate(collectives, 1):
         group.pinned = pinned
         until = begun + seconds - max(parts.groups - at, 0) * parts.group
-        if at > parts.groups or until - time.monotonic() < start + LEAST:
+        if at > parts.groups or until - time.monotonic() < start + LEAST_MEETING:
             info = next(info for info in ready if info.id == group.device)
             yield from _unbegun(group, info, together, budget)
             continue
@@ -161,7 +160,7 @@ def compiled(device: str, chosen: Sequence[Probe], budget: Budget) -> Compiled |
         if any(isinstance(event, Failed) for event in _opened([group])):
             return None
         with suppress(OSError, EOFError):
-            group.pipe.send(Request([p.name for p in chosen if not p.together], compile=True))
+            group.pipe.send(Ask([p.name for p in chosen if not p.together], compile=True))
             kind, value = group.pipe.recv() if group.pipe.poll(OPENING) else ("", None)
             return value if kind == "compiled" else None
     return None

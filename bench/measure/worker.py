@@ -52,42 +52,33 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Place:
-    """A child's place in its group: its device, its rank of `world`, and where the ranks meet ("" for a lone one).
+    """A child's place in its group."""
 
-    ranks: devices of this kind in the Run. algorithms: the only ones that this group runs, all for none. meet: where
-    groups that share host links wait for each other, None for a lone one.
-    """
-
-    name: str
+    name: str  # of its device
     rank: int
     world: int
-    ranks: int
-    meeting: str = ""
-    algorithms: tuple[str, ...] = ()
-    meet: Barrier | None = None
+    ranks: int  # devices of this kind in the Run
+    meeting: str = ""  # the file where the ranks meet, "" for a lone one
+    algorithms: tuple[str, ...] = ()  # the only ones that this group runs, all for none
+    meet: Barrier | None = None  # where groups that share host links wait for each other, None for a lone one
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a parent asks of its children: probes by name, what was done before, what to follow.
+class Ask:
+    """What a parent asks of its children."""
 
-    queued: kinds of cases that no graph may take, because an attempt broke a process. company: as DeviceInfo has it.
-    seconds: how long it may take, whole: with what went before a restart. verify: try the instrument first.
-    compile: make everything ready and measure nothing.
-    """
-
-    names: Sequence[str]
-    history: Mapping = field(default_factory=dict)
-    pinned: CaseSelection = NOTHING_SELECTED
-    queued: Collection[Kind] = ()
-    company: str = ""
-    seconds: float = math.inf
-    whole: float = math.inf
-    verify: bool = False
-    compile: bool = False
+    names: Sequence[str]  # of probes
+    history: Mapping = field(default_factory=dict)  # what was done before
+    pinned: CaseSelection = NOTHING_SELECTED  # what to follow
+    queued: Collection[Kind] = ()  # kinds of cases that no graph may take, because an attempt broke a process
+    company: str = ""  # as DeviceInfo has it
+    seconds: float = math.inf  # how long it may take
+    whole: float = math.inf  # the same with what went before a restart
+    verify: bool = False  # try the instrument first
+    compile: bool = False  # make everything ready and measure nothing
 
 
-def live(pipe: Connection, place: Place, budget: Budget, seed: int) -> None:
+def main(pipe: Connection, place: Place, budget: Budget, seed: int) -> None:
     """The whole life of a measuring process. Rank 0 speaks for its group; any rank says why it cannot go on."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     try:
