@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from bench.cli.app import VERBS, parsed
-from bench.cli.codes import INTERRUPTED, OK, USAGE, UserError
-from bench.cli.errors import code_of, told_in_a_line
+from bench.cli.codes import INTERRUPTED, OK, USAGE, UserError, code_of, told_in_a_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

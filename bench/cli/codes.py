@@ -1,4 +1,4 @@
-"""Exit codes, and the error that carries one: a line for stderr, never a traceback."""
+"""Exit codes, and the errors that end a verb with one line and one of them: never a traceback."""
 
 from pathlib import Path
 
@@ -26,3 +26,20 @@ def product_dir(run: Path, product: str, out: Path) -> Path:
     """The folder of a product's Runs that a Run file belongs to: where it lies, unless another --out was named."""
     lies = run.resolve().parent.name == product and out == Path("results")
     return run.parent if lies else out / product
+
+
+def told_in_a_line() -> tuple[type[Exception], ...]:
+    """Errors that say all themselves: what was typed, what is on disk, which device does not answer or is in use."""
+    from bench.measure.device.protocol import DeviceError
+    from bench.measure.exclusive import MachineBusy
+    from bench.measure.probes import UnknownProbe
+    from bench.measure.record import NothingToRun, TooShort
+    from bench.store import RunError
+
+    return UserError, DeviceError, MachineBusy, UnknownProbe, RunError, NothingToRun, TooShort
+
+
+def code_of(error: Exception) -> int:
+    """The exit code of one of these."""
+    named = {"MachineBusy": INCONCLUSIVE, "NothingToRun": NOTHING}
+    return error.code if isinstance(error, UserError) else named.get(type(error).__name__, USAGE)

@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from bench.cli.codes import CRASHED, INCONCLUSIVE, INTERRUPTED, OK, USAGE, UserError, product_dir, worse
-from bench.cli.errors import told_in_a_line
+from bench.cli.codes import CRASHED, INCONCLUSIVE, INTERRUPTED, OK, USAGE, UserError, product_dir, told_in_a_line, worse
 from bench.cli.options import Count, GateBudget, Json, Measuring, Reports, option
 
 
