@@ -41,5 +41,9 @@ def told_in_a_line() -> tuple[type[Exception], ...]:
 
 def code_of(error: Exception) -> int:
     """The exit code of one of these."""
-    named = {"MachineBusy": INCONCLUSIVE, "NothingToRun": NOTHING}
-    return error.code if isinstance(error, UserError) else named.get(type(error).__name__, USAGE)
+    from bench.measure.exclusive import MachineBusy
+    from bench.measure.record import NothingToRun
+
+    if isinstance(error, UserError):
+        return error.code
+    return INCONCLUSIVE if isinstance(error, MachineBusy) else NOTHING if isinstance(error, NothingToRun) else USAGE
