@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bench.store import read
+from tests.perf import house
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text()
@@ -51,6 +52,24 @@ def test_only_units_spells_the_units():
     spelled = re.compile(r"""["'][^"'\n]*\{[^"'\n]*(GB/s|TB/s|GFLOP/s|TFLOP/s)""")
     guilty = [p for p in (REPOSITORY / "bench").rglob("*.py") if p.name != "units.py" and spelled.search(p.read_text())]
     assert not guilty
+
+
+def test_a_class_name_has_one_meaning():
+    assert {name: places for name, places in house.classes().items() if len(places) > 1} == {}
+
+
+def test_no_file_is_long_and_no_function_either():
+    assert [str(path) for path, text in house.sources().items() if len(text.splitlines()) > 350] == []
+    assert [f"{path}: {name}" for lines, path, name in house.functions() if lines > 60] == []
+
+
+def test_what_docs_architecture_names_is_there():
+    """Every file and folder of the page, and as many on the way of a case as it says."""
+    page = (REPOSITORY / "docs" / "architecture.md").read_text()
+    named = [name for name in re.findall(r"`((?:bench|kernels|tests|docs)/[^`]*)`", page) if "NAME" not in name]
+    assert len(named) > 20
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
+    assert 3 <= len(re.findall(r"(?m)^\| \d \| `bench/", page)) <= 8
 
 
 def test_committed_runs_and_reports_name_nobody():
