@@ -30,7 +30,7 @@ def pytest_xdist_auto_num_workers(config) -> int | None:
 
 # Files that use one node's nights, the same machine code or the same pages: one worker makes them, once.
 SHARED = {
-    "tests/measure/device/test_tensor.py": "machine code",
+    "tests/measure/device/test_chips.py": "machine code",
     "tests/kernels/test_sass.py": "machine code",
     "tests/kernels/test_tensor.py": "machine code",
     "tests/examples/": "nights",

@@ -5,10 +5,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import bench
+from bench.measure.device.host import installed, os_name
 from bench.measure.probes import Probe
 from bench.schema import DeviceInfo, Environment
 from bench.store import new_run_id, utc_now
@@ -25,6 +25,8 @@ def environment(
     """The environment of a Run of these probes that starts now."""
     first = devices[0]
     count = f"-x{len(devices)}" if len(devices) > 1 else ""
+    system = {"os": os_name(), "kernel": platform.release(), "machine": platform.machine()}
+    system["python"] = platform.python_version()
     return Environment(
         suite=bench.__version__,
         run_id=new_run_id(),
@@ -37,13 +39,8 @@ def environment(
         devices=tuple(devices),
         host=socket.gethostname(),
         commit=_commit(),
-        system={
-            "os": _os(),
-            "kernel": platform.release(),
-            "machine": platform.machine(),
-            "python": platform.python_version(),
-        },
-        libraries={name: version for name in _LIBRARIES if (version := _version(name))},
+        system=system,
+        libraries={name: version for name in _LIBRARIES if (version := installed(name))},
         probes={probe.name: probe.text for probe in probes},
     )
 
@@ -53,29 +50,14 @@ def command_line() -> tuple[str, ...]:
     return ("python", "-m", "bench", *sys.argv[1:])
 
 
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def _os() -> str:
-    try:
-        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
-    except OSError:
-        return platform.system()
-
-
 def _commit() -> str:
     """The commit of the checkout that this package runs from; "" for an installed one."""
     folder = Path(bench.__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return ""
+    asked = ["git", "-C", str(folder), "rev-parse", "HEAD"]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
-        )
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

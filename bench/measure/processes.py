@@ -17,7 +17,7 @@ from typing import Any
 from bench.measure import worker
 from bench.measure.budget import Budget
 from bench.measure.device import cpu
-from bench.measure.device.inherited import inherited
+from bench.measure.device.host import inherited
 from bench.measure.session import NOTHING_SELECTED, CaseSelection
 from bench.measure.worker import BROKEN, FAILED, Ask, Kind, Place, Started
 from bench.schema import DeviceInfo, Key

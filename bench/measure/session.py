@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from bench.measure.budget import BUDGETS, Budget
-from bench.measure.device.dry_run import Blank
 from bench.measure.device.protocol import Device, Kernel, Unsupported
+from bench.measure.device.sim import Blank
 from bench.measure.passes import History, Passes, Task, TimePredictor, key_of
 from bench.measure.probes import Probe, cases_of, describe
 from bench.measure.sustained import LONGEST, USUAL

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from bench.measure.device import cc
-from bench.measure.device.protocol import Kernel, Unsupported
-from bench.measure.device.sources import kernel_source
+from bench.measure.device.protocol import Kernel, Unsupported, kernel_source
 from tests.kernels import twins
 
 pytestmark = pytest.mark.skipif(cc.compiler() is None, reason="no C compiler")

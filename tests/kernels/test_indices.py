@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.measure.device.sources import kernel_source
+from bench.measure.device.protocol import kernel_source
 from tests.kernels import twins
 from tests.kernels.emulated import Emulated, compiler
 

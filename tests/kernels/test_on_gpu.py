@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bench.measure.budget import BUDGETS
-from bench.measure.device import cuda
+from bench.measure.device import cuda, stack
 from bench.measure.device.protocol import Kernel, Unsupported
 from bench.measure.probes import describe, probes
 from bench.measure.session import kernels
@@ -20,7 +20,7 @@ from bench.work import Work
 from tests.kernels import twins
 from tests.kernels.sass import RATES
 
-GPU = bool(cuda.visible())
+GPU = bool(stack.visible())
 pytestmark = pytest.mark.skipif(not GPU, reason="needs an NVIDIA GPU")
 # Probes whose cases run a body of kernels/; each case's own check poisons its output and compares it with the twin.
 OWN = ("bandwidth", "onchip", "latency", "peak", "intensity", "launch")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure.device.protocol import DeviceError
-from bench.measure.device.sources import kernel_source
+from bench.measure.device.protocol import DeviceError, kernel_source
 from tests.kernels.sass import (
     ONE_PIPE,
     RATES,

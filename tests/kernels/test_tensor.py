@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from bench.measure.device.protocol import DeviceError
-from bench.measure.device.sources import kernel_source
+from bench.measure.device.protocol import DeviceError, kernel_source
 from tests.kernels.sass import REGISTERS, THREADS, Body, arches, bodies, expect, needs_wheels, of
 
 PRODUCTS = ("HMMA", "IMMA", "QMMA", "DMMA", "HGMMA", "IGMMA", "QGMMA")

@@ -14,13 +14,15 @@ from rich.console import Console
 
 from bench.measure import doctor
 from bench.measure.budget import BUDGETS
-from bench.measure.device import cc, cuda, stack
+from bench.measure.device import cc, stack
+from bench.measure.device import host as machine
+from bench.measure.device.cpu import open_cpu
 from bench.measure.device.protocol import DeviceError
 from bench.measure.device.sim import open_simulated
 from bench.measure.device.stack import Stack
-from bench.measure.doctor import gpu, host, peers
-from bench.measure.doctor.finding import Diagnosis, Finding, Skipped
-from bench.measure.doctor.reading import reading
+from bench.measure.doctor import gpu, host
+from bench.measure.doctor.diagnosis import Diagnosis, Observation, Skipped
+from bench.measure.doctor.gpu import reading
 from bench.measure.supervisor import Failed, Opened
 
 pynvml = pytest.importorskip("pynvml")
@@ -180,13 +182,13 @@ def test_how_gpus_reach_each_other(paths, count, state, words):
     fake = Roomy()
     fake.paths = paths
     with fakes.installed(fake):
-        (found,) = peers.findings([fake.uuid] * count)
+        (found,) = gpu.peers([fake.uuid] * count)
     assert found.state == state
     assert found.text.startswith(words)
 
 
 def test_no_driver_is_said_of_a_gpu_and_of_peers():
-    assert peers.findings([fakes.UUID] * 2) == []
+    assert gpu.peers([fakes.UUID] * 2) == []
     with fakes.installed(fakes.FakeNvml()):
         (found,) = gpu.findings("cuda:0", reading("GPU-other"))
     assert (found.topic, found.state) == ("telemetry", "warn")
@@ -308,11 +310,10 @@ def test_a_system_without_affinity_is_told_and_served(tmp_path, words, told):
 def test_a_system_that_does_not_tell_its_memory_says_so(monkeypatch):
     """As Windows, which has no sysconf and no /proc."""
     monkeypatch.delattr(os, "sysconf")
-    monkeypatch.setattr(host.cpu, "Path", lambda path: Path("/nonexistent") / path.lstrip("/"))
-    monkeypatch.setattr(host, "Path", lambda path: Path("/nonexistent") / path.lstrip("/"))
-    assert "does not tell" in host._memory().text
+    monkeypatch.setattr(machine, "text", lambda path: "")
+    assert "does not tell" in host.memory().text
     with pytest.raises(DeviceError, match="does not tell how much memory"):
-        host.cpu.open_cpu()
+        open_cpu()
 
 
 def test_a_folder_that_cannot_be_written_is_bad(tmp_path):
@@ -353,8 +354,8 @@ def test_this_machine_can_be_measured(here):
         "opening",
     }
     assert {"bandwidth", "peak", "gemm"} <= {row.probe for row in here.measured}
-    assert all(row.cases > 0 and row.seconds > 0 for row in here.measured)
-    assert here.seconds == pytest.approx(sum(row.seconds for row in here.measured))
+    assert all(row.cases > 0 and row.estimate_s > 0 for row in here.measured)
+    assert here.seconds == pytest.approx(sum(row.estimate_s for row in here.measured))
 
 
 @pytest.mark.parametrize("width", [80, 140])
@@ -380,10 +381,10 @@ def test_a_program_can_read_it(here):
 
 def test_what_to_mend_comes_by_severity_and_names_its_devices():
     troubles = [
-        Finding("power", "limit low", "warn", "raise it on 0", "cuda:0"),
-        Finding("power", "limit low", "warn", "raise it on 1", "cuda:1"),
-        Finding("processes", "others compute here", "bad", "end them", "cuda:1"),
-        Finding("persistence", "off", "note", "turn it on", "cuda:0"),
+        Observation("power", "limit low", "warn", "raise it on 0", "cuda:0"),
+        Observation("power", "limit low", "warn", "raise it on 1", "cuda:1"),
+        Observation("processes", "others compute here", "bad", "end them", "cuda:1"),
+        Observation("persistence", "off", "note", "turn it on", "cuda:0"),
     ]
     other = replace(INFO, id="cuda:1")
     one = Diagnosis((INFO, other), tuple(troubles), skipped=(Skipped("cuda:2", "", 0, "did not answer"),))
@@ -406,7 +407,7 @@ def test_simulated_gpus_are_marked_and_said_once():
     assert text.startswith("SIMULATED")
     assert text.count("sim:h200-sxm:0 to sim:h200-sxm:7 (8)") >= 2
     # side by side: eight take as long as one
-    assert one.seconds == pytest.approx(sum(row.seconds for row in one.measured) / 8)
+    assert one.seconds == pytest.approx(sum(row.estimate_s for row in one.measured) / 8)
     assert doctor.facts(one)["simulated"] is True
 
 
@@ -415,9 +416,9 @@ def node(monkeypatch):
     """A machine of two GPUs as far as the driver is asked; what opens them answers as it is told to."""
 
     def answering(*answers):
-        gpus = [cuda.Gpu(index, fakes.UUID, "NVIDIA H200") for index in range(2)]
-        monkeypatch.setattr(cuda, "visible", lambda: gpus)
-        monkeypatch.setattr(stack, "found", lambda: GOOD)
+        gpus = [stack.Gpu(index, fakes.UUID, "NVIDIA H200") for index in range(2)]
+        monkeypatch.setattr(stack, "visible", lambda: gpus)
+        monkeypatch.setattr(stack, "installed_stack", lambda: GOOD)
         monkeypatch.setattr(doctor, "events", lambda *_: iter(answers))
         return doctor.diagnosis("auto", BUDGETS["standard"], Path("results"))
 
@@ -463,7 +464,7 @@ def test_without_torch_it_still_answers(tmp_path):
     (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('no torch here')")
     script = tmp_path / "ask.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom bench import doctor\n"
+        "import sys\nfrom pathlib import Path\nfrom bench.measure import doctor\n"
         "if __name__ == '__main__':\n    sys.exit(doctor.run('auto', 'quick', '--json' in sys.argv, Path('results')))\n"
     )
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}", "COLUMNS": "120"}

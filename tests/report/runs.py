@@ -5,9 +5,9 @@ from dataclasses import replace
 from bench import store
 from bench.measure.budget import BUDGETS
 from bench.measure.device.cuda import IDENTITY
-from bench.measure.device.nvml import Monitor, summary
+from bench.measure.device.nvml import Monitor
 from bench.measure.device.sim import open_simulated
-from bench.measure.device.validity import judge
+from bench.measure.device.validity import judge, summary
 from bench.measure.environment import environment
 from bench.measure.probes import select
 from bench.measure.session import session

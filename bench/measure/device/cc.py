@@ -18,8 +18,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from bench.measure.device.protocol import DeviceError, Kernel, Unsupported
-from bench.measure.device.sources import kernel_source
+from bench.measure.device.host import cache_folder, keep, kept, text
+from bench.measure.device.protocol import DeviceError, Kernel, Unsupported, kernel_source
 
 # No -ffast-math: it would let the compiler fold the very chains that are measured.
 FLAGS = ("-O3", "-std=gnu11", "-fopenmp", "-shared", "-fPIC", "-fno-math-errno", "-ffp-contract=fast")
@@ -29,7 +29,6 @@ NATIVE = ("-march=native", "-mcpu=native", "-mprefer-vector-width=512")
 CPU = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
 CPU += ("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features")
 ARGUMENTS = {int: ctypes.c_longlong, float: ctypes.c_double}
-DIGEST = sha256().digest_size
 
 
 @dataclass(frozen=True)
@@ -50,32 +49,22 @@ def compiler() -> Compiler | None:
 
 
 def build(source: Path, defines: tuple[tuple[str, Any], ...] = ()) -> Path:
-    """The shared library of one C file, compiled unless the cache has it.
-
-    Raises DeviceError where there is no compiler, or with the compiler's own words where the source does not compile.
-    """
+    """The shared library of one C file, from the cache or compiled. Raises DeviceError with what the compiler says."""
     cc = compiler()
     if cc is None:
         raise DeviceError("no C compiler on the PATH (cc, gcc or clang); install one, such as gcc")
     options = (*FLAGS, *(f"-D{name}={value}" for name, value in defines))
     identity = "\0".join((*options, *NATIVE, str(cc.path), cc.version, _cpu()))
-    key = sha256(source.read_bytes() + identity.encode()).hexdigest()[:32]
+    name = f"{source.stem}-{sha256(source.read_bytes() + identity.encode()).hexdigest()[:32]}.so"
+    code = None
     for folder in _folders():
-        library = folder / f"{source.stem}-{key}.so"
-        if _intact(library):
+        library = folder / name
+        if kept(library):
             return library
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle, scratch = tempfile.mkstemp(dir=folder, prefix=f"{source.stem}-", suffix=".tmp")
-        except OSError:
-            continue
-        os.close(handle)
-        try:
-            _compile(cc, source, options, Path(scratch))
-            Path(scratch).replace(library)
-        finally:
-            Path(scratch).unlink(missing_ok=True)
-        return library
+        code = code or _compiled(cc, source, options)
+        with suppress(OSError):
+            keep(library, code)  # a loader ignores the digest behind the ELF
+            return library
     raise DeviceError(f"no folder for compiled kernels can be written, tried {' and '.join(map(str, _folders()))}")
 
 
@@ -102,10 +91,7 @@ def function(kernel: Kernel) -> Callable[..., None]:
 
 
 def integer(name: str, symbol: str) -> int:
-    """What only the compiled code knows, such as lanes or threads: `long long symbol(void)` of kernels/NAME.c.
-
-    Raises as `function` does.
-    """
+    """What only compiled code knows, as lanes: `long long symbol(void)` of kernels/NAME.c. Raises as `function`."""
     call = _library(name, symbol, ())[symbol]
     call.restype = ctypes.c_longlong
     return call()
@@ -119,15 +105,14 @@ def _library(name: str, symbol: str, defines: tuple[tuple[str, Any], ...]) -> ct
     return library
 
 
-def _compile(cc: Compiler, source: Path, options: tuple[str, ...], library: Path) -> None:
-    """Compiles, and appends the digest by which a damaged library is known (a loader ignores what follows the ELF)."""
+def _compiled(cc: Compiler, source: Path, options: tuple[str, ...]) -> bytes:
     native = [flag for flag in NATIVE if _accepts(cc, flag)]
-    done = _run(cc.path, *options, *native, source, "-o", library)
-    if done.returncode:
-        raise DeviceError(f"{source} does not compile with {cc.version}:\n{_gist(done.stderr)}")
-    digest = sha256(library.read_bytes()).digest()
-    with library.open("ab") as file:
-        file.write(digest)
+    with tempfile.TemporaryDirectory(prefix="ridgepoint-") as folder:
+        library = Path(folder, "library.so")
+        done = _run(cc.path, *options, *native, source, "-o", library)
+        if done.returncode:
+            raise DeviceError(f"{source} does not compile with {cc.version}:\n{_gist(done.stderr)}")
+        return library.read_bytes()
 
 
 def _gist(message: str) -> str:
@@ -158,32 +143,20 @@ def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 @lru_cache
 def _cpu() -> str:
-    try:
-        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
-    except OSError:
-        return platform.machine() + platform.processor()
-    return "\n".join(line for line in first.splitlines() if line.partition(":")[0].strip() in CPU)
+    lines = text("/proc/cpuinfo").partition("\n\n")[0].splitlines()
+    told = "\n".join(line for line in lines if line.partition(":")[0].strip() in CPU)
+    return told if lines else platform.machine() + platform.processor()
 
 
 def _folders() -> Iterator[Path]:
     """Where libraries may lie: the user's cache; where that cannot be written, a folder that goes with the process."""
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    with suppress(RuntimeError):  # a user without a home
-        yield (given if given.is_absolute() else Path.home() / ".cache") / "ridgepoint"
+    yield cache_folder()
     yield Path(_private().name)
 
 
 @lru_cache
 def _private() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="ridgepoint-")
-
-
-def _intact(library: Path) -> bool:
-    try:
-        data = library.read_bytes()
-    except OSError:
-        return False
-    return len(data) > DIGEST and sha256(data[:-DIGEST]).digest() == data[-DIGEST:]
 
 
 @lru_cache

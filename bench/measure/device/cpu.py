@@ -5,15 +5,13 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
-from bench.measure.device import cc, group
-from bench.measure.device.dtypes import torch_dtype
-from bench.measure.device.protocol import DeviceError, Kernel, OutOfMemory, Sample, Unsupported
-from bench.schema import Cache, Case, DeviceInfo
+from bench.measure.device import cc, host
+from bench.measure.device.host import CORES, sysconf
+from bench.measure.device.protocol import Device, DeviceError, Kernel, OutOfMemory, Sample, Unsupported, torch_dtype
+from bench.schema import Case, DeviceInfo
 from bench.theory import cpu as families
 
 # Random data is drawn once in this many elements and repeated: a CPU's speed does not depend on the repeat, and
@@ -22,22 +20,17 @@ _BLOCK = (1 << 20) - 1
 _MAX_RING = 1 << 15
 # From here on arrays have pages of their own. The stagger moves on by 64-byte lines, by pages and by DRAM rows alike.
 _LARGE, _STAGGER = 4 << 20, (512 << 10) + (4 << 10) + 1024
-# macOS does not say which cores a process may use, and Windows has none of POSIX: Runs are read there all the same.
-AFFINE = hasattr(os, "sched_getaffinity")
-# Asked before torch loads: a pinning OpenMP runtime binds the main thread to one core, and the answer with it.
-CORES = tuple(sorted(os.sched_getaffinity(0)) if AFFINE else range(os.cpu_count() or 1))
+# Of /proc/stat's counters, per second.
+_TICK = sysconf("SC_CLK_TCK") or 100
 
 
 def pinned_environment() -> dict[str, str]:
     """What a process needs in its environment, before any OpenMP runtime loads, to run one pinned thread per core."""
-    return {
-        "OMP_NUM_THREADS": str(len(CORES)),
-        "OMP_PROC_BIND": "close",
-        "OMP_PLACES": ",".join(f"{{{cpu}}}" for cpu in CORES),
-    }
+    places = ",".join(f"{{{cpu}}}" for cpu in CORES)
+    return {"OMP_NUM_THREADS": str(len(CORES)), "OMP_PROC_BIND": "close", "OMP_PLACES": places}
 
 
-class CpuDevice:
+class CpuDevice(Device):
     """The Device protocol on the cores this process may use."""
 
     def __init__(self, seed: int = 0, rank: int = 0, world: int = 1):
@@ -51,34 +44,29 @@ class CpuDevice:
         self.info = self._describe()
 
     def _describe(self) -> DeviceInfo:
-        fields = cpuinfo()
-        threads = len(CORES)
+        fields, threads = host.cpuinfo(), len(CORES)
         name = fields.get("model name", "CPU")
-        facts = {"cores": str(physical_cores()), "threads": str(threads)}
-        if "hypervisor" in fields.get("flags", "").split():
+        facts = {"cores": str(host.physical_cores()), "threads": str(threads)}
+        if host.is_virtual():
             facts["virtual"] = "yes"
         loops = {}
         if self._compiler:
             facts["compiler"] = self._compiler.version
             for dtype in ("float64", "float32", "float16"):
-                try:
+                with suppress(Unsupported):
                     loops[dtype] = cc.integer("fma", f"fma_lanes_{dtype}") * threads
-                except Unsupported:
-                    continue
-            family = families.find(fields)
-            if family:
+            if family := families.find(fields):
                 facts |= {"family": family.key, "clock_hz": f"{self._clock(family):.0f}"}
         else:
             loops = {"float64": 16384 * threads, "float32": 16384 * threads}
-            facts["caution"] = (
-                "no C compiler: torch twins instead of compiled kernels, so loop and stream roofs are under-estimates"
-            )
+            twins = "torch twins instead of compiled kernels, so loop and stream roofs are under-estimates"
+            facts["caution"] = f"no C compiler: {twins}"
         return DeviceInfo(
             id="cpu",
             name=name,
             product=slug(f"{name} {threads}c"),
-            memory_bytes=memory_total(),
-            caches=caches(),
+            memory_bytes=host.memory_total(),
+            caches=host.caches(),
             units=dict.fromkeys(("float64", "float32", "bfloat16", "float16", "int8"), "vector"),
             loops=loops,
             stores=("streaming", "plain") if self._compiler else ("default",),
@@ -130,9 +118,8 @@ class CpuDevice:
             words.zero_()
 
     def random(self, *shape: int, dtype: str) -> Any:
-        tensor = self.empty(*shape, dtype=dtype)
+        tensor, block = self.empty(*shape, dtype=dtype), self._block(dtype)
         flat = tensor.view(-1)
-        block = self._block(dtype)
         for start in range(0, flat.numel(), _BLOCK):
             part = flat[start : start + _BLOCK]
             part.copy_(block[: part.numel()])
@@ -141,12 +128,11 @@ class CpuDevice:
     def _block(self, dtype: str) -> Any:
         import torch
 
-        if dtype not in self._blocks:
-            if dtype == "int8":
-                block = torch.randint(-128, 128, (_BLOCK,), dtype=torch.int8, generator=self._generator)
-            else:
-                block = torch.empty(_BLOCK).uniform_(-1, 1, generator=self._generator).to(torch_dtype(dtype))
-            self._blocks[dtype] = block
+        if dtype not in self._blocks and dtype == "int8":
+            self._blocks[dtype] = torch.randint(-128, 128, (_BLOCK,), dtype=torch.int8, generator=self._generator)
+        elif dtype not in self._blocks:
+            uniform = torch.empty(_BLOCK).uniform_(-1, 1, generator=self._generator)
+            self._blocks[dtype] = uniform.to(torch_dtype(dtype))
         return self._blocks[dtype]
 
     def rotation(self, launch_bytes: float, cache: str) -> int:
@@ -164,7 +150,7 @@ class CpuDevice:
     def load(self, kernel: Kernel) -> Callable[..., None]:
         if self._compiler:
             return cc.function(kernel)
-        if kernel.function != kernel.function.removesuffix("_plain"):
+        if kernel.function.endswith("_plain"):
             raise Unsupported("torch has one kind of store")
         if kernel.name == "chase":
             raise Unsupported("a pointer chase needs a C compiler: torch's own loop would be slower than any memory")
@@ -183,41 +169,16 @@ class CpuDevice:
             launch()
         return Sample((time.perf_counter() - begun) / count)
 
-    def synchronize(self) -> None:
-        pass
-
-    def rest(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def now(self) -> float:
-        return time.perf_counter()
-
-    def agree(self, value: Any) -> Any:
-        return group.agreed(value, self.world)
-
-    def gather(self, value: Any) -> list[Any]:
-        return group.gathered(value, self.world)
-
-    def all_reduce(self, tensor: Any, algorithm: str) -> Callable[[], Any]:
-        import torch.distributed as dist
-
-        if self.world == 1:
-            raise Unsupported("a collective needs a group of ranks")
-        return partial(dist.all_reduce, tensor)
-
     def telemetry(self) -> Mapping[str, Any]:
         """CPU seconds since boot: all work on these cores (busy), the hypervisor's (steal), this process's (own)."""
         own = os.times()
         counters = {"own_s": own.user + own.system}
-        try:
-            lines = Path("/proc/stat").read_text().splitlines()
-        except OSError:
-            return counters
         mine = {f"cpu{cpu}" for cpu in CORES}
-        rows = [[int(x) for x in line.split()[1:9]] for line in lines if line.split() and line.split()[0] in mine]
-        # user, nice, system, idle, iowait, irq, softirq, steal
-        counters["busy_s"] = sum(sum(row[:3]) + sum(row[5:7]) for row in rows) / _TICK
-        counters["steal_s"] = sum(row[7] for row in rows) / _TICK
+        lines = [line.split() for line in host.text("/proc/stat").splitlines()]
+        rows = [[int(ticks) for ticks in words[1:9]] for words in lines if words and words[0] in mine]
+        if lines:  # user, nice, system, idle, iowait, irq, softirq, steal
+            counters["busy_s"] = sum(sum(row[:3]) + sum(row[5:7]) for row in rows) / _TICK
+            counters["steal_s"] = sum(row[7] for row in rows) / _TICK
         return counters
 
     def watch(self) -> AbstractContextManager[dict[str, Any]]:
@@ -231,16 +192,10 @@ class CpuDevice:
         grown = {name: after[name] - before[name] for name in before}
         # one tick per core is the counters' resolution; a group of ranks shares the cores, so its peers are not foreign
         allowed = max(0.05 * elapsed * cores, 2 * cores / _TICK)
-        reasons = []
-        if grown["steal_s"] > allowed:
-            reasons.append(f"the hypervisor took {100 * grown['steal_s'] / elapsed / cores:.0f} % of the cores' time")
-        foreign = grown["busy_s"] - grown["own_s"] * self.world
-        if foreign > allowed:
-            reasons.append(f"other processes took {100 * foreign / elapsed / cores:.0f} % of the cores' time")
-        return ("suspect", tuple(reasons)) if reasons else ("valid", ())
-
-    def close(self) -> None:
-        pass
+        takers = {"the hypervisor": grown["steal_s"], "other processes": grown["busy_s"] - grown["own_s"] * self.world}
+        shares = {who: 100 * seconds / elapsed / cores for who, seconds in takers.items() if seconds > allowed}
+        reasons = tuple(f"{who} took {percent:.0f} % of the cores' time" for who, percent in shares.items())
+        return ("suspect" if reasons else "valid"), reasons
 
 
 def _twin(kernel: Kernel) -> Callable[..., None]:
@@ -263,76 +218,6 @@ def slug(text: str) -> str:
     return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
 
 
-def cpuinfo() -> dict[str, str]:
-    """The first processor's fields of /proc/cpuinfo; empty where there is none."""
-    try:
-        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
-    except OSError:
-        return {}
-    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
-
-
-def physical_cores() -> int:
-    """Cores behind the allowed hardware threads: two threads of one core share its FMA pipes."""
-    siblings = set()
-    for cpu in CORES:
-        try:
-            siblings.add(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text())
-        except OSError:
-            siblings.add(str(cpu))
-    return len(siblings)
-
-
-def memory_total() -> int:
-    """Bytes this process may use: the machine's, or its control group's where that is less; 0 where nobody tells."""
-    total = _meminfo("MemTotal")
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-    except (OSError, ValueError):
-        return total
-    return min(total, limit)
-
-
-def caches() -> tuple[Cache, ...]:
-    """Data caches that the allowed cores use, by level, all instances of a level added up."""
-    levels: dict[int, dict[str, int]] = {}
-    for cpu in CORES:
-        for index in Path(f"/sys/devices/system/cpu/cpu{cpu}/cache").glob("index*"):
-            try:
-                kind, level, size, shared = (
-                    (index / name).read_text().strip() for name in ("type", "level", "size", "shared_cpu_list")
-                )
-            except OSError:
-                continue
-            if kind != "Instruction":
-                levels.setdefault(int(level), {})[shared] = int(size.removesuffix("K")) * 1024
-    # Without /sys a last level is assumed that no CPU of today exceeds by much, so that "cold" stays true.
-    return tuple(Cache(f"l{level}", sum(found.values())) for level, found in sorted(levels.items())) or (
-        Cache("llc", 64 << 20),
-    )
-
-
-def system(name: str) -> int:
-    """os.sysconf; 0 where this system does not tell."""
-    try:
-        return os.sysconf(name)
-    except (AttributeError, ValueError, OSError):
-        return 0
-
-
-_TICK = system("SC_CLK_TCK") or 100
-
-
-def _meminfo(name: str) -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return system("SC_PHYS_PAGES") * system("SC_PAGE_SIZE")
-
-
 def _huge_pages(address: int, size: int) -> None:
     """Asks for huge pages, where the system leaves that to the program: fewer faults and TLB misses. No promise."""
     madvise, hugepage, page = getattr(ctypes.CDLL(None), "madvise", None), 14, 4096
@@ -343,19 +228,15 @@ def _huge_pages(address: int, size: int) -> None:
 
 def _afford(size: float) -> None:
     # Linux grants more than it has and kills whoever touches it; small buffers are not worth the look
-    if size > 64 << 20 and size > 0.8 * _meminfo("MemAvailable"):
-        raise OutOfMemory(
-            f"out of memory: a buffer of {size / 2**30:.1f} GiB, {_meminfo('MemAvailable') / 2**30:.1f} GiB available"
-        )
+    if size > 64 << 20 and size > 0.8 * (free := host.memory_available() or host.memory_total()):
+        raise OutOfMemory(f"out of memory: a buffer of {size / 2**30:.1f} GiB, {free / 2**30:.1f} GiB available")
 
 
 def open_cpu(seed: int = 0, rank: int = 0, world: int = 1) -> CpuDevice:
     """Raises DeviceError where the host cannot be measured (no torch, no word of its memory)."""
-    if not memory_total():
-        raise DeviceError(
-            "this system does not tell how much memory it has, so its CPU cannot be measured: use Linux; Runs can be"
-            " read and reported here"
-        )
+    if not host.memory_total():
+        untold = "this system does not tell how much memory it has, so its CPU cannot be measured"
+        raise DeviceError(f"{untold}: use Linux; Runs can be read and reported here")
     try:
         return CpuDevice(seed, rank, world)
     except ImportError as error:

@@ -8,18 +8,16 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import theory
-from bench.measure.device import chips, driver, group, nvml, nvrtc, stack
-from bench.measure.device.dtypes import torch_dtype
-from bench.measure.device.protocol import DeviceError, Kernel, OutOfMemory, Sample, Unsupported
-from bench.measure.device.sources import kernel_source
+from bench.measure.device import chips, nvml, nvrtc, protocol, stack
+from bench.measure.device.cpu import slug
+from bench.measure.device.host import installed, near
+from bench.measure.device.protocol import Device, DeviceError, Kernel, OutOfMemory, Sample, Unsupported, torch_dtype
 from bench.measure.device.timer import NODES, Stopwatch
-from bench.measure.device.validity import judge
+from bench.measure.device.validity import judge, summary
 from bench.schema import Cache, Case, DeviceInfo
 
 # Share of the free memory that a ring of buffers may take, and elements that are converted at a time.
@@ -31,54 +29,8 @@ _STAMPS = 4
 _STATIC_SHARED = 48 << 10
 # What of the driver's knowledge stands among the device's facts.
 IDENTITY = ("driver", "cuda_driver", "power_limit_w", "power_limit_default_w", "sm_clock_max_hz", "memory_clock_max_hz")
-IDENTITY += (
-    "ecc",
-    "mig",
-    "compute_mode",
-    "pcie_generation_max",
-    "pcie_width_max",
-    "nvlinks",
-    "nvlinks_total",
-    "numa_node",
-)
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU that this process can see: its number for CUDA, its UUID for everyone ("GPU-..."), its name."""
-
-    index: int
-    uuid: str
-    name: str
-
-
-def visible() -> list[Gpu]:
-    """Every CUDA GPU of this process; none where there is no torch, no driver or no GPU. Never raises for that."""
-    listed = driver.gpus()
-    if listed is not None:
-        return [Gpu(index, *each) for index, each in enumerate(listed)]
-    if missing():
-        return []
-    import torch
-
-    return [_gpu(index, torch.cuda.get_device_properties(index)) for index in range(torch.cuda.device_count())]
-
-
-def missing() -> str:
-    """Why no CUDA GPU can be used here and what to do about it; "" where one can."""
-    try:
-        import torch
-    except ImportError as error:
-        return f"measuring needs torch: {error}; {nvrtc.INSTALL}"
-    if torch.version.cuda is None:
-        return f"torch {torch.__version__} was built without CUDA; install a CUDA build: https://pytorch.org/get-started/locally/"
-    try:
-        torch.cuda.init()
-    except (RuntimeError, AssertionError) as error:
-        # "driver is too old" and "found no NVIDIA driver" both come this way, in words worth reading
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return f"torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use a GPU: {reason}"
-    return "" if torch.cuda.device_count() else "no NVIDIA GPU is visible (see CUDA_VISIBLE_DEVICES)"
+IDENTITY += ("ecc", "mig", "compute_mode", "pcie_generation_max", "pcie_width_max", "nvlinks", "nvlinks_total")
+IDENTITY += ("numa_node",)
 
 
 def ring(launch_bytes: float, last_level: int, free: float) -> int:
@@ -110,12 +62,11 @@ def argument(value: Any) -> Any:
     return numpy.uint64(value.data_ptr())
 
 
-class CudaDevice:
+class CudaDevice(Device):
     """The Device protocol on one GPU, in a process of its own."""
 
     def __init__(self, index: int = 0, *, seed: int = 0, rank: int = 0, world: int = 1, ranks: int = 1):
-        reason = missing()
-        if reason:
+        if reason := stack.missing():
             raise DeviceError(reason)
         import torch
 
@@ -123,10 +74,11 @@ class CudaDevice:
             raise DeviceError(f"no GPU cuda:{index}; there are {torch.cuda.device_count()}, numbered from 0")
         self._torch, self._index, self.rank, self.world = torch, index, rank, world
         self._properties = torch.cuda.get_device_properties(index)
+        self._sms = self._properties.multi_processor_count
         self._capability = torch.cuda.get_device_capability(index)
         self._functions: dict[tuple, Any] = {}
         self._watch: Stopwatch | None = None
-        gpu = _gpu(index, self._properties)
+        gpu = stack.torch_gpu(index, self._properties)
         self._monitor = nvml.Monitor(gpu.uuid)
         identity = self._monitor.identity()
         near(identity.get("numa_node"))
@@ -144,13 +96,11 @@ class CudaDevice:
     def _device(self) -> str:
         return f"cuda:{self._index}"
 
-    def _describe(self, gpu: Gpu, identity: Mapping[str, Any], ranks: int) -> DeviceInfo:
-        from bench.measure.device.cpu import slug
-
+    def _describe(self, gpu: stack.Gpu, identity: Mapping[str, Any], ranks: int) -> DeviceInfo:
         product = theory.match(identity.get("name", gpu.name)) or theory.match(gpu.name)
         if identity.get("mig") or " MIG " in f"{gpu.name} {identity.get('name', '')}":
             product = None  # a slice: no datasheet states its share of caches, links and power
-        sms, threads = self._properties.multi_processor_count, self._properties.max_threads_per_multi_processor
+        threads = self._properties.max_threads_per_multi_processor
         return DeviceInfo(
             id=self._device,
             name=gpu.name,
@@ -160,48 +110,40 @@ class CudaDevice:
             memory_bytes=self._properties.total_memory,
             caches=(Cache("l2", self._properties.L2_cache_size),),
             units=chips.units(self._capability),
-            loops=chips.loops(self._capability, sms, threads),
+            loops=chips.loops(self._capability, self._sms, threads),
             algorithms=("ring", "default") if ranks > 1 else (),
             ranks=ranks,
             root=identity.get("pcie_root", ""),
             facts=self._facts(identity),
-            **chips.features(self._capability, sms),
+            **chips.features(self._capability, self._sms),
         )
 
     def _facts(self, identity: Mapping[str, Any]) -> dict[str, str]:
-        from importlib import metadata
-
-        torch = self._torch
         facts = {
             "capability": "{}.{}".format(*self._capability),
             "arch": self._arch,
-            "sms": str(self._properties.multi_processor_count),
-            "cuda": str(torch.version.cuda),
+            "sms": str(self._sms),
+            "cuda": str(self._torch.version.cuda),
         }
         if self._uncompiled:
             facts["caution"] = f"no kernel of the suite's own can run, only libraries are measured: {self._uncompiled}"
         else:
             facts["nvrtc"] = nvrtc.version()
-        for package in ("nvidia-cublas", "nvidia-cublas-cu12"):
-            try:
-                facts["cublas"] = metadata.version(package)
-            except metadata.PackageNotFoundError:
-                continue
-        for key in IDENTITY:
-            if key in identity:
-                value = identity[key]
-                facts[key] = f"{value:.0f}" if isinstance(value, float) else str(value)
+        if cublas := installed("nvidia-cublas-cu12") or installed("nvidia-cublas"):
+            facts["cublas"] = cublas
+        known = {key: identity[key] for key in IDENTITY if key in identity}
+        facts |= {key: f"{value:.0f}" if isinstance(value, float) else str(value) for key, value in known.items()}
         if "absent" in identity:
             facts["unknown"] = "; ".join(f"{key}: {reason}" for key, reason in identity["absent"].items())
         return facts
 
     def _stopwatch(self, cycles: float) -> Stopwatch:
-        sms, stamp = self._properties.multi_processor_count, None
+        stamp = None
         try:
             # One of those on SM 0 answers. More than one for each SM: the last of a batch's blocks may still hold SM 0
             # while the others have room, and a stamp without it tells nothing.
             function = self._function(Kernel("clock", "stamp", None, elements=0, threads=32))
-            stamp = partial(self._launch, function, _STAMPS * sms, 32, 0)
+            stamp = partial(self._launch, function, _STAMPS * self._sms, 32, 0)
         except Unsupported:
             pass
         except (DeviceError, RuntimeError) as error:
@@ -268,7 +210,7 @@ class CudaDevice:
         return launch
 
     def load(self, kernel: Kernel) -> Callable[..., None]:
-        function, sms = self._function(kernel), self._properties.multi_processor_count
+        function, sms = self._function(kernel), self._sms
 
         def launch(*arguments: Any) -> None:
             grid = blocks(kernel, arguments[kernel.elements], sms)
@@ -285,9 +227,10 @@ class CudaDevice:
 
             # what a body must know of its launch and of this GPU: it bounds its registers and its waves by them
             fits = self._properties.max_threads_per_multi_processor // kernel.threads
-            shape = (("THREADS", kernel.threads), ("BLOCKS", fits), ("SMS", self._properties.multi_processor_count))
-            source = kernel_source(kernel.name, ".cu")
-            code = nvrtc.cubin(source, self._arch, shape + kernel.defines, nvrtc.expressions(kernel.function))
+            shape = (("THREADS", kernel.threads), ("BLOCKS", fits), ("SMS", self._sms))
+            source = protocol.kernel_source(kernel.name, ".cu")
+            instances = (kernel.function,) if "<" in kernel.function else ()
+            code = nvrtc.cubin(source, self._arch, shape + kernel.defines, instances)
             module = Module()
             module.load(code.code)
             try:
@@ -319,24 +262,12 @@ class CudaDevice:
         time.sleep(seconds)
         self._monitor.resting = False
 
-    def now(self) -> float:
-        return time.perf_counter()
-
-    def agree(self, value: Any) -> Any:
-        return group.agreed(value, self.world)
-
-    def gather(self, value: Any) -> list[Any]:
-        return group.gathered(value, self.world)
-
     def all_reduce(self, tensor: Any, algorithm: str) -> Callable[[], Any]:
-        import torch.distributed as dist
-
-        if self.world == 1:
-            raise Unsupported("a collective needs a group of ranks")
+        launch = super().all_reduce(tensor, algorithm)
         # NCCL reads its settings when the process starts, from whoever started it
         if algorithm == "ring" and os.environ.get("NCCL_NVLS_ENABLE") != "0":
             raise Unsupported("these ranks were not started for the ring (NCCL_NVLS_ENABLE=0)")
-        return partial(dist.all_reduce, tensor)
+        return launch
 
     def telemetry(self) -> Mapping[str, Any]:
         return self._monitor.counters()
@@ -346,10 +277,9 @@ class CudaDevice:
         during: dict[str, Any] = {}
         with self._monitor.watch() as readings:
             yield during
-        during.update(nvml.summary(readings))
+        during.update(summary(readings))
 
-    def judge(self, telemetry: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
-        return judge(telemetry, elapsed)
+    judge = staticmethod(judge)
 
     def close(self) -> None:
         self._forget()
@@ -375,11 +305,6 @@ class _Stream(NamedTuple):
     ptr: int
 
 
-def _gpu(index: int, properties: Any) -> Gpu:
-    uuid = str(properties.uuid)
-    return Gpu(index, uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}", properties.name)
-
-
 @contextmanager
 def _memory() -> Iterator[None]:
     """torch's way of saying that the GPU is full, in the suite's own word."""
@@ -391,29 +316,12 @@ def _memory() -> Iterator[None]:
         raise OutOfMemory(f"out of GPU memory: {str(error).splitlines()[0]}") from None
 
 
-def near(numa_node: int | None) -> None:
-    """Moves this process to the cores of a GPU's NUMA node: host memory is then taken from there, and copies are local.
-
-    Stays where it is if the node is unknown or none of its cores may be used.
-    """
-    try:
-        text = Path(f"/sys/devices/system/node/node{numa_node}/cpulist").read_text()
-    except OSError:
-        return
-    cores = set()
-    for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        cores |= set(range(int(first), int(last or first) + 1))
-    if hasattr(os, "sched_setaffinity") and (allowed := cores & os.sched_getaffinity(0)):
-        os.sched_setaffinity(0, allowed)
-
-
 def _target(capability: tuple[int, int]) -> tuple[str, str]:
     """(architecture to compile for, "") or ("", why nothing can be compiled here)."""
     try:
         return nvrtc.arch(capability), ""
     except DeviceError as error:
-        return "", stack.remedy(stack.found()) or str(error)
+        return "", stack.remedy(stack.installed_stack()) or str(error)
 
 
 def _allow(function: Any, size: int) -> None:

@@ -1,7 +1,7 @@
 """What the driver's management library knows of a GPU: what it is, what it counts, how it fares while it works.
 
 Everything is optional: a query that a GPU, a driver or a container refuses is left out and its reason kept under
-"absent"; nothing here ends a Run. Field ids and units are those of nvml.h 13; values leave in SI units (W, Hz, J, s)
+"absent"; nothing here ends a Run. Field ids and units are in nvml.toml; values leave in SI units (W, Hz, J, s)
 and temperature in degrees Celsius. Clocks and limits are read, never set. No call is used that CUDA 14 removes,
 unless a newer one was asked first.
 
@@ -15,43 +15,27 @@ NVIDIA's own mock have them, is not yet confirmed on hardware.
 import os
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from bench.measure.device.throttle_reasons import events
+from bench.measure.device.host import PCI, numa_node, pcie_root
 
-# Field id of nvmlDeviceGetFieldValues -> (key, raw units per SI unit; None for a count). 186 is the power of this
-# moment, 185 its mean over a second, on parts that know no other; times and energy count up since the driver was
-# loaded, ECC errors since it was last reset.
-POWER = {186: ("power_w", 1e3)}
-ENERGY = {83: ("energy_j", 1e3)}
-LIMITS = {188: ("power_limit_max_w", 1e3), 189: ("power_limit_default_w", 1e3), 190: ("power_limit_w", 1e3)}
-FIELDS = POWER | {185: ("power_mean_w", 1e3), 190: ("power_limit_w", 1e3)} | ENERGY
-FIELDS |= {
-    74: ("throttled_power_cap_s", 1e9),
-    76: ("throttled_sync_boost_s", 1e9),
-    269: ("throttled_sw_thermal_s", 1e9),
-    270: ("throttled_hw_thermal_s", 1e9),
-    271: ("throttled_power_brake_s", 1e9),
-    4: ("ecc_double_bit", None),
-    3: ("ecc_single_bit", None),
-    82: ("memory_temperature_c", 1.0),
-}
-
-COMPUTE_MODES = {0: "default", 1: "exclusive thread", 2: "prohibited", 3: "exclusive process"}
-SYSFS = Path("/sys/bus/pci/devices")
-
+_NUMBERS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+# Each table of nvml.toml by its numbers. Another counter is a line in its [counters].
+COUNTERS, LIMITS, EVENTS, COMPUTE_MODES, PATHS = (
+    {int(number, 0): meaning for number, meaning in _NUMBERS[name].items()}
+    for name in ("counters", "limits", "events", "compute_modes", "paths")
+)
+# Those that are read again and again while a case runs.
+WATCHED = {number: COUNTERS[number] for number in (186, 83)}
 # The member of the value's union that nvmlValueType_t names.
 _VALUES = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 _SM, _MEMORY = 1, 2  # nvmlClockType_t
 _CORE = 0  # nvmlTemperatureSensors_t
-
-
 # Seconds to wait for the driver's last answer when polling ends: a call to a GPU that hangs may never come back.
 _PATIENCE = 5.0
 _SELDOM = 1.0
@@ -60,13 +44,17 @@ _SELDOM = 1.0
 _OFTEN, _REST = 0.05, 50
 
 
+class NoAnswer(Exception):
+    """The driver's library does not answer; the message is its reason."""
+
+
 class Monitor:
     """One GPU's counters by its UUID ("GPU-...", "MIG-..."); without pynvml or a driver every answer is a reason.
 
     A MIG slice has a handle of its own that refuses most questions. clock and sysfs: where time and PCI's facts are.
     """
 
-    def __init__(self, uuid: str, *, clock: Callable[[], float] = time.monotonic, sysfs: Path = SYSFS):
+    def __init__(self, uuid: str, *, clock: Callable[[], float] = time.monotonic, sysfs: Path = PCI):
         self._nvml: Any = None
         self._uuid, self._clock, self._sysfs = uuid, clock, sysfs
         self._slow: _Answers | None = None
@@ -98,71 +86,73 @@ class Monitor:
 
     def identity(self) -> dict[str, Any]:
         """What the GPU is and what bounds it: names, maximum clocks, power limits, modes, links, remapped rows."""
-        nvml = self._nvml
-        if not nvml:
+        if not (nvml := self._nvml):
             return {"absent": {"nvml": self.absent}}
-        handle = self._handle
-        answers = _Answers(nvml, handle)
-        answers.ask("name", partial(nvml.nvmlDeviceGetName, handle))
-        answers.ask("uuid", partial(nvml.nvmlDeviceGetUUID, handle))
-        answers.ask("driver", nvml.nvmlSystemGetDriverVersion)
-        answers.ask("cuda_driver", lambda: _cuda(nvml.nvmlSystemGetCudaDriverVersion_v2()))
-        answers.ask("sm_clock_max_hz", lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, _SM) * 1e6)
-        answers.ask("memory_clock_max_hz", lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, _MEMORY) * 1e6)
-        answers.ask("memory_bus_bits", partial(nvml.nvmlDeviceGetMemoryBusWidth, handle))
+        answers = _Answers(nvml, self._handle)
+        ask, get = answers.ask, answers.get
+        ask("name", partial(get, "Name"))
+        ask("uuid", partial(get, "UUID"))
+        ask("driver", nvml.nvmlSystemGetDriverVersion)
+        ask("cuda_driver", lambda: "{}.{}".format(*cuda_version(nvml)))
+        ask("sm_clock_max_hz", lambda: get("MaxClockInfo", _SM) * 1e6)
+        ask("memory_clock_max_hz", lambda: get("MaxClockInfo", _MEMORY) * 1e6)
+        ask("memory_bus_bits", partial(get, "MemoryBusWidth"))
         answers.ask_fields(LIMITS)
-        answers.ask("mig", lambda: self._uuid.startswith("MIG-") or bool(nvml.nvmlDeviceGetMigMode(handle)[0]))
-        answers.ask("ecc", lambda: bool(nvml.nvmlDeviceGetEccMode(handle)[0]))
-        answers.ask("compute_mode", lambda: COMPUTE_MODES.get(nvml.nvmlDeviceGetComputeMode(handle), "unknown"))
-        answers.ask("persistence", lambda: bool(nvml.nvmlDeviceGetPersistenceMode(handle)))
-        answers.ask("pcie_generation_max", partial(nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle))
-        answers.ask("pcie_width_max", partial(nvml.nvmlDeviceGetMaxPcieLinkWidth, handle))
-        answers.ask_each(("nvlinks", "nvlinks_total"), partial(_links, nvml, handle))
+        ask("mig", lambda: self._uuid.startswith("MIG-") or bool(get("MigMode")[0]))
+        ask("ecc", lambda: bool(get("EccMode")[0]))
+        ask("compute_mode", lambda: COMPUTE_MODES.get(get("ComputeMode"), "unknown"))
+        ask("persistence", lambda: bool(get("PersistenceMode")))
+        ask("pcie_generation_max", partial(get, "MaxPcieLinkGeneration"))
+        ask("pcie_width_max", partial(get, "MaxPcieLinkWidth"))
+        answers.ask_each(("nvlinks", "nvlinks_total"), answers.links)
         rows = ("remapped_rows_correctable", "remapped_rows_uncorrectable", "remap_pending", "remap_failed")
-        answers.ask_each(rows, partial(_remapped, nvml, handle))
-        answers.ask("pci_bus", partial(_pci_bus, nvml, handle))
-        answers.ask("numa_node", lambda: numa_node(_pci_bus(nvml, handle), self._sysfs))
-        answers.ask("pcie_root", lambda: pcie_root(_pci_bus(nvml, handle), self._sysfs))
+        answers.ask_each(rows, answers.remapped)
+        ask("pci_bus", answers.pci_bus)
+        ask("numa_node", lambda: numa_node(answers.pci_bus(), self._sysfs))
+        ask("pcie_root", lambda: pcie_root(answers.pci_bus(), self._sysfs))
         return answers.found()
 
     def counters(self) -> dict[str, Any]:
-        """What moves, now: clocks, power, energy, heat, throttle times, memory errors, links, foreign processes.
-
-        "lost" is there where the GPU no longer answers at all.
-        """
-        nvml = self._nvml
-        if not nvml:
+        """What moves, now: clocks, power, heat, errors, links, others; "lost" where the GPU no longer answers."""
+        if not self._nvml:
             return {"absent": {"nvml": self.absent}}
-        handle = self._handle
-        answers = _Answers(nvml, handle)
+        answers = _Answers(self._nvml, self._handle)
         # beside the counters that are divided by it
         answers.values["at_s"] = self._clock()
-        answers.ask_fields(FIELDS)
+        answers.ask_fields(COUNTERS)
         answers.ask_clocks()
-        answers.ask("other_processes", partial(_others, nvml, handle))
-        self._ask_links_and_rows(answers)
-        return answers.found()
-
-    def _ask_links_and_rows(self, answers: "_Answers") -> None:
-        """What seldom changes and takes some twenty calls: asked at most once a second."""
-        now, nvml, handle = self._clock(), self._nvml, self._handle
+        answers.ask("other_processes", answers.others)
+        # what seldom changes and takes some twenty calls: asked at most once a second
+        now = self._clock()
         if answers.lost or self._slow is None or now - self._slow_at >= _SELDOM:
-            slow = _Answers(nvml, handle)
+            slow = _Answers(self._nvml, self._handle)
             slow.lost = answers.lost
-            slow.ask("pcie_generation", partial(nvml.nvmlDeviceGetCurrPcieLinkGeneration, handle))
-            slow.ask("pcie_width", partial(nvml.nvmlDeviceGetCurrPcieLinkWidth, handle))
-            slow.ask("nvlinks", lambda: _links(nvml, handle)[0])
-            slow.ask_each(("remap_pending", "remap_failed"), lambda: _remapped(nvml, handle)[2:])
+            slow.ask("pcie_generation", partial(slow.get, "CurrPcieLinkGeneration"))
+            slow.ask("pcie_width", partial(slow.get, "CurrPcieLinkWidth"))
+            slow.ask("nvlinks", lambda: slow.links()[0])
+            slow.ask_each(("remap_pending", "remap_failed"), lambda: slow.remapped()[2:])
             self._slow, self._slow_at = slow, now
         answers.values |= self._slow.values
         answers.absent |= self._slow.absent
         answers.lost = answers.lost or self._slow.lost
+        return answers.found()
+
+    def occupancy(self) -> dict[str, Any]:
+        """memory_bytes, memory_used_bytes, processes (ids of all others that compute here), each where it is told.
+
+        For before anything of ours is there: all who are listed are others, whatever their ids mean in this container.
+        """
+        if not self._nvml:
+            return {}
+        answers = _Answers(self._nvml, self._handle)
+        answers.ask("processes", lambda: sorted({*answers.pids()} - {os.getpid()}))
+        answers.ask_each(("memory_bytes", "memory_used_bytes"), answers.memory)
+        return answers.values
 
     @contextmanager
     def watch(self, interval: float = _OFTEN) -> Iterator[list[dict[str, Any]]]:
-        """Light readings of clocks, power, heat and events, taken while the block runs; summary() condenses them.
+        """Readings of clocks, power, heat and events every `interval` seconds or more; validity.summary condenses them.
 
-        interval: seconds between two at least; more where the driver is slow to answer.
         Timed work is on the GPU, queued before its clock starts, and pynvml's calls let go of Python's lock while the
         driver answers: polling does not enter the interval that is timed.
         """
@@ -184,7 +174,7 @@ class Monitor:
         while True:
             answers, resting = _Answers(nvml, self._handle), self.resting
             answers.values["at_s"] = self._clock()
-            answers.ask_fields(POWER | ENERGY)
+            answers.ask_fields(WATCHED)
             answers.ask_clocks()
             if resting or self.resting:
                 answers.values["resting"] = True
@@ -203,64 +193,33 @@ class Monitor:
                 nvml.nvmlShutdown()
 
 
-def summary(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What watch() saw of work: n readings, [least, mean, most] of each quantity, and every event that came up.
-
-    idle: readings left out, because the GPU was idle or left without work. energy_step_s: between two steps of the
-    energy counter, on the mean and as far as it was looked at: what a window of energy may be wrong by.
-    """
-    busy = [each for each in readings if not each.get("resting") and "idle" not in each.get("events", ())]
-    found: dict[str, Any] = {"n": len(busy)}
-    if len(busy) < len(readings):
-        found["idle"] = len(readings) - len(busy)
-    for key in ("power_w", "sm_clock_hz", "memory_clock_hz", "temperature_c"):
-        values = [reading[key] for reading in busy if key in reading]
-        if values:
-            found[key] = [min(values), fmean(values), max(values)]
-    seen = [reading["events"] for reading in readings if "events" in reading]
-    if seen:
-        found["events"] = sorted(set().union(*seen))
-    if step := _energy_step(readings):
-        found["energy_step_s"] = step
-    return found
-
-
-def _energy_step(readings: Sequence[Mapping[str, Any]]) -> float:
-    """Mean seconds between two changes of the energy counter; 0 where fewer than three were seen.
-
-    A single interval is no measure: a change is seen up to one poll late, so that two of them may seem close together.
-    """
-    seen = [reading for reading in readings if "energy_j" in reading]
-    changed = [now["at_s"] for last, now in pairwise(seen) if now["energy_j"] != last["energy_j"]]
-    return (changed[-1] - changed[0]) / (len(changed) - 1) if len(changed) > 2 else 0.0
-
-
-def numa_node(bus: str, sysfs: Path = SYSFS) -> int:
-    """The NUMA node that a PCI device hangs on. Raises LookupError where the kernel does not know."""
-    path = sysfs / bus / "numa_node"
+@contextmanager
+def session() -> Iterator[Any]:
+    """pynvml while its library is open. Raises NoAnswer where it cannot be opened, or an answer within is an error."""
     try:
-        node = int(path.read_text())
-    except (OSError, ValueError) as error:
-        raise LookupError(f"{path}: {getattr(error, 'strerror', error)}") from None
-    if node < 0:
-        raise LookupError(f"the kernel does not know the NUMA node of {bus}")
-    return node
-
-
-def pcie_root(bus: str, sysfs: Path = SYSFS) -> str:
-    """The root of the PCIe tree that a device hangs on, as the kernel names it ("pci0000:16"). Raises LookupError.
-
-    Devices below one root share what it leads to the host's memory; a virtual machine often shows all below one.
-    """
-    path = sysfs / bus
+        import pynvml
+    except ImportError as error:
+        raise NoAnswer(f"nvidia-ml-py is missing: {error}") from None
     try:
-        parts = path.resolve(strict=True).parts
-    except OSError as error:
-        raise LookupError(f"{path}: {error.strerror}") from None
-    for part in parts:
-        if part.startswith("pci") and ":" in part:
-            return part
-    raise LookupError(f"{path} leads to no root of the PCIe tree")
+        pynvml.nvmlInit()
+        try:
+            yield pynvml
+        finally:
+            with suppress(pynvml.NVMLError):
+                pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        raise NoAnswer(str(error)) from None
+
+
+def events(mask: int) -> list[str]:
+    """The words of all bits that are set, sorted; bits that only a newer driver knows have none."""
+    return sorted(word for bit, word in EVENTS.items() if mask & bit)
+
+
+def cuda_version(nvml: Any) -> tuple[int, int]:
+    """The newest CUDA that the driver runs."""
+    version = nvml.nvmlSystemGetCudaDriverVersion_v2()
+    return version // 1000, version % 1000 // 10
 
 
 class _Answers:
@@ -287,23 +246,39 @@ class _Answers:
             if getattr(error, "value", None) == self._nvml.NVML_ERROR_GPU_IS_LOST:
                 self.lost = str(error)
 
-    def ask_fields(self, fields: Mapping[int, tuple[str, float | None]]) -> None:
-        keys = [key for key, _ in fields.values()]
-        self.ask_each(keys, lambda: self._nvml.nvmlDeviceGetFieldValues(self._handle, list(fields)))
+    def ask_fields(self, fields: Mapping[int, tuple[str, float]]) -> None:
+        self.ask_each([key for key, _ in fields.values()], partial(self.get, "FieldValues", list(fields)))
         # an old driver refuses a single field, not the call, so each answer has its own status
         for key, scale in fields.values():
             if key in self.values:
                 self.ask(key, partial(self._scaled, self.values.pop(key), scale))
 
     def ask_clocks(self) -> None:
-        nvml, handle = self._nvml, self._handle
-        self.ask("sm_clock_hz", lambda: nvml.nvmlDeviceGetClockInfo(handle, _SM) * 1e6)
-        self.ask("memory_clock_hz", lambda: nvml.nvmlDeviceGetClockInfo(handle, _MEMORY) * 1e6)
-        self.ask("temperature_c", lambda: float(_newest(nvml, "TemperatureV", "Temperature")(handle, _CORE)))
-        reasons = _newest(nvml, "CurrentClocksEventReasons", "CurrentClocksThrottleReasons")
-        self.ask("events", lambda: events(reasons(handle)))
+        self.ask("sm_clock_hz", lambda: self.get("ClockInfo", _SM) * 1e6)
+        self.ask("memory_clock_hz", lambda: self.get("ClockInfo", _MEMORY) * 1e6)
+        self.ask("temperature_c", lambda: float(self._newest("TemperatureV", "Temperature", _CORE)))
+        reasons = partial(self._newest, "CurrentClocksEventReasons", "CurrentClocksThrottleReasons")
+        self.ask("events", lambda: events(reasons()))
 
-    def _scaled(self, value: Any, scale: float | None) -> float:
+    def found(self) -> dict[str, Any]:
+        lost = {"lost": self.lost} if self.lost else {}
+        return self.values | lost | ({"absent": self.absent} if self.absent else {})
+
+    def get(self, name: str, *arguments: Any, **options: Any) -> Any:
+        """What nvmlDeviceGet`name` answers. Raises NVMLError."""
+        return getattr(self._nvml, f"nvmlDeviceGet{name}")(self._handle, *arguments, **options)
+
+    def _newest(self, name: str, older: str, *arguments: Any) -> Any:
+        """What get(name) answers, and where that fails get(older), the only one that older drivers know."""
+        try:
+            return self.get(name, *arguments)
+        except self._nvml.NVMLError:
+            # what the older one says of a GPU that the newer cannot read is no better: keep the first reason
+            with suppress(self._nvml.NVMLError, AttributeError):
+                return self.get(older, *arguments)
+            raise
+
+    def _scaled(self, value: Any, scale: float) -> float:
         if value.nvmlReturn:
             raise self._nvml.NVMLError(value.nvmlReturn)
         if value.valueType >= len(_VALUES):
@@ -311,59 +286,43 @@ class _Answers:
         raw = getattr(value.value, _VALUES[value.valueType])
         return raw / scale if scale else raw
 
-    def found(self) -> dict[str, Any]:
-        lost = {"lost": self.lost} if self.lost else {}
-        return self.values | lost | ({"absent": self.absent} if self.absent else {})
+    def remapped(self) -> tuple[int, int, bool, bool]:
+        correctable, uncorrectable, pending, failed = self.get("RemappedRows")
+        return correctable, uncorrectable, bool(pending), bool(failed)
 
-
-def _newest(nvml: Any, name: str, older: str) -> Callable[..., Any]:
-    """nvmlDeviceGet`name`, and where that fails `older`, the only one that older drivers know."""
-
-    def query(*arguments: Any) -> Any:
+    def memory(self) -> tuple[int, int]:
+        """Bytes, and bytes taken. The first version, all that older drivers have, counts the driver's own as taken."""
         try:
-            return getattr(nvml, f"nvmlDeviceGet{name}")(*arguments)
-        except nvml.NVMLError:
-            # what the older one says of a GPU that the newer cannot read is no better: keep the first reason
-            with suppress(nvml.NVMLError, AttributeError):
-                return getattr(nvml, f"nvmlDeviceGet{older}")(*arguments)
-            raise
+            memory = self.get("MemoryInfo", version=self._nvml.nvmlMemory_v2)
+        except self._nvml.NVMLError:
+            memory = self.get("MemoryInfo")
+        return memory.total, memory.used
 
-    return query
+    def pci_bus(self) -> str:
+        """The address as the kernel spells it: NVML's domain has eight digits, sysfs' has four."""
+        domain, _, rest = self.get("PciInfo_v3").busId.partition(":")
+        return f"{int(domain, 16):04x}:{rest}".lower()
 
+    def links(self) -> tuple[int, int]:
+        """NVLinks that are up, and that there are."""
+        nvml, up = self._nvml, []
+        for link in range(nvml.NVML_NVLINK_MAX_LINKS):
+            try:
+                up.append(bool(self.get("NvLinkState", link)))
+            except (nvml.NVMLError_NotSupported, nvml.NVMLError_InvalidArgument):
+                break
+        return sum(up), len(up)
 
-def _cuda(number: int) -> str:
-    return f"{number // 1000}.{number % 1000 // 10}"
+    def pids(self) -> list[int]:
+        return [process.pid for process in self.get("ComputeRunningProcesses")]
 
-
-def _remapped(nvml: Any, handle: Any) -> tuple[int, int, bool, bool]:
-    correctable, uncorrectable, pending, failed = nvml.nvmlDeviceGetRemappedRows(handle)
-    return correctable, uncorrectable, bool(pending), bool(failed)
-
-
-def _pci_bus(nvml: Any, handle: Any) -> str:
-    """The address as the kernel spells it: NVML's domain has eight digits, sysfs' has four."""
-    domain, _, rest = nvml.nvmlDeviceGetPciInfo_v3(handle).busId.partition(":")
-    return f"{int(domain, 16):04x}:{rest}".lower()
-
-
-def _links(nvml: Any, handle: Any) -> tuple[int, int]:
-    """NVLinks that are up, and that there are."""
-    up = []
-    for link in range(nvml.NVML_NVLINK_MAX_LINKS):
-        try:
-            up.append(bool(nvml.nvmlDeviceGetNvLinkState(handle, link)))
-        except (nvml.NVMLError_NotSupported, nvml.NVMLError_InvalidArgument):
-            break
-    return sum(up), len(up)
-
-
-def _others(nvml: Any, handle: Any) -> list[int]:
-    """Process ids that compute on this GPU and are not of this run's process group."""
-    pids = [process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)]
-    if pids and os.getpid() not in pids:
-        # A container may see the host's ids, and MPS one server for all clients: which is ours cannot be told
-        raise LookupError(f"{len(pids)} compute processes are listed, and this one is not among them by its own id")
-    return sorted(pid for pid in pids if not _ours(pid))
+    def others(self) -> list[int]:
+        """Process ids that compute on this GPU and are not of this run's process group."""
+        pids = self.pids()
+        if pids and os.getpid() not in pids:
+            # A container may see the host's ids, and MPS one server for all clients: which is ours cannot be told
+            raise LookupError(f"{len(pids)} compute processes are listed, and this one is not among them by its own id")
+        return sorted(pid for pid in pids if not _ours(pid))
 
 
 def _ours(pid: int) -> bool:

@@ -20,37 +20,83 @@ What comes out proves the plumbing, never a machine: a Run of it is marked as si
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from bench import units
 from bench.measure.device import chips
-from bench.measure.device.dry_run import Blank
-from bench.measure.device.protocol import DeviceError, Sample, Unsupported
+from bench.measure.device.protocol import Device, DeviceError, Kernel, Sample, Unsupported, torch_dtype
+from bench.measure.device.timer import SHORT
 from bench.measure.device.validity import judge
-from bench.roofline import MissingRoof, Roofline
+from bench.roofline import Roofline
 from bench.schema import SUSTAINED, Cache, Case, DeviceInfo
 from bench.theory import Product, UnknownProduct, product
-from bench.work import Work
+from bench.work import RoofKey, Work
 
-# Share of the tensor and vector rates that is left under a throttle.
-_THROTTLES = {"thermal": 0.7, "power_brake": 0.5, "power_cap": 0.85}
-# The counter that stands for each.
-_COUNTERS = {
-    "thermal": "throttled_hw_thermal_s",
-    "power_brake": "throttled_power_brake_s",
-    "power_cap": "throttled_power_cap_s",
+# Cause of a throttle -> the share of the tensor and vector rates that it leaves; the counter that stands for it.
+_THROTTLES = {
+    "thermal": (0.7, "throttled_hw_thermal_s"),
+    "power_brake": (0.5, "throttled_power_brake_s"),
+    "power_cap": (0.85, "throttled_power_cap_s"),
 }
-# Launches below this go into a graph (bench.measure.device.timer has the same).
-SHORT = 50e-6
 # A GPU's FMA loops are described by accumulators; 2048 threads x 8 chains on every SM.
 _CHAINS = 2048 * 8
+# Options of one number -> its type, least and most.
+_NUMBERS = {
+    "gpus": (int, 1, 1024),
+    "seed": (int, 0, 2**63),
+    "soft": (float, 1, 1e6),
+    "drift": (float, -1, 1),
+    "sustained": (float, 1e-6, 1),
+}
+
+
+class Blank(Device):
+    """A dry run's device, to prepare cases on: tensors without memory (meta), a list of the kernels asked for."""
+
+    def __init__(self, info: DeviceInfo):
+        self.info = info
+        self.kernels: list[Kernel] = []
+
+    def empty(self, *shape: int, dtype: str) -> Any:
+        import torch
+
+        return torch.empty(shape, dtype=torch_dtype(dtype), device="meta")
+
+    random = empty
+
+    def host(self, *shape: int, dtype: str, memory: str) -> Any:
+        return self.empty(*shape, dtype=dtype)
+
+    def duplex(self, one: Callable[[], Any], other: Callable[[], Any]) -> Callable[[], Any]:
+        return partial(_both, one, other)
+
+    def rotation(self, launch_bytes: float, cache: str) -> int:
+        return 1  # what has no memory has no cache to go around
+
+    def load(self, kernel: Kernel) -> Callable[..., None]:
+        if kernel not in self.kernels:
+            self.kernels.append(kernel)
+        return partial(_touch, kernel)
+
+    def all_reduce(self, tensor: Any, algorithm: str) -> Callable[[], Any]:
+        return partial(_touch, None, tensor)
+
+
+def _touch(kernel: Kernel | None, *arguments: Any) -> None:
+    """A launch on meta tensors computes nothing; an audit reads its arguments."""
+
+
+def _both(one: Callable[[], Any], other: Callable[[], Any]) -> None:
+    one()
+    other()
 
 
 @dataclass(frozen=True)
-class Cost:
+class HostCosts:
     """Seconds of wall time that no sample shows: per case, per captured graph, per plan of a library, per start."""
 
     case: float = 0.0
@@ -63,7 +109,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Options:
+class SimOptions:
     """What the text behind sim:SKU asks for."""
 
     gpus: int = 1
@@ -75,67 +121,58 @@ class Options:
     drift: float = 0.0
     sustained: float = 1.0
     faults: tuple[tuple[str, int | None, float], ...] = ()
-    throttles: tuple[tuple[str, int | None], ...] = field(default=())
-    cost: Cost = Cost()
+    throttles: tuple[tuple[str, int | None], ...] = ()
+    cost: HostCosts = HostCosts()
 
 
-def parse(text: str) -> tuple[Product, Options]:
+def parse(text: str) -> tuple[Product, SimOptions]:
     """The product and the options of "sim:h200-sxm,gpus=8,dram@3=0.9". Raises DeviceError."""
     sku, *words = text.removeprefix("sim:").split(",")
     try:
         chosen = product(sku)
     except UnknownProduct as error:
         raise DeviceError(str(error)) from None
-    options = Options()
+    options = SimOptions()
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not value:
             raise DeviceError(f"{text}: {word!r} is not name=value")
         try:
-            options = _with(options, name.strip(), value.strip(), chosen.roofline)
+            options = replace(options, **_option(options, name.strip(), value.strip(), chosen.roofline))
         except ValueError as error:
             raise DeviceError(f"{text}: {word!r}: {error}") from None
-    for name, gpu, _ in options.faults + tuple((cause, gpu, 0.0) for cause, gpu in options.throttles):
+    for name, gpu, *_ in options.faults + options.throttles:
         if gpu is not None and gpu >= options.gpus:
             count = f"{options.gpus} GPUs" if options.gpus > 1 else "1 GPU"
             raise DeviceError(f"{text}: {name}@{gpu}: this node has {count}, numbered from 0")
     return chosen, options
 
 
-def _with(options: Options, name: str, value: str, roofline: Roofline) -> Options:
-    if name == "gpus":
-        return replace(options, gpus=_number(value, int, 1, 1024))
-    if name == "seed":
-        return replace(options, seed=_number(value, int, 0, 2**63))
+def _option(options: SimOptions, name: str, value: str, roofline: Roofline) -> dict[str, Any]:
+    """The fields that name=value sets. Raises ValueError."""
+    if name in _NUMBERS:
+        return {name: _number(value, *_NUMBERS[name])}
     if name == "noise":
         within, _, between = value.partition(":")
-        return replace(options, within=_number(within, float, 0, 1), between=_number(between or "0", float, 0, 1))
+        return {"within": _number(within, float, 0, 1), "between": _number(between or "0", float, 0, 1)}
     if name == "overhead":
-        return replace(options, overhead=units.duration(value))
-    if name == "soft":
-        return replace(options, soft=_number(value, float, 1, 1e6))
-    if name == "drift":
-        return replace(options, drift=_number(value, float, -1, 1))
-    if name == "sustained":
-        return replace(options, sustained=_number(value, float, 1e-6, 1))
+        return {"overhead": units.duration(value)}
     if name == "cost":
         words = value.split(":")
         if len(words) > 4:
             raise ValueError("must be four durations at most: CASE:GRAPH:PLAN:START")
-        return replace(options, cost=Cost(*(units.duration(word) for word in words)))
+        return {"cost": HostCosts(*map(units.duration, words))}
     if name == "throttle":
         cause, _, gpu = value.partition("@")
         if cause not in _THROTTLES:
             raise ValueError(f"unknown cause; choose from {', '.join(_THROTTLES)}")
-        return replace(options, throttles=(*options.throttles, (cause, _gpu(gpu))))
+        return {"throttles": (*options.throttles, (cause, _gpu(gpu)))}
     roof, _, gpu = name.partition("@")
     if not any(_matches(r.key, roof) for r in roofline.roofs):
         keys = ", ".join(sorted({r.quantity for r in roofline.roofs}))
-        raise ValueError(
-            "neither an option (gpus, seed, noise, overhead, soft, drift, sustained, throttle, cost) nor one of its"
-            f" roofs ({keys})"
-        )
-    return replace(options, faults=(*options.faults, (roof, _gpu(gpu), _number(value, float, 1e-6, 1e6))))
+        known = "gpus, seed, noise, overhead, soft, drift, sustained, throttle, cost"
+        raise ValueError(f"neither an option ({known}) nor one of its roofs ({keys})")
+    return {"faults": (*options.faults, (roof, _gpu(gpu), _number(value, float, 1e-6, 1e6)))}
 
 
 def _number(text: str, kind: type, low: float, high: float) -> Any:
@@ -165,16 +202,16 @@ def open_simulated(text: str) -> list["SimDevice"]:
 class SimDevice(Blank):
     """One simulated GPU; the Device protocol over a virtual clock. One process plays every GPU of a node."""
 
-    def __init__(self, chosen: Product, options: Options, index: int = 0):
+    def __init__(self, chosen: Product, options: SimOptions, index: int = 0):
         self._options = options
         self._throttles = [cause for cause, gpu in options.throttles if gpu in (None, index)]
         self._roofline = _planted(chosen.roofline, options, index, self._throttles)
         self._random = random.Random(f"{options.seed}:{index}")
         self._clock = options.cost.start
-        self._repetition = 1.0
-        self._captured = True
+        self._repetition, self._captured = 1.0, True
         self._planned: set[Any] = set()
         self._timed: tuple[Work | None, float] = (None, 0.0)
+        self._product = chosen
         info = DeviceInfo(
             id=f"sim:{chosen.sku}:{index}",
             name=f"simulated {chosen.sku}",
@@ -192,16 +229,12 @@ class SimDevice(Blank):
             **chips.features(chosen.capability, chosen.sms),
         )
         super().__init__(info)
-        self._product = chosen
 
     def begin(self, case: Case) -> None:
         self._clock += self._options.cost.case
         self._captured = False
-        try:
-            self._roofline.seconds(case.work)
-        except MissingRoof:
-            lacking = self._roofline.missing(case.work)
-            raise Unsupported(f"the datasheet states no {' and no '.join(lacking)}") from None
+        if lacking := self._roofline.missing(case.work):
+            raise Unsupported(f"the datasheet states no {' and no '.join(lacking)}")
         if not (case.work.flops or case.work.bytes or (case.timing and self._options.overhead)):
             raise Unsupported("a datasheet states no latency")
         self._repetition = math.exp(self._random.gauss(0, self._options.between)) if self._options.between else 1.0
@@ -215,7 +248,7 @@ class SimDevice(Blank):
             # a batch of n launches averages nothing away: samples of one repetition share their disturbances
             seconds *= math.exp(self._random.gauss(0, self._options.within))
         seconds *= (1 + self._options.drift) ** (self._clock / 60)
-        if case.regime == SUSTAINED and self._roofline.limit(case.work).count("."):
+        if case.regime == SUSTAINED and RoofKey(self._roofline.limit(case.work)).is_compute:
             seconds /= self._options.sustained
         self._clock += seconds * count + self._charged(launches, seconds, count)
         return Sample(seconds)
@@ -241,43 +274,41 @@ class SimDevice(Blank):
 
     def telemetry(self) -> Mapping[str, Any]:
         """What its driver would count if it drew its rated power all the time, and were throttled all the time."""
-        counters = dict.fromkeys(_COUNTERS.values(), 0.0)
-        counters |= {_COUNTERS[cause]: self._clock for cause in self._throttles}
-        return counters | {"at_s": self._clock, "energy_j": self._product.tdp_watts * self._clock}
+        throttled, now = self._throttles, self._clock
+        counters = {key: now if cause in throttled else 0.0 for cause, (_, key) in _THROTTLES.items()}
+        return counters | {"at_s": now, "energy_j": self._product.tdp_watts * now}
 
-    @contextmanager
-    def watch(self) -> Iterator[dict[str, Any]]:
-        during: dict[str, Any] = {}
-        yield during
-        during.update({"n": 1, "power_w": [self._product.tdp_watts] * 3})
+    def watch(self) -> AbstractContextManager[dict[str, Any]]:
+        return nullcontext({"n": 1, "power_w": [self._product.tdp_watts] * 3})
 
-    def judge(self, telemetry: Mapping[str, Any], elapsed: float) -> tuple[str, tuple[str, ...]]:
-        return judge(telemetry, elapsed)
+    judge = staticmethod(judge)
 
 
-def _planted(roofline: Roofline, options: Options, index: int, throttles: Sequence[str]) -> Roofline:
+def _planted(roofline: Roofline, options: SimOptions, index: int, throttles: Sequence[str]) -> Roofline:
     """The datasheet with this GPU's faults, overhead and knee."""
 
-    def factor(key: str) -> float:
+    def factor(key: RoofKey) -> float:
         product = math.prod(f for roof, gpu, f in options.faults if gpu in (None, index) and _matches(key, roof))
-        if key.startswith(("vector.", "tensor.")):
-            product *= math.prod(_THROTTLES[cause] for cause in throttles)
+        if key.is_compute:
+            product *= math.prod(_THROTTLES[cause][0] for cause in throttles)
         return product
 
     roofs = tuple(replace(r, rate=r.rate * factor(r.key), low=math.nan, high=math.nan) for r in roofline.roofs)
     return replace(roofline, roofs=roofs, overhead=options.overhead, sharpness=options.soft)
 
 
-def text_of(options: Options) -> str:
+def text_of(options: SimOptions) -> str:
     """The options that are not the default, as they are typed."""
-    default = Options()
-    plain = {name: value for name, value in vars(options).items() if value != getattr(default, name)}
-    words = [f"{roof}{_at(gpu)}={factor:g}" for roof, gpu, factor in plain.pop("faults", ())]
-    words += [f"throttle={cause}{_at(gpu)}" for cause, gpu in plain.pop("throttles", ())]
-    within, between = plain.pop("within", 0.0), plain.pop("between", 0.0)
-    noise = [f"noise={within:g}:{between:g}"] if within or between else []
-    words += [f"cost={cost}"] if (cost := plain.pop("cost", None)) else []
-    return ", ".join([*(f"{name}={value:g}" for name, value in plain.items()), *noise, *words]) or "none"
+    default = SimOptions()
+    chosen = {name: value for name, value in vars(options).items() if value != getattr(default, name)}
+    within, between = chosen.pop("within", 0.0), chosen.pop("between", 0.0)
+    faults, throttles, cost = (chosen.pop(name, ()) for name in ("faults", "throttles", "cost"))
+    words = [f"{name}={value:g}" for name, value in chosen.items()]
+    words += [f"noise={within:g}:{between:g}"] if within or between else []
+    words += [f"{roof}{_at(gpu)}={factor:g}" for roof, gpu, factor in faults]
+    words += [f"throttle={cause}{_at(gpu)}" for cause, gpu in throttles]
+    words += [f"cost={cost}"] if cost else []
+    return ", ".join(words) or "none"
 
 
 def _at(gpu: int | None) -> str:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from bench.measure.device import group
-from bench.measure.device.protocol import CaptureBroken, Sample, Unsupported
+from bench.measure.device.protocol import CaptureBroken, Sample, Unsupported, gathered
 
 # Below this a launch is over before the host has made the next one.
 SHORT = 50e-6
@@ -26,18 +25,12 @@ _PLAUSIBLE = (5e7, 1e10)
 
 
 def captured(seconds: float, host: float, world: int) -> bool:
-    """Whether launches of `seconds` on the GPU and `host` seconds to make go into a graph.
-
-    They do when the host may fall behind. Never with several ranks, which would have to decide alike.
-    """
+    """Whether launches go into a graph: where the host may fall behind; never with several ranks, which must agree."""
     return world == 1 and seconds < max(SHORT, 2 * host)
 
 
 def rounds(seconds: float, ring: int) -> int:
-    """How often a graph goes around the ring of buffers: about a millisecond, whole rounds, at least one.
-
-    A part of a ring would stay in the cache from replay to replay.
-    """
+    """Whole rounds of the ring in a graph of about 1 ms: a part of it would stay in the cache from replay to replay."""
     return max(1, min(round(GRAPH / (max(seconds, 1e-7) * ring)), NODES // ring))
 
 
@@ -58,12 +51,7 @@ class Stopwatch:
     """
 
     def __init__(
-        self,
-        counters: Any,
-        stamp: Callable[..., None] | None,
-        cycles: float,
-        world: int = 1,
-        barrier: Callable | None = None,
+        self, counters: Any, stamp: Callable | None, cycles: float, world: int = 1, barrier: Callable | None = None
     ):
         import torch
 
@@ -166,15 +154,12 @@ class Stopwatch:
         # Everything that follows from these, how many launches a batch has above all, ranks must do alike: one that
         # launched a collective less would leave the others waiting for it. The slowest speaks for all, so that the
         # hold covers its host too.
-        learnt = group.gathered((seconds, spent[-1]), self._world)
+        learnt = gathered((seconds, spent[-1]), self._world)
         self._seconds, self._host = (max(each) for each in zip(*learnt, strict=True))
         self._launches = launches
 
     def _capture(self) -> bool:
-        """Whether there is a graph of these launches; a launch that refuses to be captured is queued instead.
-
-        Raises CaptureBroken where the refusal has spoilt the process for other launches.
-        """
+        """Whether a graph of these launches is there. Raises CaptureBroken where a refusal spoilt the process."""
         if self._graph is None:
             ring = len(self._launches)
             times = rounds(self._seconds, ring)

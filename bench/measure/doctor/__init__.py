@@ -6,91 +6,78 @@ that a broken context hurts nobody; the driver is asked before, so that nothing 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from json import dumps
 from pathlib import Path
+
+from rich.console import Console
 
 from bench.measure.budget import BUDGETS, Budget
 from bench.measure.budget import budget as budget_of
-from bench.measure.device import cuda, stack
+from bench.measure.device import stack
 from bench.measure.device.open import resolve
-from bench.measure.doctor import gpu, host, peers
-from bench.measure.doctor.finding import Diagnosis, Finding, Planned, Skipped
-from bench.measure.doctor.reading import reading
-from bench.measure.doctor.text import facts, text
+from bench.measure.doctor import gpu, host
+from bench.measure.doctor.diagnosis import Diagnosis, Observation, Planned, Skipped, facts, observed, text
 from bench.measure.probes import describe, probes
 from bench.measure.session import plans
 from bench.measure.supervisor import Failed, Opened
 from bench.measure.supervisor import run as events
 from bench.schema import DeviceInfo
 
-__all__ = ["Diagnosis", "Finding", "Planned", "Skipped", "diagnosis", "facts", "run", "text"]
-
 
 def run(device: str, asked: str, json: bool, folder: Path) -> int:
     """The verb: prints the diagnosis and returns its exit code. Raises DeviceError for a device that is not here."""
     found = diagnosis(device, budget_of(asked, host=resolve(device) == ["cpu"]), folder)
     if json:
-        from json import dumps
-
         print(dumps(facts(found), indent=2))
     else:
-        from rich.console import Console
-
         Console(highlight=False).print(text(found))
     return found.code
 
 
 def diagnosis(device: str, budget: Budget, folder: Path) -> Diagnosis:
     """What a Run of this budget on --device `device` would meet. Raises DeviceError for a device that is not here."""
-    names = resolve(device)
-    parts = stack.found()
-    found = host.findings(names, folder) + host.libraries(parts, names, chosen=device != "auto")
-    uuids = {f"cuda:{each.index}": each.uuid for each in cuda.visible()}
-    asked = {name: uuids[name] for name in names if name in uuids}
-    readings = {name: reading(uuid) for name, uuid in asked.items()}
+    names, parts = resolve(device), stack.installed_stack()
+    findings = host.findings(names, folder) + host.libraries(parts, names, chosen=device != "auto")
+    uuids = {f"cuda:{each.index}": each.uuid for each in stack.visible()}
+    readings = {name: gpu.reading(uuids[name]) for name in names if name in uuids}
     for name, told in readings.items():
-        found += gpu.findings(name, told)
-    if len(asked) > 1:
-        found += peers.findings(list(asked.values()))
-    infos, failures = _opened(names)
-    found += [_unopened(failure, parts) for failure in failures]
-    found += [finding for info in infos for finding in _device(info)]
+        findings += gpu.findings(name, told)
+    if len(readings) > 1:
+        findings += gpu.peers([uuids[name] for name in readings])
+    # every device that opens in a process of its own, and why the others do not
+    heard = list(events(names, [], BUDGETS["quick"], 0))
+    infos = [event.info for event in heard if isinstance(event, Opened)]
+    failures = [event for event in heard if isinstance(event, Failed)]
+    findings += [_unopened(failure, parts) for failure in failures]
+    findings += [replace(_opened(info), device=info.id) for info in infos]
     skipped = [Skipped(failure.device, "", 0, failure.reason) for failure in failures]
     skipped += [row for info in infos for row in _skipped(info, budget)]
     return Diagnosis(
         devices=tuple(infos),
-        findings=tuple(found),
+        findings=tuple(findings),
         measured=tuple(_planned(infos, budget)),
         budget=budget.seconds,
         skipped=tuple(skipped),
-        readings={name: told.everything for name, told in readings.items()},
+        readings={name: {**told.values, "absent": told.absent} for name, told in readings.items()},
         stack=asdict(parts),
     )
 
 
-def _opened(names: Sequence[str]) -> tuple[list[DeviceInfo], list[Failed]]:
-    """Every device that opens in a process of its own, and why the others do not."""
-    told = list(events(names, [], BUDGETS["quick"], 0))
-    return [e.info for e in told if isinstance(e, Opened)], [e for e in told if isinstance(e, Failed)]
-
-
-def _unopened(failure: Failed, parts: stack.Stack) -> Finding:
+def _unopened(failure: Failed, parts: stack.Stack) -> Observation:
     remedy = stack.remedy(parts) if failure.device.startswith("cuda:") or not parts.torch else ""
-    fix = remedy or "mend what the reason names, and ask again"
-    return Finding("opening", failure.reason, "bad", fix, failure.device)
+    remedy = remedy or "mend what the reason names, and ask again"
+    return replace(observed("opening", "failed", reason=failure.reason, remedy=remedy), device=failure.device)
 
 
-def _device(info: DeviceInfo) -> Iterable[Finding]:
+def _opened(info: DeviceInfo) -> Observation:
     """What a device says of itself once it is open."""
     if info.simulated:
-        yield Finding("device", f"{info.facts['simulated']}; options: {info.facts['options']}", "note", device=info.id)
-    elif info.id == "cpu":
-        family = info.facts.get("family")
-        theory = f"theory of {family}, assumed" if family else "its family is not known: no % of theory"
-        yield Finding("opening", f"opened; {theory}", "ok" if family else "note", device=info.id)
-    else:
-        told = "".join(f", {key} {info.facts[key]}" for key in ("arch", "sms", "nvrtc") if key in info.facts)
-        yield Finding("opening", f"opened in a process of its own{told}", device=info.id)
+        return observed("device", "simulated", **info.facts)
+    if info.id == "cpu":
+        return observed("opening", "family" if "family" in info.facts else "cpu", **info.facts)
+    told = "".join(f", {key} {info.facts[key]}" for key in ("arch", "sms", "nvrtc") if key in info.facts)
+    return observed("opening", "gpu", facts=told)
 
 
 def _planned(infos: Sequence[DeviceInfo], budget: Budget) -> Iterable[Planned]:

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from bench.measure.device import cpu
-from bench.measure.device.inherited import inherited
+from bench.measure.device.host import inherited
 from bench.measure.device.open import open_device
 from bench.measure.device.protocol import DeviceError
 from bench.measure.verify import assumptions, tried

@@ -33,7 +33,7 @@ def chain(device: Any, rounds: int) -> Outcome:
     if "clock_hz" not in device.info.facts:
         return absent("this CPU's family is not known, and with it how long an FMA takes")
     from bench.measure.device import cc
-    from bench.measure.device.cpu import cpuinfo
+    from bench.measure.device.host import cpuinfo
     from bench.theory import cpu as families
 
     n, count = cc.integer("fma", "fma_vector_float32") * cc.integer("fma", "threads"), 1 << 19

@@ -11,9 +11,8 @@ from shutil import which
 from typing import Any
 
 from bench.measure.budget import BUDGETS
-from bench.measure.device.dry_run import Blank
-from bench.measure.device.dtypes import torch_dtype
-from bench.measure.device.protocol import Kernel, Unsupported
+from bench.measure.device.protocol import Kernel, Unsupported, torch_dtype
+from bench.measure.device.sim import Blank
 from bench.measure.probes import Probe, describe, latency, peak, probes
 from bench.measure.verify.assumption import NO_COMPILER, NO_GPU, Outcome, absent, assumption, compiled, failed, passed
 from bench.schema import Case, DeviceInfo

@@ -14,7 +14,7 @@ from shutil import which
 from typing import Any
 
 from bench.measure.device import cc
-from bench.measure.device.sources import kernel_source
+from bench.measure.device.protocol import kernel_source
 from bench.measure.verify.assumption import NO_COMPILER, NO_GPU, Outcome, absent, assumption, compiled, failed, passed
 from bench.measure.verify.pairs import MIB, chains, stream
 

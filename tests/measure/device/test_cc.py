@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import bench
-from bench.measure.device import cc, sources
-from bench.measure.device.protocol import DeviceError, Kernel, Unsupported
+from bench.measure.device import cc
+from bench.measure.device.protocol import DeviceError, Kernel, Unsupported, kernel_source
 
 pytestmark = pytest.mark.skipif(cc.compiler() is None, reason="no C compiler")
 
@@ -131,7 +131,7 @@ def test_a_broken_kernel_names_its_file_and_line(source):
     assert f"{source}:2:" in str(caught.value)
     assert "nothing" in str(caught.value)
     assert len(str(caught.value).splitlines()) < 20
-    assert list((source.parent / "cache" / "ridgepoint").iterdir()) == []
+    assert not (source.parent / "cache").exists()
 
 
 def test_an_unwritable_cache_gives_way_to_a_private_folder(source, monkeypatch):
@@ -189,6 +189,6 @@ def test_a_function_that_this_cpu_lacks_is_unsupported(source):
 
 
 def test_kernel_sources_are_found():
-    assert sources.kernel_source("stream", ".c").read_text().startswith("/*")
+    assert kernel_source("stream", ".c").read_text().startswith("/*")
     with pytest.raises(DeviceError, match=r"nowhere\.cu"):
-        sources.kernel_source("nowhere", ".cu")
+        kernel_source("nowhere", ".cu")

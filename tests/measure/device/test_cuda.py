@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from bench.measure.budget import BUDGETS
-from bench.measure.device import chips, cuda, driver, nvml, nvrtc
+from bench.measure.device import cuda, nvml, nvrtc, stack
+from bench.measure.device.host import near
 from bench.measure.device.protocol import DeviceError, Kernel, OutOfMemory, Sample, Unsupported
 from bench.measure.timing import measure
 from bench.schema import Case, Setup
@@ -26,7 +27,7 @@ def test_importing_it_loads_neither_torch_nor_cupy():
 
 @no_gpu
 def test_without_a_gpu_none_is_visible():
-    assert cuda.visible() == []
+    assert stack.visible() == []
 
 
 @no_gpu
@@ -36,17 +37,17 @@ def test_opening_one_without_a_gpu_says_why():
     assert "torch" in str(caught.value)
 
 
-@pytest.mark.skipif(driver.gpus() != [], reason="torch is asked where there is a driver, or may be one")
+@pytest.mark.skipif(stack.driver_gpus() != [], reason="torch is asked where there is a driver, or may be one")
 @pytest.mark.parametrize("words", ["auto", "cpu"])
 def test_asking_for_gpus_does_not_wait_for_torch_without_a_driver(words):
     """It loads for seconds, in the parent, which needs it for nothing else: a sniff has nine."""
-    code = "import sys; from bench.measure.device import resolve; assert resolve(sys.argv[1]) == ['cpu']"
+    code = "import sys; from bench.measure.device.open import resolve; assert resolve(sys.argv[1]) == ['cpu']"
     subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules", words], check=True)
 
 
 def test_a_torch_without_cuda_names_the_remedy(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert "pytorch.org" in cuda.missing()
+    assert "pytorch.org" in stack.missing()
 
 
 def test_a_driver_that_refuses_is_quoted(monkeypatch):
@@ -55,43 +56,14 @@ def test_a_driver_that_refuses_is_quoted(monkeypatch):
 
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "init", refuse)
-    monkeypatch.setattr(driver, "gpus", lambda: None)
-    assert cuda.missing().endswith("driver on your system is too old (found version 11040).")
-    assert cuda.visible() == []
+    monkeypatch.setattr(stack, "driver_gpus", lambda: None)
+    assert stack.missing().endswith("driver on your system is too old (found version 11040).")
+    assert stack.visible() == []
 
 
 def test_a_missing_torch_is_a_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert "needs torch" in cuda.missing()
-
-
-@pytest.mark.parametrize(
-    ("capability", "tensor"),
-    [
-        ((7, 0), {"float16"}),
-        ((7, 5), {"float16", "int8"}),
-        ((8, 0), {"float64", "float16", "int8", "bfloat16", "tf32"}),
-        ((8, 6), {"float16", "int8", "bfloat16", "tf32"}),
-        ((8, 9), {"float16", "int8", "bfloat16", "tf32", "float8_e4m3"}),
-        ((9, 0), {"float64", "float16", "int8", "bfloat16", "tf32", "float8_e4m3"}),
-        ((10, 3), {"float16", "int8", "bfloat16", "tf32", "float8_e4m3", "float4"}),
-    ],
-)
-def test_units_follow_the_compute_capability(capability, tensor):
-    units = chips.units(capability)
-    assert {dtype for dtype, unit in units.items() if unit == "tensor"} == tensor
-    assert units["float32"] == "vector"
-
-
-def test_loops_fill_every_thread_slot():
-    assert chips.loops((9, 0), 132, 2048) == {
-        "float64": 132 * 2048 * 8,
-        "float32": 132 * 2048 * 8,
-        "float16": 132 * 2048 * 16,
-        "bfloat16": 132 * 2048 * 16,
-        "int32": 132 * 2048 * 8,
-    }
-    assert "bfloat16" not in chips.loops((7, 5), 40, 1024)
+    assert "needs torch" in stack.missing()
 
 
 def test_a_ring_passes_four_caches_between_two_uses():
@@ -348,7 +320,7 @@ def test_without_a_compiler_libraries_are_still_measured(device, monkeypatch):
         raise DeviceError("CUDA kernels need CuPy and NVRTC: pip install 'ridgepoint[cuda13]' (no cupy)")
 
     monkeypatch.setattr(nvrtc, "arch", missing)
-    monkeypatch.setattr(cuda.stack, "remedy", lambda found: "")
+    monkeypatch.setattr(stack, "remedy", lambda found: "")
     bare = cuda.CudaDevice(0)
     assert "only libraries" in bare.info.facts["caution"]
     assert "nvrtc" not in bare.info.facts
@@ -400,10 +372,10 @@ def test_a_process_moves_near_its_gpu_and_stays_where_nothing_is_known():
 
     before = os.sched_getaffinity(0)
     try:
-        cuda.near(None)
-        cuda.near(4000)
+        near(None)
+        near(4000)
         assert os.sched_getaffinity(0) == before
-        cuda.near(0)
+        near(0)
         assert os.sched_getaffinity(0) <= before
     finally:
         os.sched_setaffinity(0, before)

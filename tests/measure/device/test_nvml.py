@@ -11,7 +11,8 @@ import pynvml
 import pytest
 
 from bench.measure.device import nvml
-from bench.measure.device.throttle_reasons import EVENTS, events
+from bench.measure.device.nvml import EVENTS, events
+from bench.measure.device.validity import summary
 from tests.measure.device.fake_nvml import (
     HW_THERMAL,
     MEAN_POWER,
@@ -317,7 +318,7 @@ def test_a_call_that_fails_as_a_whole_leaves_every_field_absent(driver):
     fake = healthy()
     fake.refused = {"nvmlDeviceGetFieldValues": NO_PERMISSION}
     counters = driver(fake).counters()
-    assert set(counters["absent"]) == {key for key, _ in nvml.FIELDS.values()}
+    assert set(counters["absent"]) == {key for key, _ in nvml.COUNTERS.values()}
     assert counters["sm_clock_hz"] == 1.755e9
 
 
@@ -392,7 +393,7 @@ def test_what_happens_meanwhile_is_watched(driver):
         "temperature_c": 61.0,
         "events": [],
     }
-    condensed = nvml.summary(readings)
+    condensed = summary(readings)
     assert condensed["n"] == len(readings)
     assert condensed["sm_clock_hz"][::2] == [1.41e9, 1.755e9]
     assert condensed["power_w"][0] == 412.0 < condensed["power_w"][1] < condensed["power_w"][2] == 700.0
@@ -444,7 +445,7 @@ def test_watching_ends_with_a_failing_block(driver):
 def test_refusals_stay_inside_the_watching_thread(driver):
     with driver(PROFILES["no_permission"]()).watch(interval=0.001) as readings:
         wait(lambda: len(readings) > 2)
-    assert nvml.summary(readings) == {"n": len(readings)}
+    assert summary(readings) == {"n": len(readings)}
 
 
 def test_watching_ends_when_the_gpu_is_lost(driver):
@@ -458,7 +459,7 @@ def test_without_a_driver_nothing_is_watched():
     with nvml.Monitor("GPU-none").watch() as readings:
         assert not polling()
     assert readings == []
-    assert nvml.summary(readings) == {"n": 0}
+    assert summary(readings) == {"n": 0}
 
 
 def test_a_summary_leaves_out_idle_moments_and_what_no_reading_has():
@@ -468,7 +469,7 @@ def test_a_summary_leaves_out_idle_moments_and_what_no_reading_has():
         {"power_w": 400.0, "events": []},
         {"temperature_c": 60.0},
     ]
-    assert nvml.summary(readings) == {
+    assert summary(readings) == {
         "n": 2,
         "idle": 2,
         "power_w": [400.0, 400.0, 400.0],
@@ -487,7 +488,7 @@ def test_what_is_read_while_a_gpu_rests_is_marked(driver):
         wait(lambda: len(readings) > resting + 2)
     assert all(reading.get("resting") for reading in readings[:resting])
     assert not readings[-1].get("resting")
-    assert nvml.summary(readings)["n"] < len(readings)
+    assert summary(readings)["n"] < len(readings)
 
 
 @pytest.mark.parametrize("step", [0.1, 0.25])
@@ -495,9 +496,9 @@ def test_the_energy_counters_step_is_what_was_seen(step):
     """The counter stands still between its steps, and each is seen up to a poll late."""
     polls = [0.05 * poll + 0.003 * (poll % 3) for poll in range(80)]
     readings = [{"at_s": at, "energy_j": 5e3 + 400 * step * (at // step)} for at in polls]
-    assert nvml.summary(readings)["energy_step_s"] == pytest.approx(step, rel=0.05)
+    assert summary(readings)["energy_step_s"] == pytest.approx(step, rel=0.05)
 
 
 def test_a_counter_that_hardly_moved_has_no_step():
     readings = [{"at_s": 0.05 * poll, "energy_j": 5e3 + (poll > 2)} for poll in range(5)]
-    assert "energy_step_s" not in nvml.summary(readings)
+    assert "energy_step_s" not in summary(readings)

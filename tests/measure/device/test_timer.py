@@ -332,7 +332,7 @@ def test_ranks_of_different_speed_launch_alike(tmp_path):
 
 
 def test_ranks_take_the_same_path_and_start_together(gpu, monkeypatch):
-    monkeypatch.setattr(timer_module.group, "gathered", lambda value, world: [value] * world)
+    monkeypatch.setattr(timer_module, "gathered", lambda value, world: [value] * world)
     lined_up = []
     timer = watch(gpu, world=4, barrier=lambda: lined_up.append(gpu.holds))
     lined_up.clear()

@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.measure.device import nvml
-from bench.measure.device.throttle_reasons import EVENTS
-from bench.measure.device.validity import judge
+from bench.measure.device.nvml import EVENTS
+from bench.measure.device.validity import judge, summary
 from tests.measure.device.fake_nvml import (
     ECC_DOUBLE,
     FOREIGN,
@@ -34,7 +34,7 @@ def watched(fake, seconds=2.0):
             fake.advance(seconds)
         after = monitor.counters()
         monitor.close()
-    return {"before": before, "after": after, "during": nvml.summary(readings)}
+    return {"before": before, "after": after, "during": summary(readings)}
 
 
 VERDICTS = {

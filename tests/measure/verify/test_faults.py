@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.measure.device import cc, cpu
-from bench.measure.device.sources import kernel_source
+from bench.measure.device.protocol import kernel_source
 from bench.measure.probes import bandwidth, peak, probes
 from bench.measure.verify import assumptions, cache, tried
 from bench.schema import FAIL, PASS
@@ -273,9 +273,10 @@ def test_a_witness_that_is_faster(host):
 @pytest.mark.parametrize("factor", [0.5, 1, 1.5])
 def test_a_latency_that_is_not_this_cpus(host, monkeypatch, factor):
     """And with it the clock that theory is stated at. A busy machine may show too little, never the contrary."""
+    from bench.measure.device.host import cpuinfo
     from bench.theory import cpu as families
 
-    known = families.find(cpu.cpuinfo())
+    known = families.find(cpuinfo())
     if known is None or "clock_hz" not in host.info.facts:
         pytest.skip("no table knows this CPU's family")
     wrong = replace(known, fma_latency_cycles=round(known.fma_latency_cycles * factor))

@@ -13,7 +13,7 @@ import pytest
 
 from bench import cli
 from bench.measure import exclusive, verify
-from bench.measure.device import cc, cpu, cuda
+from bench.measure.device import cc, cpu, stack
 from bench.measure.device.protocol import DeviceError, OutOfMemory, Unsupported
 from bench.measure.device.sim import open_simulated
 from bench.measure.verify import apart, assumptions, brief, checks, tried, work
@@ -365,7 +365,7 @@ def test_a_simulated_machine_is_no_failure(capsys):
 
 
 def test_a_device_that_is_not_here_is_one_clear_line(capsys):
-    if cuda.visible():
+    if stack.visible():
         pytest.skip("there is a GPU here")
     assert cli.main(["verify", "--device", "cuda:0"]) == 2
     said = capsys.readouterr().err

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
-from bench.measure.device.dtypes import torch_dtype
+from bench.measure.device.protocol import torch_dtype
 from bench.schema import Cache, DeviceInfo
 
 L2, SMS, HERTZ = 1 << 20, 4, 1.7e9

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from bench.measure.device import cpu
-from bench.measure.device.dry_run import Blank
 from bench.measure.device.protocol import CheckFailed
-from bench.measure.device.sim import open_simulated
+from bench.measure.device.sim import Blank, open_simulated
 from bench.measure.workloads import matmul
 
 
