@@ -64,7 +64,7 @@ def _footprints(info: DeviceInfo) -> list[int]:
 
 def _prepare(footprint: int, hops: int, cached: bool, device: Device) -> Setup:
     lines = device.empty(footprint // 8, dtype="int64").zero_()  # whole lines, or their rest would be fetched later
-    addresses = _cycle(lines)
+    addresses = cycle(lines)
     at = device.empty(1, dtype="int64")
     at.copy_(addresses[:1])
     run = device.load(kernel())
@@ -73,7 +73,7 @@ def _prepare(footprint: int, hops: int, cached: bool, device: Device) -> Setup:
     return Setup([partial(run, lines, at, 1, hops)], partial(_check, partial(run, lines, at, 1, 1000), addresses))
 
 
-def _cycle(lines: Any) -> Any:
+def cycle(lines: Any) -> Any:
     """Addresses of all lines in the order of one random cycle, each line pointing at the next.
 
     Where there is no memory, a tensor of that length: torch would load its compiler, for seconds, to compute more.

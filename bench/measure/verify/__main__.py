@@ -1,11 +1,22 @@
-"""python -m bench.measure.verify: docs/verify.md's text. With a device, what
-compute-sanitizer and ncu run under them."""
+"""python -m bench.measure.verify: docs/verify.md's text. With a device, what compute-sanitizer and ncu run."""
 
 import json
 import sys
+from itertools import groupby
 
-from bench.measure.verify import kernels, work
-from bench.measure.verify.document import document
+from bench.measure.verify import TEXTS, assumptions, kernels, work
+
+
+def document() -> str:
+    """docs/verify.md: a table of assumptions for each group."""
+    parts = [TEXTS["introduction"].lstrip()]
+    for group, members in groupby(assumptions().values(), lambda each: each.name.partition(".")[0]):
+        rows = ["| check | what it proves | expected | where it fails |", "|---|---|---|---|"]
+        for each in members:
+            marks = " *short*" * each.brief + " *deep*" * each.deep
+            rows.append(f"| `{each.name}`{marks} | {each.proves} | {each.expected} | {each.fix or '–'} |")
+        parts.append("\n".join([f"## {TEXTS['groups'][group]}\n", *rows]))
+    return "\n\n".join(parts)
 
 
 def main(words: list[str]) -> int:

@@ -2,9 +2,10 @@
 
 import multiprocessing
 import os
+import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -12,96 +13,82 @@ from bench.measure.device import cpu
 from bench.measure.device.host import inherited
 from bench.measure.device.open import open_device
 from bench.measure.device.protocol import DeviceError
-from bench.measure.verify import assumptions, tried
-from bench.schema import FAIL, Check
+from bench.measure.device.sim import open_simulated
+from bench.measure.verify import assumptions, failed, tried, wanted
+from bench.schema import Check
 
-# Seconds without a word after which a trial is taken for hung; opening loads torch, a driver and maybe compiles.
-PATIENCE, OPENING = 120.0, 300.0
+# Seconds without a word after which a trial is taken for hung, beside this many times what it should take; opening
+# loads torch, a driver and maybe compiles.
+PATIENCE, SLOWER, OPENING = 120.0, 10, 300.0
 MOST_CRASHES = 4
 # torch's profiler writes about itself on stderr unless it is told not to.
 QUIET = {"KINETO_LOG_LEVEL": "99"}
 
 
 def checks(name: str, deep: bool = False) -> Iterator[Check]:
-    """Every assumption tried on "cpu" or "cuda:N", as it comes. Raises DeviceError where it cannot
-    be opened."""
+    """Every assumption tried on a device, as it comes. Raises DeviceError where it cannot be opened."""
+    if name.startswith("sim:"):  # where nothing can break
+        yield from (tried(device, each) for device in open_simulated(name) for each in wanted(deep))
+        return
     done: set[str] = set()
     for _ in range(MOST_CRASHES):
-        with _child(name, deep, done) as (process, pipe):
-            running = ""
-            while True:
-                kind, value = _said(process, pipe, OPENING if not running else PATIENCE + _seconds(running))
+        running = ""
+        with closing(_messages(name, deep, done)) as messages:
+            for kind, value in messages:
                 if kind == "trying":
                     running = value
                 elif kind == "check":
+                    running = ""
                     done.add(value.name)
                     yield value
                 elif kind == "unopened":
                     raise DeviceError(value)
-                else:
-                    break
-        if kind == "done":
-            return
-        if not running or running in done:
+                elif kind == "done":
+                    return
+        if not running:
             raise DeviceError(f"its process ended early: {value}")
         done.add(running)
-        yield _broken(name, running, value)
+        yield assumptions()[running].check(name, failed("", value))
 
 
-def _seconds(name: str) -> float:
-    return 10 * assumptions()[name].seconds
-
-
-def _broken(device: str, name: str, reason: str) -> Check:
-    each = assumptions()[name]
-    return Check(
-        name=name, device=device, proves=each.proves, expected=each.expected, state=FAIL, reason=reason, fix=each.fix
-    )
-
-
-def _said(process: Any, pipe: Connection, patience: float) -> tuple[str, Any]:
-    """What the child says next, or ("gone", why it says no more)."""
-    if not pipe.poll(patience):
-        return "gone", f"no sign of life for {patience:.0f} s: taken for hung and ended"
-    try:
-        return pipe.recv()
-    except (EOFError, OSError):
-        process.join(5)
-        return "gone", f"its process ended with code {process.exitcode}"
-
-
-@contextmanager
-def _child(name: str, deep: bool, without: set[str]) -> Iterator[tuple[Any, Connection]]:
+def _messages(name: str, deep: bool, done: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """What a child says that tries all but what is done, and at last ("gone", why it says no more)."""
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
-    process = context.Process(target=_live, args=(theirs, name, deep, frozenset(without)), daemon=True)
+    process = context.Process(target=_live, args=(theirs, name, deep, frozenset(done)), daemon=True)
     with inherited((cpu.pinned_environment() if name == "cpu" else {}) | QUIET):
         process.start()
     theirs.close()
+    patience = OPENING
     try:
-        yield process, mine
+        while mine.poll(patience):
+            kind, value = mine.recv()
+            yield kind, value
+            if kind == "trying":
+                patience = PATIENCE + SLOWER * assumptions()[value].seconds
+        yield "gone", f"no sign of life for {patience:.0f} s: taken for hung and ended"
+    except (EOFError, OSError):
+        process.join(5)
+        yield "gone", f"its process ended with code {process.exitcode}"
     finally:
         mine.close()
         process.join(2)
-        if process.is_alive():
-            process.kill()
-            process.join(10)
+        process.kill()
+        process.join(10)
 
 
-def _live(pipe: Connection, name: str, deep: bool, without: frozenset[str]) -> None:
+def _live(pipe: Connection, name: str, deep: bool, done: Collection[str]) -> None:
     """The child's life. Ctrl-C is the parent's to handle."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # a fresh seed each time, or "fresh input" would be the same numbers for ever
     with suppress(BrokenPipeError, EOFError):
         try:
+            # a fresh seed each time, or "fresh input" would be the same numbers for ever
             device = open_device(name, seed=time.time_ns() % 2**31)
         except DeviceError as error:
             pipe.send(("unopened", str(error)))
             return
-        for each in assumptions().values():
-            if each.name not in without and (deep or not each.deep):
+        for each in wanted(deep):
+            if each.name not in done:
                 pipe.send(("trying", each.name))
                 pipe.send(("check", tried(device, each)))
         pipe.send(("done", ""))

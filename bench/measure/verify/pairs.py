@@ -1,51 +1,30 @@
-"""Timings for trials: launches with their case, lengths of samples, and pairs taken in turns.
+"""What timings in pairs say of a ratio: its median and an interval that no single stall can move.
 
 Both halves of a pair are taken next to each other and the order of the halves alternates, so that a machine that
-drifts drifts through both.
+drifts drifts through both. Of the pairs' ratios count order statistics (exact binomial, at least 99 %): nothing is
+assumed of the noise but that pairs are alike. A trial fails where the whole interval lies beyond what is allowed, so
+that a noisy machine widens the interval and is told from a wrong instrument; a median or a mean with a fixed limit
+once failed one run in thirty.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cache
+from math import comb, inf
+from statistics import median
 
-from bench.measure.device.protocol import Kernel
-from bench.measure.probes import bandwidth, peak
-from bench.schema import Case
-from bench.work import Work
+from bench.measure.verify import Outcome, absent, failed, passed
 
-# Seconds of one sample: long beside an interrupt, short beside the drift of a clock.
-SAMPLE = 5e-3
-MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Launches under a case, as the timing loop has them."""
-
-    case: Case
-    launches: Sequence[Callable[[], Any]]
-
-    def seconds(self, device: Any, count: int) -> float:
-        """Of one launch, by the device."""
-        return device.time(self.case, self.launches, count).seconds
-
-    def count(self, device: Any, length: float = SAMPLE) -> int:
-        """Launches that take about `length` seconds; each buffer is touched once on the way."""
-        device.begin(self.case)
-        self.seconds(device, len(self.launches))
-        return max(1, round(length / self.seconds(device, max(2, len(self.launches)))))
-
-
-def timed(
-    launches: Sequence[Callable[[], Any]], work: Work | None = None, cache: str = "hot", timing: str = ""
-) -> Timed:
-    return Timed(Case(params={}, work=work or Work(), cache=cache, timing=timing), launches)
+CONFIDENCE = 0.99
+# Ratios whose interval is wider than this say too little to pass or to fail.
+WIDEST = 0.25
+# And those of such an interval are known well, on whichever side of a limit their middle lies.
+NARROW = 0.05
 
 
 def ratios(rounds: int, one: Callable[[], float], other: Callable[[], float]) -> list[float]:
     """one() / other() of each round, the two taking turns to be first."""
-    found = []
+    quotients = []
     for number in range(rounds):
         if number % 2:
             second = other()
@@ -53,45 +32,57 @@ def ratios(rounds: int, one: Callable[[], float], other: Callable[[], float]) ->
         else:
             first = one()
             second = other()
-        found.append(first / second)
-    return found
+        quotients.append(first / second)
+    return quotients
 
 
-def stream(device: Any, mix: str, footprint: int, cache: str, ring: int = 0, store: str = "") -> Timed:
-    """A mix of stream.c or stream.cu over `footprint` bytes a launch, on as many sets of buffers as the device asks."""
-    words, _ = bandwidth.work.MIXES[mix]
-    n = max(1024, footprint // (4 * words) // 1024 * 1024)
-    # read as its probe loads it: with a tile per block its additions to one address would show (stream.cu)
-    run = device.load(bandwidth.kernel(mix, store or device.info.stores[0], tiles=4 if mix == "read" else 1))
-    launches = []
-    for _ in range(ring or device.rotation(4 * words * n, cache)):
-        arrays = [device.random(n, dtype="float32") for _ in range(words if mix == "read" else words - 1)]
-        out = device.empty(1, dtype="float64").zero_() if mix == "read" else device.empty(n, dtype="float32")
-        launches.append(
-            partial(run, *arrays, out, n, 1, *({"triad": (0.75,), "scale": (0.75,), "write": (0.5,)}.get(mix, ())))
-        )
-    return timed(launches, bandwidth.work.stream(mix, n), cache)
+@dataclass(frozen=True)
+class Interval:
+    """A median with the order statistics around it; n: how many values."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def width(self) -> float:
+        """Of the interval, as a share of the value."""
+        return (self.high - self.low) / self.value if self.value > 0 else inf
+
+    @property
+    def text(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f}, n={self.n})"
 
 
-def chains(device: Any, steps: int, dtype: str = "float32", kernel: Kernel | None = None) -> Timed:
-    """The FMA loop of fma.c or fma.cu on all pipes, or another kernel of its signature."""
-    n = device.info.loops[dtype]
-    x, y = device.random(n, dtype=dtype), device.empty(n, dtype=dtype)
-    run = device.load(kernel or peak.kernel(dtype))
-    return timed(
-        [partial(run, x, y, n, steps, peak.FACTOR[dtype], peak.OFFSET)], bandwidth.work.fma_loop(n, steps, dtype)
-    )
+@cache
+def rank(n: int) -> int:
+    """The largest r for which [x_r, x_(n-1-r)] of n sorted values covers their median with CONFIDENCE, else 0."""
+    tail, r = 0.0, 0
+    while 2 * (tail := tail + comb(n, r) / 2**n) <= 1 - CONFIDENCE:
+        r += 1
+    return max(r - 1, 0)
 
 
-def steps(device: Any, length: float = SAMPLE) -> int:
-    """FMAs in a row, a multiple of 32, that keep the float32 loop busy for about `length` seconds."""
-    found = 1 << 12
-    while (seconds := chains(device, found).seconds(device, 2)) < length / 4:
-        found *= 4
-    return max(32, round(found * length / seconds / 32) * 32)
+def interval(values: Sequence[float]) -> Interval:
+    """Raises StatisticsError for none."""
+    ordered, r = sorted(values), rank(len(values))
+    return Interval(median(ordered), ordered[r], ordered[-1 - r], len(ordered))
 
 
-def shuffled(rounds: int, size: int) -> Iterator[list[int]]:
-    """An order of `size` things for each round, every one once in each place over `size` rounds."""
-    for number in range(rounds):
-        yield [(number + each) % size for each in range(size)]
+def judged(seen: Interval, least: float = -inf, most: float = inf, reason: str = "", widest: float = WIDEST) -> Outcome:
+    """A pass within [least, most], a failure for that reason where the whole interval is beyond, else by the spread."""
+    if seen.high < least or seen.low > most:
+        return failed(seen.text, reason)
+    inside = least <= seen.low and seen.high <= most
+    # an interval that is not narrow and whose middle lies beyond shows nothing by reaching what is allowed
+    beyond = seen.width > NARROW and not least <= seen.value <= most
+    if not inside and (seen.width > widest or beyond):
+        spread = f"{100 * seen.width:.0f} %" if seen.width < 1 else "a factor of two"
+        return absent(f"too noisy: pairs differ by {spread}", seen.text)
+    return passed(seen.text)
+
+
+def alike(values: Sequence[float], tolerance: float, reason: str) -> Outcome:
+    """A pass where these ratios are 1, within the tolerance."""
+    return judged(interval(values), 1 - tolerance, 1 + tolerance, reason)

@@ -9,7 +9,7 @@ import torch
 from bench.measure.device import cc, cpu
 from bench.measure.device.protocol import kernel_source
 from bench.measure.probes import bandwidth, peak, probes
-from bench.measure.verify import assumptions, cache, tried
+from bench.measure.verify import assumptions, timings, tried
 from bench.schema import FAIL, PASS
 from tests.measure.verify.virtual import (
     Capped,
@@ -30,7 +30,7 @@ def host():
 
 
 def outcome(device, name, rounds=8):
-    return assumptions()[name].trial(device, rounds)
+    return assumptions()[name].outcome(device, rounds)
 
 
 @needs_compiler
@@ -111,7 +111,7 @@ def test_a_stopwatch_that_lets_the_host_in_on_a_gpu():
 @pytest.fixture
 def streams(monkeypatch):
     """The buffers of one probe; all of them take seconds."""
-    monkeypatch.setattr(cache, "probes", lambda: {"bandwidth": probes()["bandwidth"]})
+    monkeypatch.setattr(timings, "probes", lambda: {"bandwidth": probes()["bandwidth"]})
 
 
 def test_an_output_that_is_not_rotated(host, streams):
@@ -137,7 +137,7 @@ def test_a_result_that_torch_hands_out_again_and_again(host, monkeypatch):
         return Setup([partial(negative, device.random(1 << 20, dtype="float32")) for _ in range(2)])
 
     case = Case(params={"part": "negative"}, work=Work(bytes=8.0 * (1 << 20)), prepare=prepare)
-    monkeypatch.setattr(cache, "_cold", lambda device: [("mine", case)])
+    monkeypatch.setattr(timings, "_cold", lambda device: [("mine negative", case)])
     found = outcome(host, "cache.buffers")
     assert found.state == FAIL
     assert "mine negative: 50 %" in found.reason
@@ -179,7 +179,7 @@ def test_a_field_in_the_wrong_unit(field, factor):
 
 
 def test_an_energy_counter_that_is_not_the_power(monkeypatch):
-    monkeypatch.setattr("bench.measure.verify.energy.WATCHED", 0.3)
+    monkeypatch.setattr("bench.measure.verify.sensors.WATCHED", 0.3)
     device = VirtualGpu()
     assert outcome(device, "energy.counter").state == PASS
     device.units = {"energy_j": 2.0}
@@ -261,11 +261,11 @@ def test_machine_code_of_a_gpu(tmp_path, monkeypatch):
 @needs_compiler
 def test_a_witness_that_is_faster(host):
     """Ours does half as much again: the witness, which does not, is found to be faster."""
-    from bench.measure.verify import witness
-    from bench.measure.verify.pairs import chains, steps
+    from bench.measure.verify.launches import chains, steps
+    from bench.measure.verify.rivals import race
 
     long = steps(host, 2e-3)
-    found = witness._race(host, 12, chains(host, 3 * long), chains(host, long))
+    found = race(12, 1.01, chains(host, 3 * long), chains(host, long))
     assert found.state == FAIL or found.reason.startswith("too noisy")
 
 

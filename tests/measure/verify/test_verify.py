@@ -1,6 +1,8 @@
 """How checks are found, tried, decided, and told."""
 
 import errno
+import importlib
+import inspect
 import json
 import random
 import re
@@ -16,11 +18,10 @@ from bench.measure import exclusive, verify
 from bench.measure.device import cc, cpu, stack
 from bench.measure.device.protocol import DeviceError, OutOfMemory, Unsupported
 from bench.measure.device.sim import open_simulated
-from bench.measure.verify import apart, assumptions, brief, checks, tried, work
-from bench.measure.verify.assumption import absent, assumption, failed, passed
-from bench.measure.verify.document import document
-from bench.measure.verify.energy import implausible
-from bench.measure.verify.interval import CONFIDENCE, Interval, interval, judged, rank
+from bench.measure.verify import Assumption, absent, apart, assumptions, brief, failed, passed, tried, work
+from bench.measure.verify.__main__ import document
+from bench.measure.verify.pairs import CONFIDENCE, Interval, interval, judged, rank
+from bench.measure.verify.sensors import implausible
 from bench.schema import FAIL, NOT_AVAILABLE, PASS
 from tests.measure.verify import living
 from tests.measure.verify.virtual import Faulty, VirtualGpu
@@ -39,7 +40,7 @@ class Disturbed(VirtualGpu):
 
 
 def made(trial, **more):
-    return replace(assumption("so", "mend it", **more)(trial), name="test.made")
+    return Assumption(name="test.made", trial=trial, proves="", expected="so", fix="mend it", **more)
 
 
 # what is decided, and how surely
@@ -162,12 +163,20 @@ def test_a_check_that_breaks_costs_itself_only(error, state):
 
 def test_every_group_of_the_issue_is_there_and_says_what_it_proves():
     groups = {name.partition(".")[0] for name in assumptions()}
-    assert groups == set(verify.GROUPS)
+    assert groups == set(verify.TEXTS["groups"])
     for each in assumptions().values():
         assert each.proves.endswith("."), each.name
         assert each.expected, each.name
         assert len(each.expected) <= 40, f"{each.name}: a column of 80"
         assert each.fix or each.name == "time.alone"
+
+
+def test_every_trial_of_a_file_is_in_the_table():
+    described = {about["trial"] for about in verify.TEXTS["assumptions"].values()}
+    for file in {trial.partition(".")[0] for trial in described}:
+        for name, function in vars(importlib.import_module(f"bench.measure.verify.{file}")).items():
+            if inspect.isfunction(function) and [*inspect.signature(function).parameters][:2] == ["device", "rounds"]:
+                assert f"{file}.{name}" in described
 
 
 def test_the_document_is_current():
@@ -187,13 +196,11 @@ def test_the_short_subset_takes_less_than_three_seconds(host):
 def test_a_simulated_device_has_no_instrument_to_try():
     (device,) = open_simulated("sim:h200-sxm")
     assert brief(device) == []
-    found = list(checks(device))
-    assert {check.state for check in found} == {NOT_AVAILABLE}
+    assert {check.state for check in apart.checks("sim:h200-sxm")} == {NOT_AVAILABLE}
 
 
-def test_deep_checks_are_only_tried_when_asked(monkeypatch):
-    (device,) = open_simulated("sim:h200-sxm")
-    shallow, deep = ({check.name for check in checks(device, asked)} for asked in (False, True))
+def test_deep_checks_are_only_tried_when_asked():
+    shallow, deep = ({check.name for check in apart.checks("sim:h200-sxm", asked)} for asked in (False, True))
     assert deep - shallow == {"kernels.sanitizer", "work.traffic", "witness.likwid"}
 
 
@@ -219,18 +226,17 @@ def test_without_a_compiler_the_other_checks_still_run(monkeypatch):
     ],
 )
 def test_counters_that_may_not_be_read(host, monkeypatch, number, words):
-    def refuse(self):
+    def refuse():
         raise OSError(number, "refused")
 
-    monkeypatch.setattr(work._Counter, "__init__", refuse)
+    monkeypatch.setattr(work, "retired", refuse)
     found = tried(host, assumptions()["work.instructions"])
     assert found.state == NOT_AVAILABLE
     assert words in found.reason
 
 
 def test_tools_that_are_not_installed(monkeypatch):
-    for module in ("kernels", "work", "witness"):
-        monkeypatch.setattr(f"bench.measure.verify.{module}.which", lambda name: None)
+    monkeypatch.setattr(verify, "which", lambda name: None)
     for name, tool in (("kernels.sanitizer", "compute-sanitizer"), ("work.traffic", "ncu")):
         found = tried(VirtualGpu(), assumptions()[name])
         assert (found.state, tool in found.reason) == (NOT_AVAILABLE, True)
@@ -248,7 +254,7 @@ def test_another_process_on_the_gpu_is_said_and_the_checks_go_on():
 
 
 def test_no_check_fails_on_a_sound_virtual_gpu(monkeypatch):
-    monkeypatch.setattr("bench.measure.verify.energy.WATCHED", 0.3)
+    monkeypatch.setattr("bench.measure.verify.sensors.WATCHED", 0.3)
     names = ("time.linear_fma", "time.linear_copy", "time.empty", "time.alone", "time.order", "cache.rotated")
     for name in (*names, "clock.stamps", "clock.driver", "energy.counter", "energy.fields", "witness.fma"):
         found = tried(VirtualGpu(), assumptions()[name])
@@ -268,11 +274,11 @@ _NCU = """==PROF== Connected to process 1
 
 def test_ncus_table_against_what_is_declared():
     declared = {"copy": {"bytes": 2e8}, "fma_float32": {"fmas": 1000.0}}
-    assert work.counted(_NCU % "100,000,000", declared).state == PASS
-    found = work.counted(_NCU % "50,000,000", declared)
+    assert work.counted(_NCU % "100,000,000", declared, 0.97, 1.1).state == PASS
+    found = work.counted(_NCU % "50,000,000", declared, 0.97, 1.1)
     assert found.state == FAIL
     assert "copy: 0.750 of its bytes" in found.reason
-    assert work.counted(_NCU % "1", {"read": {"bytes": 1.0}}).state == NOT_AVAILABLE
+    assert work.counted(_NCU % "1", {"read": {"bytes": 1.0}}, 0.97, 1.1).state == NOT_AVAILABLE
 
 
 def test_a_power_cap_that_was_seen_but_hardly_counted():
@@ -299,7 +305,7 @@ def test_a_check_that_kills_its_process_costs_itself_only(monkeypatch):
 
 def test_a_check_that_hangs_is_ended(monkeypatch):
     monkeypatch.setattr(apart, "PATIENCE", 0.5)
-    monkeypatch.setattr(apart, "_seconds", lambda name: 0.0)
+    monkeypatch.setattr(apart, "SLOWER", 0)
     found = told(monkeypatch, living.hangs)
     assert [check.state for check in found] == [FAIL, PASS]
     assert "taken for hung" in found[0].reason
