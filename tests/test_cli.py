@@ -97,7 +97,7 @@ def test_list_names_everything(capsys):
     for probe in probes().values():
         mark = "*" if probe.asked else " "
         assert re.search(rf"^{re.escape(mark)} {probe.name} +{probe.title}$", out, re.M)
-        assert probe.question in " ".join(out.split())
+        assert probe.text.question in " ".join(out.split())
 
 
 @pytest.mark.parametrize("columns", [60, 80])

@@ -17,31 +17,26 @@ SIZES = tuple(2**p for p in range(10, 34))
 _TAIL = 512 * 1024  # up to here a size is repeated 1,000 times, so that p99 means something
 
 
-@probe(
-    version=1,
-    together=True,
-    title="All-reduce",
-    question="How fast do ranks sum an array together?",
-    formula=(
-        "bytes on each link = 2 (n−1)/n × size, as a ring moves them. Bus bandwidth is that over time for every"
-        " algorithm (NCCL-tests), so that algorithms compare; only the ring claims the link's roof. α and β: time = α"
-        " + size / β (Hockney), relative least squares over all sizes of an algorithm."
-    ),
-)
+@probe(version=1, together=True, title="All-reduce")
 def allreduce(info: DeviceInfo, budget) -> Cases:
-    """All-reduce over message size: bus and algorithm bandwidth, latency with p50, p99 and maximum over ranks."""
+    """How fast do ranks sum an array together?
+
+    bytes on each link = 2 (n−1)/n × size, as a ring moves them. Bus bandwidth is that over time for every algorithm
+    (NCCL-tests), so that algorithms compare; only the ring claims the link's roof. α and β: time = α + size / β
+    (Hockney), relative least squares over all sizes of an algorithm.
+    """
     if info.ranks < 2:
         yield Case(params={"ranks": info.ranks}, work=work.Work(), skip="one device: nothing to reduce with")
         return
     for algorithm in info.algorithms:
+        channel = "link" if algorithm == "ring" else "fabric"
         fitting = [size for size in SIZES if size <= info.memory_bytes // 8]
-        claimed = fitting[-1] if algorithm == "ring" else 0
         for size in budget.thin(fitting):
             yield Case(
                 params={"algorithm": algorithm, "ranks": info.ranks, "bytes": size},
-                work=work.all_reduce(size, info.ranks, channel="link" if algorithm == "ring" else "fabric"),
+                work=work.all_reduce(size, info.ranks, channel),
                 prepare=partial(_prepare, size, algorithm),
-                saturates="link" if size == claimed else "",
+                saturates="link" if channel == "link" and size == fitting[-1] else "",
                 cache="hot",
                 samples=1000 if size <= _TAIL else 0,
             )

@@ -26,6 +26,7 @@ from typing import Any
 from bench import work
 from bench.measure.device.protocol import CheckFailed, Device, Kernel
 from bench.measure.probes import Cases, probe
+from bench.measure.workloads import compare_sum
 from bench.schema import Case, DeviceInfo, Setup
 
 _GRAIN = 1024  # elements: every body handles whole blocks of them, so no tail is tested inside the loop
@@ -63,6 +64,7 @@ def _triad(x, z, y, n, passes, a):
     torch.add(x, z, alpha=a, out=y)
 
 
+# their parameters are what `verify` gives a kernel: none may have a default
 _TWINS = {"read": _read, "write": _write, "copy": _copy, "scale": _scale, "add": _add, "triad": _triad}
 _INPUTS = {"read": 1, "write": 0, "copy": 1, "scale": 1, "add": 2, "triad": 2}
 _SCALARS = {"write": (0.5,), "scale": (0.75,), "triad": (0.75,)}
@@ -90,39 +92,25 @@ def kernel(mix: str, store: str = "default", tuning: Tuning | None = None, tiles
     """The device code of one mix, `tiles` of them a block; "plain" stores are a body of their own where the host has
     streaming ones.
     """
-    function = f"{mix}_plain" if store == "plain" and mix != "read" else mix
-    arrays = 2 if mix == "read" else _INPUTS[mix] + 1
     tuning = tuning or {}
-    defines = tuple((name, value) for name, value in tuning.items() if name not in (WAVES, "THREADS"))
     return Kernel(
         "stream",
-        function,
+        f"{mix}_plain" if store == "plain" and mix != "read" else mix,
         _TWINS[mix],
-        elements=arrays,
+        elements=2 if mix == "read" else _INPUTS[mix] + 1,
         per_thread=tiles * tuning.get("UNROLL", 4) * tuning.get("WIDTH", 16) // 4,
         threads=tuning.get("THREADS", 256),
-        defines=defines,
+        defines=tuple((name, value) for name, value in tuning.items() if name not in (WAVES, "THREADS")),
         waves=tuning.get(WAVES, 0),
     )
 
 
-# "copy 2, scale 2 and 1 flop, ...", as work.MIXES counts
-_COUNTED = ", ".join(
-    f"{mix} {words}" + (f" and {flops} flop{'s' * (flops > 1)}" if flops else "")
-    for mix, (words, flops) in work.MIXES.items()
-)
-
-
-@probe(
-    version=3,
-    title="Memory bandwidth",
-    question="How fast do bytes move, in every cache and beyond?",
-    formula=f"Words moved per element: {_COUNTED}. Bytes = words × elements × size of an element × passes.",
-)
+@probe(version=3, title="Memory bandwidth")
 def bandwidth(info: DeviceInfo, budget) -> Cases:
-    """Memory bandwidth by mix and working set: each cache level as a plateau, and the DRAM roof.
+    """How fast do bytes move, in every cache and beyond?
 
-    Hot cases re-read a working set in place; cold ones touch more than four last-level caches before coming back.
+    Words moved per element: read 1 and 1 flop, write 1, copy 2, scale 2 and 1 flop, add 3 and 1 flop, triad 3 and 2
+    flops. Bytes = words × elements × size of an element × passes.
     """
     # Sizes are powers of two of bytes per launch; the one that claims the roof depends on no budget.
     largest = dram_bytes(info)
@@ -131,71 +119,66 @@ def bandwidth(info: DeviceInfo, budget) -> Cases:
     for mix in work.MIXES:
         tuned[mix] = yield from _tuned(info, budget, mix, largest)
     for mix in work.MIXES:
-        yield _cold(info, mix, largest, info.stores[0], saturates="dram", tuning=tuned[mix])
+        yield _case(info, mix, largest, "cold", info.stores[0], "dram", tuned[mix])
     for store in info.stores[1:]:
         for mix in work.MIXES:
             if mix != "read":  # nothing is stored
-                yield _cold(info, mix, largest, store)
+                yield _case(info, mix, largest, "cold", store)
     sizes = [largest >> shift for shift in range(12, 0, -1) if largest >> shift >= 1 << 20]
     # the smallest moves next to nothing: its time is the launch's own
     for footprint in [8 * _GRAIN, *budget.thin(sizes)]:
-        yield _cold(info, "copy", footprint, info.stores[0])
+        yield _case(info, "copy", footprint, "cold", info.stores[0])
 
-    # Streaming stores leave the cache by design, so inside the caches the last kind of store counts.
-    store = info.stores[-1]
+    # half of each level, and the settings that claim its roof
+    store = info.stores[-1]  # streaming stores leave the cache by design, so inside the caches the last kind counts
     claims: dict[int, tuple[str, Tuning]] = {
-        _claiming(info, index): (cache.name, {}) for index, cache in enumerate(info.caches)
+        _claiming(info, n): (cache.name, {}) for n, cache in enumerate(info.caches)
     }
     if "HINT" in info.tuning.get("stream", {}) and info.caches:
         name, _ = claims.popitem()[1]
-        footprint, tuning = yield from _nearest(info, store)
+        footprint, tuning = yield from _nearest(info)
         claims[footprint] = name, tuning
     for footprint in sorted({*claims, *budget.thin(_hot_sizes(info))}):
-        yield _hot(info, "read", footprint, store, *claims.get(footprint, ()))
+        yield _case(info, "read", footprint, "hot", store, *claims.get(footprint, ()))
     for mix in ("copy", "triad"):
         for footprint, claim in claims.items():
-            yield _hot(info, mix, footprint, store, *claim)
+            yield _case(info, mix, footprint, "hot", store, *claim)
 
 
-def _nearest(info: DeviceInfo, store: str) -> Generator[Case, float | None, tuple[int, Tuning]]:
+def _nearest(info: DeviceInfo) -> Generator[Case, float | None, tuple[int, Tuning]]:
     """(working set, settings) that the last level is read fastest with: every hint with every size, the default first.
 
     All of them, because the best hint may depend on the size.
     """
-    sizes, hints = _near_sizes(info), [hint for hint in _HINTS if hint in info.tuning["stream"]["HINT"]]
-    name = info.caches[-1].name
+    # half, a quarter and an eighth, in equally many tiles for each multiprocessor. Each is far above one's L1, which is
+    # what matters: from pass to pass it meets its own tiles again only after it has seen all the others (stream.cu), so
+    # that the sum of the L1s serves nobody
+    even, half = _TILE * max(1, info.sms), _claiming(info, len(info.caches) - 1)
+    sizes = [half // share // even * even for share in (1, 2, 4) if half // share >= even] or [half]
+    hints = [hint for hint in _HINTS if hint in info.tuning["stream"]["HINT"]]
     best, fastest = (sizes[0], {"HINT": hints[0]}), 0.0
     for hint in hints:
         for footprint in sizes:
-            case = _hot(info, "read", footprint, store, tuning={"HINT": hint})
-            seconds = yield replace(case, search=name)
+            case = _case(info, "read", footprint, "hot", info.stores[-1], tuning={"HINT": hint})
+            seconds = yield replace(case, search=info.caches[-1].name)
             if seconds and case.work.bytes / seconds > fastest * (1 + _GAIN):
                 best, fastest = (footprint, {"HINT": hint}), case.work.bytes / seconds
     return best
 
 
-def _near_sizes(info: DeviceInfo) -> list[int]:
-    """Half of the last level, a quarter and an eighth, in equally many tiles for each multiprocessor.
-
-    Each of them is far above one multiprocessor's L1, which is what matters: from pass to pass it meets its own tiles
-    again only after it has seen all the others (stream.cu), so that the sum of the L1s serves nobody.
-    """
-    even = _TILE * max(1, info.sms)
-    half = _claiming(info, len(info.caches) - 1)
-    return [half // share // even * even for share in (1, 2, 4) if half // share >= even] or [half]
-
-
 def _tuned(info: DeviceInfo, budget, mix: str, footprint: int) -> Generator[Case, float | None, Tuning]:
     """The settings that a mix runs fastest with, one after the other: all combinations would take minutes."""
-    axes = {name: values for name, values in info.tuning.get("stream", {}).items() if name not in _FOREIGN.get(mix, ())}
     best: Tuning = {}
     if budget.level == 0:  # no time for anything but the claim
         return best
-    fastest = yield replace(_cold(info, mix, footprint, info.stores[0]), search="dram")
-    for name, values in axes.items():
+    case = partial(_case, info, mix, footprint, "cold", info.stores[0])
+    fastest = yield replace(case(), search="dram")
+    for name, values in info.tuning.get("stream", {}).items():
+        if name in _FOREIGN.get(mix, ()):
+            continue
         for value in values[1:] if budget.whole else values[1:2]:
             tried = best | {name: value}
-            seconds = yield replace(_cold(info, mix, footprint, info.stores[0], tuning=tried), search="dram")
+            seconds = yield replace(case(tuning=tried), search="dram")
             if seconds and (fastest is None or seconds < fastest * (1 - _GAIN)):
                 fastest, best = seconds, tried
     return best
@@ -209,16 +192,6 @@ def dram_bytes(info: DeviceInfo) -> int:
     least = 1 << (max(8 * info.last_level, 64 << 20) - 1).bit_length()
     usual, most = (1 << (size.bit_length() - 1) for size in (info.memory_bytes // 64, info.memory_bytes // 8))
     return min(max(least, min(usual, 4 << 30)), most)
-
-
-def _batch(info: DeviceInfo, mix: str, elements: int) -> int:
-    """Launches that write so much that a last level of dirty lines is no more than _DIRTY of it.
-
-    On a host each sample follows the last at once, and what is dirty at its ends is the same: any number will do.
-    """
-    if mix == "read" or not info.host_memory:
-        return 1
-    return math.ceil(info.last_level / _DIRTY / (work.ITEMSIZE["float32"] * elements))
 
 
 def _claiming(info: DeviceInfo, index: int) -> int:
@@ -239,41 +212,27 @@ def _hot_sizes(info: DeviceInfo) -> list[int]:
     return sizes
 
 
-def _cold(
-    info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str = "", tuning: Tuning | None = None
+def _case(
+    info: DeviceInfo, mix: str, footprint: int, cache: str, store: str, saturates="", tuning: Tuning | None = None
 ) -> Case:
-    elements, tuning = _elements(mix, footprint), tuning or {}
-    # read ends every block with an addition to one address: see stream.cu
-    body = kernel(mix, store, tuning, tiles=4 if mix == "read" else 1)
-    return Case(
-        params={"mix": mix, "bytes": footprint, "cache": "cold", "store": store} | _named(tuning),
-        work=work.stream(mix, elements),
-        prepare=partial(_prepare, body, mix, elements, 1, "cold"),
-        saturates=saturates,
-        batch=_batch(info, mix, elements) if saturates else 1,
-    )
-
-
-def _hot(
-    info: DeviceInfo, mix: str, footprint: int, store: str, saturates: str = "", tuning: Tuning | None = None
-) -> Case:
-    elements = _elements(mix, footprint)
+    tuning, (words, _), hot = tuning or {}, work.MIXES[mix], cache == "hot"
+    elements = max(_GRAIN, footprint // (4 * words) // _GRAIN * _GRAIN)
     # one launch re-reads its set until the launch itself no longer shows: a millisecond, however many read at once
-    passes = max(1, max(16 * info.last_level, info.sms << 26) // footprint)
-    params = {"mix": mix, "bytes": footprint, "cache": "hot", "store": store} | _named(tuning or {})
-    demand = work.stream(mix, elements, channel=info.level(footprint), passes=passes)
-    prepare = partial(_prepare, kernel(mix, store, tuning), mix, elements, passes, "hot")
-    return Case(params=params, work=demand, prepare=prepare, saturates=saturates, cache="hot")
-
-
-def _named(tuning: Tuning) -> dict[str, int | str]:
-    """Settings as they stand among the params."""
-    return {_CALLED.get(name, name.lower()): "default" if value == "" else value for name, value in tuning.items()}
-
-
-def _elements(mix: str, footprint: int) -> int:
-    words, _ = work.MIXES[mix]
-    return max(_GRAIN, footprint // (4 * words) // _GRAIN * _GRAIN)
+    passes = max(1, max(16 * info.last_level, info.sms << 26) // footprint) if hot else 1
+    # read ends every block with an addition to one address: see stream.cu
+    body = kernel(mix, store, tuning, tiles=4 if mix == "read" and not hot else 1)
+    # launches that write so much that a last level of dirty lines is no more than _DIRTY of it; on a host each sample
+    # follows the last at once, and what is dirty at its ends is the same: any number will do
+    stores = saturates == "dram" and mix != "read" and info.host_memory
+    settings = {_CALLED.get(name, name.lower()): "default" if value == "" else value for name, value in tuning.items()}
+    return Case(
+        params={"mix": mix, "bytes": footprint, "cache": cache, "store": store} | settings,
+        work=work.stream(mix, elements, channel=info.level(footprint) if hot else "dram", passes=passes),
+        prepare=partial(_prepare, body, mix, elements, passes, cache),
+        saturates=saturates,
+        cache=cache,
+        batch=math.ceil(info.last_level / _DIRTY / (4 * elements)) if stores else 1,
+    )
 
 
 def _prepare(body: Kernel, mix: str, elements: int, passes: int, cache: str, device: Device) -> Setup:
@@ -300,9 +259,7 @@ def _check(mix: str, launch: Any) -> None:
         out.zero_()
         launch()
         # short float32 sums, then float64: a plain float64 sum takes a hundred times longer than the case
-        expected = passes * float(arrays[0].view(-1, _GRAIN).sum(1).double().sum())
-        if not abs(float(out) - expected) <= 1e-5 * expected:
-            raise CheckFailed(f"read sums to {float(out):g}, not {expected:g}")
+        compare_sum("read", out, passes * float(arrays[0].view(-1, _GRAIN).sum(1).double().sum()))
         return
     out.fill_(float("nan"))
     launch()
@@ -312,5 +269,5 @@ def _check(mix: str, launch: Any) -> None:
         _TWINS[mix](*(array[part] for array in arrays), twin, 0, 1, *scalars)
         if not torch.allclose(out[part], twin, rtol=1e-6, atol=1e-6):
             raise CheckFailed(f"{mix} differs from its twin")
-    if bool(torch.isnan(out.sum())):
+    if bool(out.sum().isnan()):
         raise CheckFailed(f"{mix} left elements unwritten")

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import work
-from bench.measure.device.protocol import CheckFailed, Device, OutOfMemory, Unsupported
+from bench.measure.device.protocol import Device, OutOfMemory, Unsupported
 from bench.measure.probes import Cases, probe
 from bench.measure.probes.bandwidth import kernel
+from bench.measure.workloads import compare_sum
 from bench.schema import Case, DeviceInfo, Setup
 
 CONTEXTS = (2048, 8192, 32768)
@@ -46,6 +47,10 @@ class Resident:
     weights: int
     kv_token: int
 
+    def batch(self, size: float, context: int) -> int:
+        """Sequences that fit into `size` bytes beside the weights."""
+        return max(0, int((size - self.weights) // (self.kv_token * context)))
+
 
 # From large to small; a device takes the first whose weights leave half of the share to sequences.
 # Parameters and 2 * layers * KV heads * head dimension of the models' published configurations.
@@ -56,76 +61,45 @@ MODELS = (
 )
 
 
-@dataclass(frozen=True)
-class Allowance:
-    """What a case may take: a share of the free memory, and no more than so many bytes."""
-
-    share: float
-    most: float = math.inf
-
-    def of(self, free: float) -> float:
-        return min(self.share * free, self.most)
-
-
-@probe(
-    version=1,
-    asked=True,
-    title="KV cache capacity",
-    question="Does the memory hold the batch that sizes predict, and what does reading all of it cost each step?",
-    formula=(
-        "Batch = (memory that may be taken − weights) / KV cache of a sequence; KV cache = 2 × layers × KV heads ×"
-        " head size × 2 B × context. A step's share = batch × time to read one sequence's cache."
-    ),
-)
+@probe(version=1, asked=True, title="KV cache capacity")
 def capacity(info: DeviceInfo, budget) -> Cases:
-    """The largest batch that memory holds, by context: predicted, really allocated within a stated share, and read."""
-    allowance = _allowance(info, budget)
-    room = allowance.of(info.memory_bytes)
+    """Does the memory hold the batch that sizes predict, and what does reading all of it cost each step?
+
+    Batch = (memory that may be taken − weights) / KV cache of a sequence; KV cache = 2 × layers × KV heads × head
+    size × 2 B × context. A step's share = batch × time to read one sequence's cache.
+    """
+    share, most = _allowance(info, budget)
+    room = min(share * info.memory_bytes, most)
     model = next((m for m in MODELS if m.weights <= room / 2), MODELS[-1])
     for context in budget.thin(CONTEXTS):
         size = model.kv_token * context
+        params = {"model": model.model, "context": context, "mix": "read"}
         yield Case(
-            params={
-                "model": model.model,
-                "context": context,
-                "mix": "read",
-                "weights_bytes": model.weights,
-                "kv_bytes": size,
-                "share": allowance.share,
-            },
+            params=params | {"weights_bytes": model.weights, "kv_bytes": size, "share": share},
             work=work.stream("read", size // 4),
-            prepare=partial(_prepare, model, context, allowance),
-            skip="" if batch(room, model, context) else _none(room, model, context),
+            prepare=partial(_prepare, model, context, share, most),
+            skip="" if model.batch(room, context) else _none(room, model, context),
         )
 
 
-def _allowance(info: DeviceInfo, budget) -> Allowance:
+def _allowance(info: DeviceInfo, budget) -> tuple[float, float]:
+    """What a case may take: a share of the free memory, and no more than so many bytes."""
     if not info.host_memory:  # the device is the host
-        return Allowance(HOST, budget.memory * _HOST_BYTES)
-    return Allowance(LONG if budget.memory >= 0.5 else SHARE)
+        return HOST, budget.memory * _HOST_BYTES
+    return LONG if budget.memory >= 0.5 else SHARE, math.inf
 
 
 def _none(room: float, model: Resident, context: int) -> str:
     return f"{room / 2**30:.1f} GiB may be taken: no {context} tokens fit beside the weights of {model.model}"
 
 
-def batch(size: float, model: Resident, context: int) -> int:
-    """Sequences that fit into `size` bytes beside the weights."""
-    return max(0, int((size - model.weights) // (model.kv_token * context)))
-
-
-def _prepare(model: Resident, context: int, allowance: Allowance, device: Device) -> Setup:
+def _prepare(model: Resident, context: int, share: float, most: float, device: Device) -> Setup:
     run, total, size = device.load(kernel("read", tiles=4)), device.empty(1, dtype="float64"), model.kv_token * context
     free, whole = memory(device, total)
-    room = allowance.of(free)
-    predicted = batch(room, model, context)
-    notes = {
-        "predicted": str(predicted),
-        "largest": str(batch(_TAKEN * whole, model, context)),
-        "total_bytes": f"{whole:.0f}",
-        "free_bytes": f"{free:.0f}",
-        "room_bytes": f"{room:.0f}",
-    }
+    room = min(share * free, most)
+    predicted, largest = model.batch(room, context), model.batch(_TAKEN * whole, context)
+    notes = {"predicted": f"{predicted}", "largest": f"{largest}", "total_bytes": f"{whole:.0f}"}
+    notes |= {"free_bytes": f"{free:.0f}", "room_bytes": f"{room:.0f}"}
     if device.info.simulated:
         launch = partial(run, device.empty(size // 4, dtype="float32"), total, size // 4, 1)
         return Setup([launch], notes=notes | {"stopped": "a simulated device has no memory to allocate"})
@@ -150,12 +124,9 @@ def _prepare(model: Resident, context: int, allowance: Allowance, device: Device
         stopped = str(error)
     if not sequences:
         raise Unsupported(f"no {context} tokens could be allocated beside the weights of {model.model}: {stopped}")
-    notes |= {
-        "confirmed": str(len(sequences)),
-        "stopped": stopped,
-        "sizes_bytes": str(model.weights + len(sequences) * size),
-        "counted_bytes": f"{taken(device, total, free) - before:.0f}",
-    }
+    counted = taken(device, total, free) - before
+    notes |= {"confirmed": f"{len(sequences)}", "stopped": stopped}
+    notes |= {"sizes_bytes": f"{model.weights + len(sequences) * size}", "counted_bytes": f"{counted:.0f}"}
     launches = [partial(run, sequence, total, size // 4, 1) for sequence in sequences]
     return Setup(launches, partial(_check, launches, weights), notes=notes)
 
@@ -192,10 +163,8 @@ def taken(device: Device, tensor: Any, free: float) -> float:
 
 def host_free() -> float:
     """Bytes that this process may still take of the host's, its control group's limit included."""
-    free = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    with suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = 1024.0 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = 1024.0 * int(lines["MemAvailable"].split()[0])
     with suppress(OSError, ValueError):  # no such group, or "max"
         limit, current = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
         free = min(free, limit - current)
@@ -208,6 +177,4 @@ def _check(launches: list, weights: list) -> None:
         _, total, count, _ = launch.args
         total.zero_()
         launch()
-        expected = count * _value(index)
-        if not abs(float(total) - expected) <= 1e-5 * expected:
-            raise CheckFailed(f"sequence {index} of {len(launches)} sums to {float(total):g}, not {expected:g}")
+        compare_sum(f"sequence {index} of {len(launches)}", total, count * _value(index))

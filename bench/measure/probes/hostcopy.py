@@ -24,18 +24,13 @@ _SMALL = 8
 _CHECKED = 1 << 16
 
 
-@probe(
-    version=2,
-    alone=True,
-    title="Host link",
-    question="How fast do bytes cross to the device and back?",
-    formula=(
-        "bytes = payload, once per direction; the link's claim is its lane rate less the encoding. Pinned copies are"
-        " queued behind a held stream; pageable ones, which the host makes in steps, are timed freely queued."
-    ),
-)
+@probe(version=2, alone=True, title="Host link")
 def hostcopy(info: DeviceInfo, budget) -> Cases:
-    """Host to device and back: bandwidth over size from pinned and pageable memory, and the latency of a small copy."""
+    """How fast do bytes cross to the device and back?
+
+    bytes = payload, once per direction; the link's claim is its lane rate less the encoding. Pinned copies are
+    queued behind a held stream; pageable ones, which the host makes in steps, are timed freely queued.
+    """
     sizes = budget.thin([size for size in SIZES if size <= info.memory_bytes // 16])
     if info.company:
         for path in PATHS if info.host_memory else ():

@@ -10,7 +10,8 @@ from bench import work
 from bench.measure.device.protocol import CheckFailed, Device, Kernel
 from bench.measure.probes import Cases, probe
 from bench.measure.probes.bandwidth import dram_bytes
-from bench.measure.probes.peak import FACTOR, OFFSET, fma_twin
+from bench.measure.probes.peak import FACTOR, OFFSET, check_chain, fma_twin
+from bench.measure.workloads import ring
 from bench.schema import Case, DeviceInfo, Setup
 
 # FMAs per element; an element read and written makes the intensity one over its size of it in FLOP/B.
@@ -24,58 +25,47 @@ def kernel(dtype: str) -> Kernel:
     return Kernel("ladder", f"ladder_{dtype}", fma_twin, elements=2, per_thread=64 // work.ITEMSIZE[dtype])
 
 
-@probe(
-    version=3,
-    title="FMA sweep",
-    question="At which arithmetic intensity does memory stop binding and arithmetic start?",
-    formula="flops = 2 × elements × FMAs; bytes = 2 × elements × size, so intensity = FMAs / size of an element.",
-)
+@probe(version=3, title="FMA sweep")
 def intensity(info: DeviceInfo, budget) -> Cases:
-    """The FMA sweep: performance over arithmetic intensity per dtype, from a copy up to the compute plateau."""
+    """At which arithmetic intensity does memory stop binding and arithmetic start?
+
+    flops = 2 × elements × FMAs; bytes = 2 × elements × size, so intensity = FMAs / size of an element.
+    """
     for dtype in info.ladders:
-        yield from _ladder(info, budget, dtype)
+        elements = dram_bytes(info) // (2 * work.ITEMSIZE[dtype]) // 4096 * 4096
+        before, flat = 0.0, 0
+        # a knee needs six rungs, so a coarse pass takes every second one and no fewer; as do the later dtypes
+        stride = 1 if budget.whole and dtype == info.ladders[0] else 2
+        for fmas in RUNGS[::stride]:
+            demand = work.ladder(elements, fmas, dtype)
+            seconds = yield Case(
+                params={"dtype": dtype, "fmas": fmas, "elements": elements},
+                work=demand,
+                prepare=partial(_prepare, dtype, elements, fmas, demand.bytes),
+                # only who has the time sees the later dtypes more than once: a knee without an interval
+                repeat=dtype == info.ladders[0] or budget.long,
+            )
+            reached = demand.flops / seconds if seconds else 0.0
+            flat = flat + 1 if fmas > 16 and reached < before * (1 + _PLATEAU) else 0
+            before = max(before, reached)
+            if flat * stride >= 2:
+                break
 
 
-def _ladder(info: DeviceInfo, budget, dtype: str) -> Cases:
-    elements = dram_bytes(info) // (2 * work.ITEMSIZE[dtype]) // 4096 * 4096
-    before, flat = 0.0, 0
-    # a knee needs six rungs, so a coarse pass takes every second one and no fewer; as do the later dtypes
-    stride = 1 if budget.whole and dtype == info.ladders[0] else 2
-    for fmas in RUNGS[::stride]:
-        seconds = yield Case(
-            params={"dtype": dtype, "fmas": fmas, "elements": elements},
-            work=work.ladder(elements, fmas, dtype),
-            prepare=partial(_prepare, dtype, elements, fmas),
-            # only who has the time sees the later dtypes more than once: a knee without an interval
-            repeat=dtype == info.ladders[0] or budget.long,
-        )
-        reached = work.ladder(elements, fmas, dtype).flops / seconds if seconds else 0.0
-        flat = flat + 1 if fmas > 16 and reached < before * (1 + _PLATEAU) else 0
-        before = max(before, reached)
-        if flat * stride >= 2:
-            return
-
-
-def _prepare(dtype: str, elements: int, fmas: int, device: Device) -> Setup:
+def _prepare(dtype: str, elements: int, fmas: int, size: float, device: Device) -> Setup:
     run = device.load(kernel(dtype))
-    launches = []
-    for _ in range(device.rotation(work.ladder(elements, fmas, dtype).bytes, "cold")):
+
+    def make(device: Device) -> partial:
         x, y = device.random(elements, dtype=dtype), device.empty(elements, dtype=dtype)
-        launches.append(partial(run, x, y, elements, fmas, FACTOR[dtype], OFFSET))
-    return Setup(launches, partial(_check, launches[-1]))
+        return partial(run, x, y, elements, fmas, FACTOR[dtype], OFFSET)
+
+    return ring(make, _check, size, None, device)
 
 
 def _check(launch: Any) -> None:
-    import torch
-
-    x, y, n, fmas, a, b = launch.args
+    x, y, _, fmas, a, b = launch.args
     y.fill_(float("nan"))
     launch()
-    part = slice(-4096, None)
-    wide = torch.empty_like(x[part], dtype=torch.float64)
-    fma_twin(x[part].double(), wide, n, fmas, a, b)
-    error, allowed = float((y[part].double() - wide).abs().max()), (fmas + 1) * float(torch.finfo(x.dtype).eps)
-    if not error <= allowed:
-        raise CheckFailed(f"{fmas} FMAs per element are off by {error:.2g} (allowed {allowed:.2g})")
-    if bool(torch.isnan(y.sum())):
+    check_chain(x[-4096:], y[-4096:], fmas, a, b, roundings=fmas + 1)
+    if bool(y.sum().isnan()):
         raise CheckFailed("the ladder left elements unwritten")

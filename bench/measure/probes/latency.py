@@ -30,36 +30,21 @@ def kernel() -> Kernel:
     return Kernel("chase", "chase", chase_twin, elements=2, per_thread=1, threads=32)
 
 
-@probe(
-    version=1,
-    title="Memory latency",
-    question="How long does one load take that waits for the one before?",
-    formula=(
-        "One thread follows addresses around a random cycle over lines of 128 bytes; latency = time / hops, cycles ="
-        " latency × clock. A level's plateau is the median over working sets from four times the level below to half"
-        " of the level."
-    ),
-)
+@probe(version=1, title="Memory latency")
 def latency(info: DeviceInfo, budget) -> Cases:
-    """Latency of one dependent load over the working set: each cache level as a plateau, then DRAM."""
-    for footprint in budget.thin(_footprints(info)):
-        hops = max(_LEAST, min(_ROUNDS * footprint // LINE, 1 << 18)) if footprint <= 1 << 18 else _LEAST
-        yield Case(
-            params={"bytes": footprint, "hops": hops},
-            work=Work(),
-            prepare=partial(_prepare, footprint, hops, footprint <= 2 * info.last_level),
-            cache="hot",
-        )
+    """How long does one load take that waits for the one before?
 
-
-def _footprints(info: DeviceInfo) -> list[int]:
-    """Powers of two with a step between, from 4 KiB to far beyond the last level: TLBs go on to show there."""
+    One thread follows addresses around a random cycle over lines of 128 bytes; latency = time / hops, cycles =
+    latency × clock. A level's plateau is the median over working sets from four times the level below to half of
+    the level.
+    """
+    # powers of two with a step between, from 4 KiB to far beyond the last level: TLBs go on to show there
     beyond = max(min(1 << 30, info.memory_bytes // 64), 8 * info.last_level)
-    sizes, size = [], 4096
-    while size <= beyond:
-        sizes += [size, size * 3 // 2]
-        size *= 2
-    return sizes[:-1]
+    sizes = [size for power in range(12, beyond.bit_length()) for size in (1 << power, 3 << (power - 1))]
+    for footprint in budget.thin(sizes[:-1]):
+        hops = max(_LEAST, min(_ROUNDS * footprint // LINE, 1 << 18)) if footprint <= 1 << 18 else _LEAST
+        prepare = partial(_prepare, footprint, hops, footprint <= 2 * info.last_level)
+        yield Case(params={"bytes": footprint, "hops": hops}, work=Work(), prepare=prepare, cache="hot")
 
 
 def _prepare(footprint: int, hops: int, cached: bool, device: Device) -> Setup:
@@ -94,6 +79,5 @@ def _check(launch: Any, addresses: Any) -> None:
     at.copy_(addresses[:1])
     launch()
     launch.func(lines, at, 1, 3)
-    expected = int(addresses[1003 % len(addresses)])
-    if int(at) != expected:
+    if int(at) != int(addresses[1003 % len(addresses)]):
         raise CheckFailed("the chase left its cycle")

@@ -21,21 +21,16 @@ def kernel() -> Kernel:
     return Kernel("empty", "empty", empty_twin, elements=0, per_thread=1, threads=32)
 
 
-@probe(
-    version=1,
-    title="Kernel launch",
-    question="What does a launch cost before it does anything?",
-    formula=(
-        "An empty kernel. Synchronous: the host's clock from call to end of wait. Back to back: events around many"
-        " launches, queued freely. Graph: events around a graph of as many nodes. Everywhere else the host is kept"
-        " out of the time: launches are queued behind a held stream, then timed."
-    ),
-)
+@probe(version=1, title="Kernel launch")
 def launch(info: DeviceInfo, budget) -> Cases:
-    """The cost of launching an empty kernel: synchronously, back to back, and as a node of a graph."""
+    """What does a launch cost before it does anything?
+
+    An empty kernel. Synchronous: the host's clock from call to end of wait. Back to back: events around many
+    launches, queued freely. Graph: events around a graph of as many nodes. Everywhere else the host is kept out of
+    the time: launches are queued behind a held stream, then timed.
+    """
     if not info.launches:
-        reason = "nothing is launched on this device: its kernels are called"
-        yield Case(params={"way": ""}, work=Work(), skip=reason)
+        yield Case(params={"way": ""}, work=Work(), skip="nothing is launched on this device: its kernels are called")
     for way in info.launches:
         yield Case(params={"way": way}, work=Work(), prepare=_prepare, repeat=True, cache="hot", timing=way, family=way)
 

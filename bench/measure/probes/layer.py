@@ -17,13 +17,14 @@ from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 
-from bench import units
+from bench import units, work
 from bench.measure.probes import Cases, probe
-from bench.measure.workloads import layers
+from bench.measure.workloads import dtype_of, layers, over_a_quarter, too_large
 from bench.measure.workloads.layers import SHAPES, Shape, Span
 from bench.schema import Case, DeviceInfo
-from bench.work import Work
 
+# Whole layers and their products predict each other's time.
+FAMILY = "transformer layer"
 BATCHES = (1, 8, 64, 256)
 CONTEXTS = (1024, 8192, 32768)
 # 512, 2048 and 8192 are what serving meets; 128 is what a CPU can do
@@ -34,19 +35,15 @@ FEW_BATCHES, FEW_CONTEXTS, FEW_PROMPTS = (1, 64), (1024, 8192), (2048,)
 COARSE_BATCHES, COARSE_CONTEXTS, COARSE_PROMPTS = (1, 8), (1024,), (128, 2048)
 
 
-@probe(
-    version=3,
-    title="Transformer layer",
-    question="Does a whole layer take as long as its parts do one by one, and which of them takes most?",
-    formula=(
-        "flops of the layer = the sum over its parts; bytes = weights, KV cache and rotary table read once, the new"
-        " rows' inputs and outputs. A part alone reads its inputs and writes its outputs once. Compared are the"
-        " layer's time and the sum of launches × time of its parts."
-    ),
-)
+@probe(version=3, title="Transformer layer")
 def layer(info: DeviceInfo, budget) -> Cases:
-    """A whole transformer layer by batch, context and prompt length, and each of its parts alone at the same shapes."""
-    dtype = layers.dtype_of(info)
+    """Does a whole layer take as long as its parts do one by one, and which of them takes most?
+
+    flops of the layer = the sum over its parts; bytes = weights, KV cache and rotary table read once, the new rows'
+    inputs and outputs. A part alone reads its inputs and writes its outputs once. Compared are the layer's time and
+    the sum of launches × time of its parts.
+    """
+    dtype = dtype_of(info)
     if not dtype:
         return
     for shape in SHAPES[:1] if budget.coarse else SHAPES:
@@ -54,7 +51,7 @@ def layer(info: DeviceInfo, budget) -> Cases:
         known: dict[tuple, float] = {}
         pace: dict[tuple, float] = {}
         for span in _spans(shape, budget):
-            case = _whole(info, budget, shape, span, dtype)
+            case = whole_case(info, budget, _params(shape, span, "layer", 1, dtype), shape, [span], dtype)
             # a part without its whole answers nothing here; they come first, because they are shorter and predict it
             parts = {} if case.skip else layers.parts(shape, [span], dtype, info.units[dtype])
             # a decode step's products are bound by memory: their flops predict nothing
@@ -68,7 +65,14 @@ def layer(info: DeviceInfo, budget) -> Cases:
                 attention = name.endswith("attention")
                 key = (name, span if attention else (span.phase, span.tokens))
                 if key not in known:
-                    known[key] = (yield _part(shape, span, name, count, demand, dtype)) or 0.0
+                    part = Case(
+                        params=_params(shape, span, name, count, dtype),
+                        work=demand,
+                        prepare=partial(layers.part_setup, shape, span, name, demand.bytes, dtype),
+                        # attention over a long cache must not predict a product, nor the other way round
+                        family=f"layer {name}" if attention else FAMILY,
+                    )
+                    known[key] = (yield part) or 0.0
                 if demand.flops and known[key] and (attention or span.new > 1):
                     kind = name, span.phase
                     pace[kind] = min(pace.get(kind, math.inf), known[key] / demand.flops)
@@ -80,10 +84,8 @@ def layer(info: DeviceInfo, budget) -> Cases:
 
 
 def _long(take: str, least: float, budget) -> str:
-    return (
-        f"its parts alone {take} {units.seconds(least)} or more; "
-        f"the {budget.name} budget allows a launch {units.seconds(budget.launch)}"
-    )
+    allowed = f"the {budget.name} budget allows a launch {units.seconds(budget.launch)}"
+    return f"its parts alone {take} {units.seconds(least)} or more; {allowed}"
 
 
 def _spans(shape: Shape, budget) -> Iterator[Span]:
@@ -99,36 +101,26 @@ def _spans(shape: Shape, budget) -> Iterator[Span]:
         yield from filter(None, pair)
 
 
-def _params(shape: Shape, span: Span, part: str, count: int, dtype: str, *, sequences: bool) -> dict:
-    return {
-        "model": shape.model,
-        "ranks": shape.ranks,
-        "part": part,
-        "count": count,
-        "dtype": dtype,
-        "phase": span.phase,
-        "tokens": span.tokens,
-        "batch": span.batch if sequences else 0,
-        "context": span.context if sequences else 0,
-    }
-
-
-def _whole(info: DeviceInfo, budget, shape: Shape, span: Span, dtype: str) -> Case:
+def whole_case(
+    info: DeviceInfo, budget, params: dict, shape: Shape, spans: list[Span], dtype: str, family=FAMILY
+) -> Case:
+    """A whole layer where it is not too large. The first model's weights do not count: they are the question."""
+    tokens = sum(span.tokens for span in spans)
+    # between the parts lives at once, at most, what the gated MLP holds beside the residual stream
+    beside = work.ITEMSIZE[dtype] * (shape.cached(spans) + tokens * (6 * shape.width + 3 * shape.ffn))
+    needed = beside + work.ITEMSIZE[dtype] * shape.weights
     return Case(
-        params=_params(shape, span, "layer", 1, dtype, sequences=True),
-        work=layers.whole(shape, [span], dtype, info.units[dtype]),
-        prepare=partial(layers.setup, shape, [span], dtype),
-        family=layers.FAMILY,
-        skip=layers.refusal(info, budget, shape, [span], dtype),
+        params=params,
+        work=layers.whole(shape, spans, dtype, info.units[dtype]),
+        prepare=partial(layers.setup, shape, spans, dtype),
+        family=family,
+        skip=too_large(beside if shape == SHAPES[0] else needed, info, budget.memory) or over_a_quarter(needed, info),
     )
 
 
-def _part(shape: Shape, span: Span, name: str, count: int, demand: Work, dtype: str) -> Case:
-    attention = name.endswith("attention")
-    return Case(
-        params=_params(shape, span, name, count, dtype, sequences=attention),
-        work=demand,
-        prepare=partial(layers.part_setup, shape, span, name, demand.bytes, dtype),
-        # attention over a long cache must not predict a product, nor the other way round
-        family=f"layer {name}" if attention else layers.FAMILY,
-    )
+def _params(shape: Shape, span: Span, part: str, count: int, dtype: str) -> dict:
+    params = {"model": shape.model, "ranks": shape.ranks, "part": part, "count": count, "dtype": dtype}
+    # only attention, and a layer with it, depends on more than the tokens
+    sequences = part == "layer" or part.endswith("attention")
+    params |= {"phase": span.phase, "tokens": span.tokens}
+    return params | {"batch": span.batch if sequences else 0, "context": span.context if sequences else 0}

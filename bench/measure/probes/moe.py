@@ -18,7 +18,10 @@ from typing import Any
 
 from bench.measure.device.protocol import CheckFailed, Device
 from bench.measure.probes import Cases, probe
+from bench.measure.workloads import attempted, compare, dtype_of
+from bench.measure.workloads.layers import gated
 from bench.schema import Case, DeviceInfo, Kept, Setup
+from bench.transformer.experts import distinct_experts
 from bench.work import ITEMSIZE, Work
 
 TOKENS = (1, 4, 16, 64, 256, 1024)
@@ -43,50 +46,33 @@ class Experts:
         """Weights of one expert: gate, up and down."""
         return 3 * self.width * self.ffn
 
-    def expected(self, tokens: int) -> float:
-        """Distinct experts under uniform, independent routing."""
-        return self.experts * (1 - (1 - self.active / self.experts) ** tokens)
-
 
 # From large to small; a device takes the first of which one case may hold all experts.
 SHAPES = (Experts("qwen3-30b-a3b", 128, 8, 2048, 768), Experts("thin", 32, 4, 1024, 256))
 
 
-@probe(
-    version=2,
-    asked=True,
-    title="Mixture of experts",
-    question="How many experts does a step really read, and how does its time follow them?",
-    formula=(
-        "flops = 2 × rows × weights of an expert, rows = tokens × experts per token; bytes = the weights of the"
-        " distinct experts once, a row in and a row out for each. Uniform routing expects D(T) = E (1 − (1 − k/E)^T)"
-        " distinct experts of E at T tokens with k each."
-    ),
-)
+@probe(version=2, asked=True, title="Mixture of experts")
 def moe(info: DeviceInfo, budget) -> Cases:
-    """Routed experts over tokens, by uniform and skewed routing: distinct experts touched, and their products' time."""
-    dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")
+    """How many experts does a step really read, and how does its time follow them?
+
+    flops = 2 × rows × weights of an expert, rows = tokens × experts per token; bytes = the weights of the distinct
+    experts once, a row in and a row out for each. Uniform routing expects D(T) = E (1 − (1 − k/E)^T) distinct
+    experts of E at T tokens with k each.
+    """
+    dtype = dtype_of(info)
     if not dtype:
         return
     room = budget.memory * info.memory_bytes if info.units[dtype] == "tensor" else 0
     shape = next((s for s in SHAPES if s.experts * s.weights * ITEMSIZE[dtype] <= room), SHAPES[-1])
+    facts = {"model": shape.model, "experts": shape.experts, "active": shape.active, "width": shape.width}
     for routing in ROUTINGS:
         # the largest first: from the FLOP/s of a few tokens many would seem hopeless
         for tokens in budget.thin(TOKENS)[::-1]:
             loads = routed(shape, tokens, routing)
             distinct = sum(load > 0 for load in loads)
+            params = {"routing": routing, "dtype": dtype, "tokens": tokens} | facts
             yield Case(
-                params={
-                    "routing": routing,
-                    "dtype": dtype,
-                    "tokens": tokens,
-                    "model": shape.model,
-                    "experts": shape.experts,
-                    "active": shape.active,
-                    "width": shape.width,
-                    "expert_ffn": shape.ffn,
-                    "distinct": distinct,
-                },
+                params=params | {"expert_ffn": shape.ffn, "distinct": distinct},
                 work=work_of(shape, tokens, distinct, dtype, info.units[dtype]),
                 prepare=partial(_prepare, shape, tokens, loads, dtype),
             )
@@ -121,13 +107,11 @@ def placed(loads: Sequence[int]) -> list[tuple[int, ...]]:
     busy, count = [load for load in loads if load], len(loads)
     order = list(range(count))
     random.Random(_SEED).shuffle(order)
-    found = []
+    placements = []
     for begin in range(0, count - len(busy) + 1, len(busy)):
-        other = [0] * count
-        for expert, load in zip(sorted(order[begin : begin + len(busy)]), busy, strict=True):
-            other[expert] = load
-        found.append(tuple(other))
-    return found
+        rows = dict(zip(sorted(order[begin : begin + len(busy)]), busy, strict=True))
+        placements.append(tuple(rows.get(expert, 0) for expert in range(count)))
+    return placements
 
 
 def _prepare(shape: Experts, tokens: int, loads: tuple[int, ...], dtype: str, device: Device) -> Setup:
@@ -136,7 +120,7 @@ def _prepare(shape: Experts, tokens: int, loads: tuple[int, ...], dtype: str, de
     placements = placed(loads)
     distinct = sum(load > 0 for load in loads)
     once = len(placements) * work_of(shape, tokens, distinct, dtype, "").bytes
-    launches, name = [], ""
+    launches: list[Kept] = []
     for _ in range(device.rotation(once, "cold")):
         # stored as rows of outputs, as a checkpoint has them
         up = device.random(shape.experts, 2 * shape.ffn, shape.width, dtype=dtype).transpose(-1, -2)
@@ -144,36 +128,23 @@ def _prepare(shape: Experts, tokens: int, loads: tuple[int, ...], dtype: str, de
         for placement in placements:
             rows = device.random(tokens * shape.active, shape.width, dtype=dtype)
             ends = torch.tensor(placement, device=rows.device).cumsum(0).to(torch.int32)
-            name = name or _way(device, rows, up, down, ends)
-            call = _grouped if name == "torch._grouped_mm" else partial(_looped, placement)
+            if not launches:
+                grouped = device.info.simulated or not attempted(partial(_grouped, rows, up, down, ends))[1]
+            call = _grouped if grouped else partial(_looped, placement)
             launches.append(Kept(call, rows, up, down, ends))
     notes = {
-        "method": name,
+        "method": "torch._grouped_mm" if grouped else "a loop of torch.mm over the touched experts",
         "distinct": str(distinct),
-        "expected": f"{shape.expected(tokens):.2f}",
+        "expected": f"{distinct_experts(shape.experts, shape.active, tokens):.2f}",
         "fullest": str(max(loads)),
     }
     return Setup(launches, partial(_check, launches[-1], placements[-1], dtype), notes=notes)
 
 
-def _way(device: Device, *arguments: Any) -> str:
-    """What this torch has for this device: one grouped product, or one product after another."""
-    import torch
-
-    if not device.info.simulated:
-        try:
-            _grouped(*arguments)
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, AttributeError):  # an older torch has none, or for newer GPUs alone
-            return "a loop of torch.mm over the touched experts"
-    return "torch._grouped_mm"
-
-
 def _grouped(rows: Any, up: Any, down: Any, ends: Any) -> Any:
     import torch
 
-    return torch._grouped_mm(_activated(torch._grouped_mm(rows, up, offs=ends)), down, offs=ends)
+    return torch._grouped_mm(gated(torch._grouped_mm(rows, up, offs=ends)), down, offs=ends)
 
 
 def _looped(loads: tuple[int, ...], rows: Any, up: Any, down: Any, ends: Any) -> Any:
@@ -184,30 +155,19 @@ def _looped(loads: tuple[int, ...], rows: Any, up: Any, down: Any, ends: Any) ->
     for expert, load in enumerate(loads):
         if load:
             part = slice(begin, begin + load)
-            torch.mm(_activated(rows[part] @ up[expert]), down[expert], out=out[part])
+            torch.mm(gated(rows[part] @ up[expert]), down[expert], out=out[part])
             begin += load
     return out
 
 
-def _activated(both: Any) -> Any:
-    from torch.nn.functional import silu
-
-    gate, up = both.chunk(2, -1)
-    return silu(gate) * up
-
-
 def _check(launch: Any, loads: tuple[int, ...], dtype: str) -> None:
     """Some rows of the first and of the last touched expert against float64; no row left out."""
-    import torch
-
-    rows, up, down, _ = launch.args
+    rows, up, down, _ = launch.args[-4:]
     out = launch()
-    if not bool(torch.isfinite(out).all()):
+    if not bool(out.isfinite().all()):
         raise CheckFailed("the experts left rows unwritten")
     busy = [expert for expert, load in enumerate(loads) if load]
     last = len(rows) - min(_ROWS, loads[busy[-1]])
     for expert, part in ((busy[0], slice(0, min(_ROWS, loads[busy[0]]))), (busy[-1], slice(last, None))):
-        expected = _activated(rows[part].double() @ up[expert].double()) @ down[expert].double()
-        error = float(torch.linalg.norm(out[part].double() - expected) / torch.linalg.norm(expected))
-        if not error <= _TOLERANCE[dtype]:
-            raise CheckFailed(f"expert {expert} differs from float64 by {error:.2g} (allowed {_TOLERANCE[dtype]:g})")
+        expected = gated(rows[part].double() @ up[expert].double()) @ down[expert].double()
+        compare(f"expert {expert}", out[part], expected, _TOLERANCE[dtype], "float64")

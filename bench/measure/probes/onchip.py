@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from bench import work
-from bench.measure.device.protocol import CheckFailed, Device, Kernel
+from bench.measure.device.protocol import Device, Kernel
 from bench.measure.probes import Cases, probe
+from bench.measure.workloads import compare_sum
 from bench.schema import Case, DeviceInfo, Setup
 
 _TILE = 8192  # elements: 32 KiB of float32 per block of 1024 threads
@@ -26,14 +27,12 @@ def kernel(channel: str) -> Kernel:
     return Kernel("onchip", f"{channel}_read", read_twin, elements=2, per_thread=_TILE // 1024, threads=1024)
 
 
-@probe(
-    version=1,
-    title="Shared memory and L1",
-    question="How fast are shared memory and L1, which no other multiprocessor can reach?",
-    formula="bytes = multiprocessors × tiles × 32 KiB × passes. Bytes per clock = rate / clock / multiprocessors.",
-)
+@probe(version=1, title="Shared memory and L1")
 def onchip(info: DeviceInfo, budget) -> Cases:
-    """Read bandwidth of shared memory and of L1, summed over the multiprocessors."""
+    """How fast are shared memory and L1, which no other multiprocessor can reach?
+
+    bytes = multiprocessors × tiles × 32 KiB × passes. Bytes per clock = rate / clock / multiprocessors.
+    """
     if not info.onchip:
         reason = "this device has no memory of a multiprocessor's own; its caches are the bandwidth probe's"
         yield Case(params={"memory": ""}, work=work.Work(), skip=reason)
@@ -60,6 +59,4 @@ def _check(launch: Any) -> None:
     x, out, _, passes = launch.args
     out.zero_()
     launch()
-    expected = passes * float(x.double().sum())
-    if not abs(float(out) - expected) <= 1e-5 * expected:
-        raise CheckFailed(f"re-reading sums to {float(out):g}, not {expected:g}")
+    compare_sum("re-reading", out, passes * float(x.double().sum()))

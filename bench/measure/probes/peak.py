@@ -13,7 +13,7 @@ from typing import Any
 from bench import work
 from bench.measure.device.protocol import CheckFailed, Device, Kernel
 from bench.measure.probes import Cases, probe
-from bench.measure.workloads import matmul
+from bench.measure.workloads import compare, matmul, over_a_quarter
 from bench.schema import Case, DeviceInfo, Setup, TensorLoop
 
 # (m, n, k) by name, from small to large, so that each predicts the next: cubes, a transformer's own shapes, which a
@@ -68,8 +68,8 @@ def tile_twin(a, b, c, n, steps):
 
 
 def kernel(dtype: str, tuning: Mapping[str, Any] | None = None) -> Kernel:
-    defines = tuple((tuning or {}).items())
-    return Kernel("fma", f"fma_{dtype}", fma_twin, 2, per_thread=16 if dtype.endswith("16") else 8, defines=defines)
+    defines, per_thread = tuple((tuning or {}).items()), 16 if dtype.endswith("16") else 8
+    return Kernel("fma", f"fma_{dtype}", fma_twin, elements=2, per_thread=per_thread, defines=defines)
 
 
 def tile_kernel(loop: TensorLoop) -> Kernel:
@@ -77,20 +77,13 @@ def tile_kernel(loop: TensorLoop) -> Kernel:
     return Kernel(loop.source, loop.function, tile_twin, elements=3, per_thread=per_thread, shared=loop.shared)
 
 
-@probe(
-    version=3,
-    title="Compute peaks",
-    question="How fast does arithmetic go, in registers and in a library's GEMM?",
-    formula=(
-        "FMA loop: flops = 2 × accumulators × steps; bytes = one load and one store per accumulator. Tensor loop:"
-        " flops = 2 m n k × tiles × steps: every tile multiplies the same operands from registers or shared memory,"
-        " over and over; only the instruction that is its chip's full-rate path claims a roof. GEMM: flops = 2 m n k."
-    ),
-)
+@probe(version=3, title="Compute peaks")
 def peak(info: DeviceInfo, budget) -> Cases:
-    """Compute roofs: an instruction loop per dtype of the vector and tensor units, and the best library GEMM.
+    """How fast does arithmetic go, in registers and in a library's GEMM?
 
-    Loops never leave registers or shared memory; GEMMs search named shapes, and the winner is measured again.
+    FMA loop: flops = 2 × accumulators × steps; bytes = one load and one store per accumulator. Tensor loop: flops =
+    2 m n k × tiles × steps: every tile multiplies the same operands from registers or shared memory, over and over;
+    only the instruction that is its chip's full-rate path claims a roof. GEMM: flops = 2 m n k.
     """
     for dtype, accumulators in info.loops.items():
         # long enough that the one load and store per accumulator and the launch do not show
@@ -109,9 +102,8 @@ def peak(info: DeviceInfo, budget) -> Cases:
         for loop in loops:
             yield _tiles(dtype, loop)
     for dtype, reason in info.lacking.items():
-        yield Case(
-            params={"kind": "tensor loop", "dtype": dtype}, work=work.Work(unit="tensor", dtype=dtype), skip=reason
-        )
+        params = {"kind": "tensor loop", "dtype": dtype}
+        yield Case(params=params, work=work.Work(unit="tensor", dtype=dtype), skip=reason)
     for dtype, unit in info.units.items():
         for variant in ("", "fast_accum") if dtype == "float8_e4m3" else ("",):
             yield from _search(info, budget, dtype, unit, variant)
@@ -126,7 +118,7 @@ def _tiles(dtype: str, loop: TensorLoop) -> Case:
         steps //= 32
     return Case(
         params={"kind": "tensor loop", "dtype": dtype, "instruction": loop.instruction, "steps": steps},
-        work=work.tile_loop(loop.m, loop.n, loop.k, loop.tiles, steps, dtype, loop.out),
+        work=replace(once, flops=once.flops * steps),
         prepare=partial(_tensor_loop, dtype, loop, steps),
         saturates=f"tensor.{dtype}.loop" if loop.saturates else "",
         cache="hot",
@@ -135,9 +127,9 @@ def _tiles(dtype: str, loop: TensorLoop) -> Case:
 
 
 def _search(info: DeviceInfo, budget, dtype: str, unit: str, variant: str) -> Cases:
-    roof = ".".join(part for part in (unit, dtype, variant, "library") if part)
+    roof = work.RoofKey.of(unit, dtype, variant, "library")
     tried = []
-    for name in SHAPES:
+    for name, (m, n, k) in SHAPES.items():
         if name in SMALL if unit == "tensor" else name.startswith("mamf"):
             continue
         if budget.level == 0 and name not in BRIEF:
@@ -145,32 +137,24 @@ def _search(info: DeviceInfo, budget, dtype: str, unit: str, variant: str) -> Ca
         # the largest cube takes a vector unit as long as ten other cases
         if not budget.whole and (name not in FEW if unit == "tensor" else name == QUOTED[-1]):
             continue
-        case = replace(_gemm(info, budget, name, dtype, unit, variant), search=roof)
+        params = {"kind": "gemm", "dtype": dtype, "shape": name, "m": m, "n": n, "k": k}
+        demand = matmul.work_of(m, n, k, dtype, unit, variant)
+        case = Case(
+            params=params | ({"variant": variant} if variant else {}),
+            work=demand,
+            prepare=partial(matmul.setup, m, n, k, dtype, variant),
+            search=roof,
+            family="gemm",
+            # whoever has time enough measures the cubes that everyone quotes as often as the winner
+            repeat=name in QUOTED and unit == "tensor" and budget.long,
+            skip=over_a_quarter(demand.bytes, info),
+        )
         seconds = yield case
         if seconds:
-            tried.append((case.work.flops / seconds, case))
+            tried.append((demand.flops / seconds, case))
     if tried:
         _, best = max(tried, key=lambda entry: entry[0])
         yield replace(best, search="", saturates=roof)
-
-
-def _gemm(info: DeviceInfo, budget, name: str, dtype: str, unit: str, variant: str) -> Case:
-    m, n, k = SHAPES[name]
-    demand = matmul.work_of(m, n, k, dtype, unit, variant)
-    params = {"kind": "gemm", "dtype": dtype, "shape": name, "m": m, "n": n, "k": k}
-    params |= {"variant": variant} if variant else {}
-    skip = ""
-    if demand.bytes > info.memory_bytes / 4:
-        skip = f"needs {demand.bytes / 2**30:.1f} GiB, over a quarter of the memory"
-    return Case(
-        params=params,
-        work=demand,
-        prepare=partial(_product, m, n, k, dtype, variant),
-        family="gemm",
-        # whoever has time enough measures the cubes that everyone quotes as often as the winner
-        repeat=name in QUOTED and unit == "tensor" and budget.long,
-        skip=skip,
-    )
 
 
 def _loop(dtype: str, accumulators: int, steps: int, tuning: Mapping[str, Any], device: Device) -> Setup:
@@ -178,7 +162,7 @@ def _loop(dtype: str, accumulators: int, steps: int, tuning: Mapping[str, Any], 
     x, y = device.random(accumulators, dtype=dtype), device.empty(accumulators, dtype=dtype)
     a, b = (FACTOR[dtype], OFFSET) if dtype in FACTOR else (INTEGER_FACTOR, INTEGER_OFFSET)
     launch = partial(run, x, y, accumulators, steps, a, b)
-    return Setup([launch], partial(_check, launch, dtype))
+    return Setup([launch], partial(_check, launch))
 
 
 def _tensor_loop(dtype: str, loop: TensorLoop, steps: int, device: Device) -> Setup:
@@ -192,50 +176,35 @@ def _tensor_loop(dtype: str, loop: TensorLoop, steps: int, device: Device) -> Se
 
 def _check_tiles(launch: Any, dtype: str) -> None:
     """Every tile of a short chain against float64: a wrong fragment or descriptor must not pass for a rate."""
-    import torch
-
     a, b, c, n, _ = launch.args
     steps = 8
-    c.fill_(-(2**30) if c.dtype == torch.int32 else float("nan"))
+    c.fill_(float("nan") if c.is_floating_point() else -(2**30))
     launch.func(a, b, c, n, steps)
-    expected = torch.empty_like(c, dtype=torch.float64)
-    tile_twin(a, b, expected, n, steps)
-    error = float(torch.linalg.norm(c.double() - expected) / torch.linalg.norm(expected))
+    expected = steps * (a.double() @ b.double().mT)
     # tf32's operands are cut to 10 bits; Hopper adds float8 products up with about 14 (DeepSeek-V3, arXiv 2412.19437)
     allowed = {"float64": 1e-12, "int8": 0.0, "tf32": 5e-3, "float8_e4m3": 3e-2}.get(dtype, 1e-3)
-    if not error <= allowed:
-        raise CheckFailed(f"{dtype} tiles differ from float64 by {error:.2g} (allowed {allowed:.0e})")
+    compare(f"a chain of {dtype} tiles", c, expected, allowed, "float64")
 
 
-def _check(launch: Any, dtype: str) -> None:
+def _check(launch: Any) -> None:
     """A short chain against the twin in float64: over a long one the rounding alone would fill any tolerance."""
-    import torch
-
     x, y, n, _, a, b = launch.args
     steps = 37
-    if not x.is_floating_point():
-        y.fill_(-1)
-        launch.func(x, y, n, steps, a, b)
-        wrapped = torch.empty_like(x)
-        fma_twin(x, wrapped, n, steps, a, b)
-        if not torch.equal(y, wrapped):
-            raise CheckFailed(f"{dtype} chain of {steps} multiply-adds differs from its twin")
-        return
-    y.fill_(float("nan"))
+    y.fill_(float("nan") if y.is_floating_point() else -1)
     launch.func(x, y, n, steps, a, b)
-    wide = torch.empty_like(x, dtype=torch.float64)
-    fma_twin(x.double(), wide, n, steps, a, b)
-    error = float((y.double() - wide).abs().max())
-    allowed = steps * float(torch.finfo(x.dtype).eps)
+    check_chain(x, y, steps, a, b, roundings=steps)
+
+
+def check_chain(x: Any, y: Any, steps: int, a: float, b: float, roundings: int) -> None:
+    """Raises CheckFailed where y is further from x's chain of FMAs, in float64, than so many roundings of its dtype.
+
+    Integers have none: they wrap.
+    """
+    import torch
+
+    exact = x.to(torch.float64 if x.is_floating_point() else x.dtype, copy=True)
+    fma_twin(exact, exact, len(x), steps, a, b)
+    error = float((y.double() - exact.double()).abs().max())
+    allowed = roundings * torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0
     if not error <= allowed:
-        raise CheckFailed(f"{dtype} chain of {steps} FMAs is off by {error:.2g} (allowed {allowed:.2g})")
-
-
-def _product(m: int, n: int, k: int, dtype: str, variant: str, device: Device) -> Setup:
-    size = matmul.work_of(m, n, k, dtype, "").bytes
-    launches, sets = [], []
-    for _ in range(device.rotation(size, "cold")):
-        sets.append(matmul.operands(device, m, n, k, dtype))
-        launches.append(matmul.launch(device, *sets[-1], dtype, variant))
-    matmul.attempt(device, launches[-1], dtype)
-    return Setup(launches, partial(matmul.check, launches[-1], *sets[-1], dtype))
+        raise CheckFailed(f"a chain of {steps} {x.dtype} FMAs is off by {error:.2g} (allowed {allowed:.2g})")

@@ -18,7 +18,7 @@ from typing import Any
 from bench import work
 from bench.measure.device.protocol import CheckFailed, Device, Unsupported
 from bench.measure.probes import Cases, probe
-from bench.measure.workloads import matmul
+from bench.measure.workloads import attempted, compare, dtype_of, matmul
 from bench.schema import Case, DeviceInfo, Kept, Setup
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
@@ -29,125 +29,103 @@ NAMES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "int8": "int8
 NAMES |= {"float4": "nvfp4"}
 GROUP = 128  # INT4: elements of a row that share a scale and a zero point
 WEIGHT_ONLY = ("int8", "fp8", f"int4-g{GROUP}")
-BOTH = ("int8", "float8_e4m3", "float4")
-_LIBRARY = {"int8": "torch._int_mm", "float8_e4m3": "torch._scaled_mm", "float4": "torch._scaled_mm"}
+# Both sides narrow, and torch's kernel for it.
+BOTH = {"int8": "torch._int_mm", "float8_e4m3": "torch._scaled_mm", "float4": "torch._scaled_mm"}
 # Largest relative error against float64 with the weight as quantised: the rounding of the product alone.
 _TOLERANCE = {"bfloat16": 2e-2, "float16": 5e-3, "float32": 1e-4}
 _ROWS = 64  # rows of a weight that a check looks at
 
 
-@probe(
-    version=2,
-    asked=True,
-    title="Quantised weights",
-    question="From which batch on do INT8, FP8 or INT4 weights pay here, and how much?",
-    formula=(
-        "flops = 2 m n k; bytes = activations read, the result written, and the weight at its quantised size with"
-        " its scales, read once. Speedup = time of the unquantised product / time, at the same batch."
-    ),
-)
+@probe(version=2, asked=True, title="Quantised weights")
 def quantised(info: DeviceInfo, budget) -> Cases:
-    """INT8, FP8 and INT4 products against unquantised ones over batch: weights alone, or activations too."""
-    dtype = next((d for d in ("bfloat16", "float16", "float32") if d in info.units), "")
+    """From which batch on do INT8, FP8 or INT4 weights pay here, and how much?
+
+    flops = 2 m n k; bytes = activations read, the result written, and the weight at its quantised size with its
+    scales, read once. Speedup = time of the unquantised product / time, at the same batch.
+    """
+    dtype = dtype_of(info)
     if not dtype:
         return
     # the largest first: from a small batch's FLOP/s a large one would seem hopeless
     batches = budget.thin(BATCHES)[::-1]
     for batch in batches:
-        yield _plain(info, batch, dtype, "unquantised")
+        yield _case(info, "unquantised", batch, dtype)
     for weights in WEIGHT_ONLY:
         for batch in batches:
-            yield _weight_only(info, batch, weights, dtype)
+            yield _case(info, "weights", batch, dtype, weights)
     for narrow in BOTH:
         if narrow in info.units:
             for batch in batches:
-                yield _plain(info, batch, narrow, "weights and activations")
+                yield _case(info, "weights and activations", batch, narrow)
         elif narrow != "float4":  # what only the newest multiply is no loss elsewhere
             params = {"quantised": "weights and activations", "weights": NAMES[narrow], "dtype": narrow}
             yield Case(params=params, work=work.Work(), skip=f"this device multiplies no {narrow}")
 
 
-def _params(info: DeviceInfo, what: str, weights: str, activations: str, dtype: str, batch: int) -> dict[str, Any]:
-    n, k = WEIGHTS[info.units[dtype]]
-    names = {"quantised": what, "weights": weights, "activations": activations, "dtype": dtype}
-    return names | {"batch": batch, "n": n, "k": k}
-
-
-def _plain(info: DeviceInfo, batch: int, dtype: str, what: str) -> Case:
-    """One dtype on both sides."""
-    n, k = WEIGHTS[info.units[dtype]]
+def _case(info: DeviceInfo, what: str, batch: int, dtype: str, weights: str = "") -> Case:
+    """A product of one dtype on both sides, or of activations with weights in one of WEIGHT_ONLY."""
+    unit = info.units[dtype]
+    n, k = WEIGHTS[unit]
+    names = {"quantised": what, "weights": weights or NAMES[dtype], "activations": NAMES[dtype], "dtype": dtype}
     variant = "fast_accum" if dtype == "float8_e4m3" else ""  # as serving runs it
+    if weights:
+        demand = work_of(batch, n, k, weights, dtype, unit)
+        prepare = partial(_prepare, batch, n, k, weights, dtype, demand.bytes)
+    else:
+        demand = matmul.work_of(batch, n, k, dtype, unit, variant)
+        notes = {"method": BOTH.get(dtype, "torch.mm")}
+        prepare = partial(matmul.setup, batch, n, k, dtype, variant, notes=notes)
     return Case(
-        params=_params(info, what, NAMES[dtype], NAMES[dtype], dtype, batch),
-        work=matmul.work_of(batch, n, k, dtype, info.units[dtype], variant),
-        prepare=partial(_prepare_plain, batch, n, k, dtype, variant),
-        family=f"quantised {dtype}",
-    )
-
-
-def _weight_only(info: DeviceInfo, batch: int, weights: str, dtype: str) -> Case:
-    n, k = WEIGHTS[info.units[dtype]]
-    return Case(
-        params=_params(info, "weights", weights, NAMES[dtype], dtype, batch),
-        work=work_of(batch, n, k, weights, dtype, info.units[dtype]),
-        prepare=partial(_prepare_weight_only, batch, n, k, weights, dtype),
-        family=f"quantised {weights} weights",  # a slow kernel must not predict a fast one's time
+        params=names | {"batch": batch, "n": n, "k": k},
+        work=demand,
+        prepare=prepare,
+        # a slow kernel must not predict a fast one's time
+        family=f"quantised {weights} weights" if weights else f"quantised {dtype}",
     )
 
 
 def weight_bytes(n: int, k: int, weights: str, dtype: str) -> float:
     """Bytes of a weight in one of WEIGHT_ONLY: a scale per row of n, or a scale and a zero point per group of a row."""
     own = work.ITEMSIZE[dtype]
-    if weights.startswith("int4"):
-        return n * k / 2 + 2 * own * n * k / GROUP
-    return n * k + own * n
+    return n * k / 2 + 2 * own * n * k / GROUP if weights.startswith("int4") else n * k + own * n
 
 
 def work_of(batch: int, n: int, k: int, weights: str, dtype: str, unit: str) -> work.Work:
     """The Work of a product in `dtype` whose weight alone is quantised."""
-    own = work.ITEMSIZE[dtype]
-    each = weight_bytes(n, k, weights, dtype) / (n * k)
-    return work.linear(batch, n, k, dtype, unit, weight=each, activation=own, out=own)
-
-
-def _prepare_plain(batch: int, n: int, k: int, dtype: str, variant: str, device: Device) -> Setup:
-    size = matmul.work_of(batch, n, k, dtype, "").bytes
-    sets = [matmul.operands(device, batch, n, k, dtype) for _ in range(device.rotation(size, "cold"))]
-    launches = [matmul.launch(device, *each, dtype, variant) for each in sets]
-    matmul.attempt(device, launches[-1], dtype)
-    check = partial(matmul.check, launches[-1], *sets[-1], dtype)
-    return Setup(launches, check, notes={"method": _LIBRARY.get(dtype, "torch.mm")})
+    own, element = work.ITEMSIZE[dtype], weight_bytes(n, k, weights, dtype) / (n * k)
+    return work.linear(batch, n, k, dtype, unit, weight=element, activation=own, out=own)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to multiply by a quantised weight. weight(device, n, k, dtype) -> (operands, its last rows in float64).
+    """A way to multiply by a quantised weight. weight(device, n, k, dtype) -> (codes, scales, last rows in float64).
 
-    product(activations, *operands) is one launch.
+    product(activations, codes, scales) is one launch.
     """
 
     name: str
-    weight: Callable[..., tuple[tuple[Any, ...], Any]]
+    weight: Callable[..., tuple[Any, Any, Any]]
     product: Callable[..., Any]
 
 
 def methods(weights: str) -> tuple[Method, ...]:
     """How torch may multiply by this format, the best first; a device has the first one that runs."""
-    cast = f"cast to the product's dtype, then torch.mm ({weights})"
+    weight = _int8 if weights == "int8" else _fp8
+    cast = Method(f"cast to the product's dtype, then torch.mm ({weights})", weight, _cast_product)
     if weights == "int8":
-        return (Method("torch._weight_int8pack_mm", _int8, _int8_product), Method(cast, _int8, _cast_product))
+        return Method("torch._weight_int8pack_mm", weight, partial(_product, "_weight_int8pack_mm")), cast
     if weights == "fp8":
-        return (Method(cast, _fp8, _cast_product),)
-    return (
-        Method("torch._weight_int4pack_mm_for_cpu", partial(_int4, "host"), _int4_host_product),
-        Method("torch._weight_int4pack_mm", partial(_int4, "tiles"), _int4_product),
+        return (cast,)
+    names = {"_weight_int4pack_mm_for_cpu": "host", "_weight_int4pack_mm": "tiles"}
+    return tuple(
+        Method(f"torch.{name}", partial(_int4, layout), partial(_product, name, GROUP))
+        for name, layout in names.items()
     )
 
 
-def _prepare_weight_only(batch: int, n: int, k: int, weights: str, dtype: str, device: Device) -> Setup:
-    size = work_of(batch, n, k, weights, dtype, "").bytes
+def _prepare(batch: int, n: int, k: int, weights: str, dtype: str, size: float, device: Device) -> Setup:
     activations = device.random(batch, k, dtype=dtype)
-    method, operands, rows = _first(methods(weights), activations, n, dtype, device)
+    method, (*operands, rows) = _first(methods(weights), activations, n, dtype, device)
     launches = [Kept(method.product, activations, *operands)]
     for _ in range(device.rotation(size, "cold") - 1):
         # other memory with the same numbers: to quantise and pack each anew would take seconds
@@ -156,22 +134,21 @@ def _prepare_weight_only(batch: int, n: int, k: int, weights: str, dtype: str, d
     return Setup(launches, partial(_check, launches[-1], rows, dtype), notes={"method": method.name})
 
 
-def _first(found: Sequence[Method], activations: Any, n: int, dtype: str, device: Device) -> tuple[Method, tuple, Any]:
-    """The first method that this torch has for this device. Raises Unsupported with torch's reason for the last."""
+def _first(found: Sequence[Method], activations: Any, n: int, dtype: str, device: Device) -> tuple[Method, tuple]:
+    """The first method that this torch has here, and its weight. Raises Unsupported with the last one's reason."""
     import torch
 
-    reason = ""
+    def tried(method: Method) -> tuple[Any, Any, Any]:
+        codes, scales, rows = method.weight(device, n, activations.shape[1], dtype)
+        if not device.info.simulated:
+            method.product(activations, codes, scales)
+        return codes, scales, rows
+
     for method in found:
-        try:
-            operands, rows = method.weight(device, n, activations.shape[1], dtype)
-            if not device.info.simulated:
-                method.product(activations, *operands)
-            return method, operands, rows
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, AttributeError) as error:  # an older torch has no such function
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
-    raise Unsupported(f"torch {torch.__version__} has no such product here: {reason}")
+        weight, reason = attempted(partial(tried, method))
+        if not reason:
+            return method, weight
+    raise Unsupported(f"torch {torch.__version__} has no such product here: {reason.split('. ')[0]}")
 
 
 def _copy(device: Device, tensor: Any) -> Any:
@@ -184,17 +161,17 @@ def _scales(device: Device, *shape: int, dtype: str) -> Any:
     return device.random(*shape, dtype=dtype).add_(2).mul_(2.0**-8)
 
 
-def _int8(device: Device, n: int, k: int, dtype: str) -> tuple[tuple[Any, Any], Any]:
+def _int8(device: Device, n: int, k: int, dtype: str) -> tuple[Any, Any, Any]:
     codes, scales = device.random(n, k, dtype="int8"), _scales(device, n, dtype=dtype)
-    return (codes, scales), codes[-_ROWS:].double() * scales[-_ROWS:, None].double()
+    return codes, scales, codes[-_ROWS:].double() * scales[-_ROWS:, None].double()
 
 
-def _fp8(device: Device, n: int, k: int, dtype: str) -> tuple[tuple[Any, Any], Any]:
+def _fp8(device: Device, n: int, k: int, dtype: str) -> tuple[Any, Any, Any]:
     values, scales = device.random(n, k, dtype="float8_e4m3"), _scales(device, n, dtype=dtype)
-    return (values, scales), values[-_ROWS:].to(scales.dtype).double() * scales[-_ROWS:, None].double()
+    return values, scales, values[-_ROWS:].to(scales.dtype).double() * scales[-_ROWS:, None].double()
 
 
-def _int4(layout: str, device: Device, n: int, k: int, dtype: str) -> tuple[tuple[Any, Any], Any]:
+def _int4(layout: str, device: Device, n: int, k: int, dtype: str) -> tuple[Any, Any, Any]:
     """Codes 0..15 stand for (code - 8) * scale + zero. Tensor cores and the host read them packed in different ways."""
     import torch
 
@@ -206,41 +183,25 @@ def _int4(layout: str, device: Device, n: int, k: int, dtype: str) -> tuple[tupl
         pairs = codes.view(torch.uint8)
         packed = torch._convert_weight_to_int4pack(pairs[:, ::2] << 4 | pairs[:, 1::2], 8)
     scale, zero = (scales[:, -_ROWS:, i].T.double().repeat_interleave(GROUP, 1) for i in range(2))
-    return (packed, scales), (codes[-_ROWS:].double() - 8) * scale + zero
+    return packed, scales, (codes[-_ROWS:].double() - 8) * scale + zero
 
 
-def _int8_product(activations: Any, codes: Any, scales: Any) -> Any:
+def _product(name: str, *arguments: Any) -> Any:
+    """By a kernel of torch's, which not every torch has: (group,) activations, codes, scales."""
     import torch
 
-    return torch._weight_int8pack_mm(activations, codes, scales)
+    *group, activations, codes, scales = arguments
+    return getattr(torch, name)(activations, codes, *group, scales)
 
 
 def _cast_product(activations: Any, codes: Any, scales: Any) -> Any:
-    import torch
-
-    return torch.mm(activations, codes.to(activations.dtype).t()).mul_(scales)
-
-
-def _int4_host_product(activations: Any, packed: Any, scales: Any) -> Any:
-    import torch
-
-    return torch._weight_int4pack_mm_for_cpu(activations, packed, GROUP, scales)
-
-
-def _int4_product(activations: Any, packed: Any, scales: Any) -> Any:
-    import torch
-
-    return torch._weight_int4pack_mm(activations, packed, GROUP, scales)
+    return (activations @ codes.to(activations.dtype).t()).mul_(scales)
 
 
 def _check(launch: Any, rows: Any, dtype: str) -> None:
     """The last columns of the product against float64 with the weight as it is quantised."""
-    import torch
-
     out = launch()
-    expected = launch.args[0].double() @ rows.T
-    error = float(torch.linalg.norm(out[:, -_ROWS:].double() - expected) / torch.linalg.norm(expected))
-    if not error <= _TOLERANCE[dtype]:
-        raise CheckFailed(f"the quantised product differs from float64 by {error:.2g} (allowed {_TOLERANCE[dtype]:g})")
-    if not bool(torch.isfinite(out).all()):
+    expected = launch.args[-3].double() @ rows.T
+    compare("the quantised product", out[:, -_ROWS:], expected, _TOLERANCE[dtype], "float64")
+    if not bool(out.isfinite().all()):
         raise CheckFailed("the quantised product is not finite everywhere")

@@ -1,26 +1,17 @@
-"""Matrix products of every dtype through torch: operands, one launch, and a check against float64.
+"""Matrix products of every dtype through torch: operands, one launch, and a check against float64."""
 
-torch is imported inside the functions, so that describing cases costs no import.
-"""
-
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from bench import work
 from bench.measure.device.protocol import CheckFailed, Device, Unsupported
+from bench.measure.workloads import attempted, compare
+from bench.schema import Setup
 
 # Largest relative error ||out - ref|| / ||ref|| of a sound product: the dtype's own rounding with headroom.
-_TOLERANCE = {
-    "float64": 1e-12,
-    "float32": 1e-4,
-    "tf32": 3e-3,
-    "float16": 5e-3,
-    "bfloat16": 2e-2,
-    "float8_e4m3": 1e-1,
-    "float4": 1e-2,
-    "int8": 0.0,
-}
+_TOLERANCE = {"float64": 1e-12, "float32": 1e-4, "tf32": 3e-3, "float16": 5e-3, "bfloat16": 2e-2}
+_TOLERANCE |= {"float8_e4m3": 1e-1, "float4": 1e-2, "int8": 0.0}
 
 # What the product is written as: the accumulator's type for int8, bfloat16 for narrow floats, else the operands'.
 OUT = {"int8": "int32", "float8_e4m3": "bfloat16", "float4": "bfloat16"}
@@ -28,6 +19,8 @@ OUT = {"int8": "int32", "float8_e4m3": "bfloat16", "float4": "bfloat16"}
 _SCALED = 16
 # The values of float4 e2m1 by their code.
 _E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+_POISON = -(2**30)  # no int8 product is so small
+_ROWS = 64  # rows and columns of a product that a check looks at
 
 
 def work_of(m: int, n: int, k: int, dtype: str, unit: str, variant: str = "", batch: int = 1) -> work.Work:
@@ -37,6 +30,19 @@ def work_of(m: int, n: int, k: int, dtype: str, unit: str, variant: str = "", ba
     return work.gemm(m, n, k, dtype, unit, batch=batch, out=OUT.get(dtype, ""), variant=variant, scales=scales)
 
 
+def setup(
+    m: int, n: int, k: int, dtype: str, variant: str, device: Device, batch: int = 0, notes: Mapping | None = None
+) -> Setup:
+    """A product made ready on cold operands. Raises Unsupported where the library refuses it."""
+    size = work_of(m, n, k, dtype, "", batch=batch or 1).bytes
+    sets = [operands(device, m, n, k, dtype, batch) for _ in range(device.rotation(size, "cold"))]
+    launches = [launch(device, *each, dtype, variant) for each in sets]
+    # int8, for one, wants more than 16 rows
+    if dtype in OUT and not device.info.simulated and (reason := attempted(launches[-1])[1]):
+        raise Unsupported(f"the library refuses this product: {reason}")
+    return Setup(launches, partial(check, launches[-1], *sets[-1], dtype), notes or {})
+
+
 def operands(device: Device, m: int, n: int, k: int, dtype: str, batch: int = 0) -> tuple[Any, Any, Any]:
     """A[m, k], B[k, n] (column-major, as weights are stored), C[m, n], each with a leading batch dimension if asked."""
     lead = (batch,) if batch else ()
@@ -44,22 +50,22 @@ def operands(device: Device, m: int, n: int, k: int, dtype: str, batch: int = 0)
         k //= 2  # two to a byte
     a = device.random(*lead, m, k, dtype=dtype)
     b = device.random(*lead, n, k, dtype=dtype).transpose(-1, -2)
-    c = device.empty(*lead, m, n, dtype=OUT.get(dtype, dtype))
-    return a, b, c
+    return a, b, device.empty(*lead, m, n, dtype=OUT.get(dtype, dtype))
 
 
-def launch(device: Device, a: Any, b: Any, c: Any, dtype: str, variant: str = "") -> Callable[[], Any]:
+def launch(device: Device, a: Any, b: Any, c: Any, dtype: str, variant: str = "") -> partial:
     """C = A B as one library call."""
     import torch
 
     if dtype == "int8":
-        return partial(_int_mm, a, b, c)
-    if dtype == "float4":
-        scales = (_scales(device, rows, 2 * a.shape[-1]) for rows in (a.shape[0], b.shape[1]))
-        return partial(_block_scaled_mm, a, b, c, *scales)
-    if dtype == "float8_e4m3":
-        one = torch.ones((), dtype=torch.float32, device=a.device)
-        return partial(_scaled_mm, a, b, c, one, variant == "fast_accum")
+        return partial(torch._int_mm, a, b, out=c)
+    if dtype in ("float4", "float8_e4m3"):
+        if dtype == "float4":
+            scales = [_scales(device, rows, 2 * a.shape[-1]) for rows in (a.shape[0], b.shape[1])]
+        else:
+            scales = [torch.ones((), dtype=torch.float32, device=a.device)] * 2
+        how = {"scale_a": scales[0], "scale_b": scales[1], "use_fast_accum": variant == "fast_accum"}
+        return partial(torch._scaled_mm, a, b, **how, out_dtype=c.dtype, out=c)
     if a.dim() == 3:
         return partial(torch.bmm, a, b, out=c)
     if dtype in ("float32", "tf32"):
@@ -67,42 +73,17 @@ def launch(device: Device, a: Any, b: Any, c: Any, dtype: str, variant: str = ""
     return partial(torch.mm, a, b, out=c)
 
 
-def attempt(device: Device, launched: Callable[[], Any], dtype: str) -> None:
-    """A library that refuses a narrow product (int8 wants more than 16 rows) is a skip in its own words.
-
-    Raises Unsupported.
-    """
-    import torch
-
-    if device.info.simulated or dtype not in OUT:
-        return
-    try:
-        launched()
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Unsupported(f"the library refuses this product: {reason}") from None
-
-
-def check(launched: Callable[[], Any], a: Any, b: Any, c: Any, dtype: str, rows: int = 64) -> None:
+def check(launched: partial, a: Any, b: Any, c: Any, dtype: str) -> None:
     """Runs the launch on a poisoned C and compares a block of rows with a float64 product. Raises CheckFailed."""
-    import torch
-
-    c.fill_(-(2**30) if dtype == "int8" else float("nan"))
+    c.fill_(_POISON if dtype == "int8" else float("nan"))
     launched()
     if a.dim() == 3:
         a, b, c = a[-1], b[-1], c[-1]
     if dtype == "float4":
-        _, _, _, *scales = launched.args
-        a, b = (_unpacked(x, scale) for x, scale in zip((a, b.T), scales, strict=True))
-        b = b.T
-    reference = a[-rows:].double() @ b[:, -rows:].double()
-    found = c[-rows:, -rows:].double()
-    error = float(torch.linalg.norm(found - reference) / torch.linalg.norm(reference))
-    if not error <= _TOLERANCE[dtype]:
-        raise CheckFailed(f"{dtype} product differs from float64 by {error:.2g} (allowed {_TOLERANCE[dtype]:.0e})")
-    if bool((c == -(2**30)).any()) if dtype == "int8" else not bool(torch.isfinite(c).all()):
+        a, b = _unpacked(a, launched.keywords["scale_a"]), _unpacked(b.T, launched.keywords["scale_b"]).T
+    reference = a[-_ROWS:].double() @ b[:, -_ROWS:].double()
+    compare(f"{dtype} product", c[-_ROWS:, -_ROWS:], reference, _TOLERANCE[dtype], "float64")
+    if bool((c == _POISON).any()) if dtype == "int8" else not bool(c.isfinite().all()):
         raise CheckFailed(f"{dtype} product left elements unwritten")
 
 
@@ -119,18 +100,6 @@ def _mm_float32(a: Any, b: Any, tf32: bool, out: Any) -> Any:
         torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def _int_mm(a: Any, b: Any, c: Any) -> Any:
-    import torch
-
-    return torch._int_mm(a, b, out=c)
-
-
-def _scaled_mm(a: Any, b: Any, c: Any, one: Any, fast: bool) -> Any:
-    import torch
-
-    return torch._scaled_mm(a, b, scale_a=one, scale_b=one, out_dtype=c.dtype, use_fast_accum=fast, out=c)
-
-
 def _scales(device: Device, rows: int, k: int) -> Any:
     """Positive float8 scales in [0, 1], one per 16 elements of a row, in the tiles of 128 rows that cuBLAS reads."""
     import torch
@@ -139,12 +108,6 @@ def _scales(device: Device, rows: int, k: int) -> Any:
     scales = device.random(*padded, dtype="float8_e4m3")
     scales.view(torch.uint8).bitwise_and_(0x7F)  # the sign bit off
     return scales.view(-1)
-
-
-def _block_scaled_mm(a: Any, b: Any, c: Any, scale_a: Any, scale_b: Any) -> Any:
-    import torch
-
-    return torch._scaled_mm(a, b, scale_a=scale_a, scale_b=scale_b, out_dtype=c.dtype, out=c)
 
 
 def _unpacked(x: Any, scales: Any) -> Any:

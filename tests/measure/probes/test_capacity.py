@@ -22,7 +22,7 @@ def device():
 
 
 def prepared(device, most=40 << 20):
-    return probe._prepare(SMALL, CONTEXT, probe.Allowance(0.25, most), device)
+    return probe._prepare(SMALL, CONTEXT, 0.25, most, device)
 
 
 def test_the_predicted_batch_is_allocated_within_the_allowance(device):
@@ -90,9 +90,9 @@ def test_one_memory_for_two_sequences_is_noticed(device, monkeypatch):
 
 def test_the_batch_is_a_whole_number_and_0_where_the_weights_do_not_fit():
     model = probe.Resident("70B FP8", 70553706496, 327680)
-    assert probe.batch(141e9 * 0.9, model, 2048) == 83  # serving's golden value SLA-2
-    assert probe.batch(70e9, model, 2048) == 0
-    assert probe.batch(70553706496 + 2048 * 327680, model, 2048) == 1
+    assert model.batch(141e9 * 0.9, 2048) == 83  # serving's golden value SLA-2
+    assert model.batch(70e9, 2048) == 0
+    assert model.batch(70553706496 + 2048 * 327680, 2048) == 1
 
 
 def test_a_datasheet_predicts_and_confirms_nothing():
@@ -109,8 +109,8 @@ def test_a_datasheet_predicts_and_confirms_nothing():
 def test_shares_by_budget(device, budget, share):
     gpu = open_simulated("sim:l4")[0].info
     assert {c.params["share"] for c in describe(gpu, probes()["capacity"], BUDGETS[budget])} == {share}
-    assert probe._allowance(device.info, BUDGETS[budget]).share == 0.25
-    assert probe._allowance(device.info, BUDGETS["quick"]).most == 1 << 30
+    assert probe._allowance(device.info, BUDGETS[budget])[0] == 0.25
+    assert probe._allowance(device.info, BUDGETS["quick"])[1] == 1 << 30
 
 
 def test_a_memory_too_small_for_any_sequence_is_a_skip_before_anything_is_allocated(device):

@@ -51,7 +51,7 @@ def small(monkeypatch):
         (layer, "SHAPES", (TOY,)),
         (mixed, "SHAPES", (TOY,)),
         (moe, "SHAPES", (moe.Experts("toy", 32, 4, 128, 64),)),
-        (fusion, "LAYERS", {"vector": fusion.Layer(128, 4, 2, 32, 256)}),
+        (fusion, "LAYERS", {"vector": Shape("toy", 1, 128, 4, 2, 32, 256)}),
         (quantised, "WEIGHTS", {"vector": (512, 256)}),
         (capacity, "_HOST_BYTES", 2 << 30),
     ):

@@ -12,8 +12,7 @@ from bench.measure.device.protocol import CheckFailed
 from bench.measure.device.sim import open_simulated
 from bench.measure.probes import decode as decode_probe
 from bench.measure.probes import describe, probes
-from bench.measure.workloads import layers
-from bench.measure.workloads.layers import variants
+from bench.measure.workloads import attention, ring
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,7 @@ def cases(sku="sim:h200-sxm", budget="standard"):
     return describe(device.info, probes()["decode"], BUDGETS[budget])
 
 
-@pytest.mark.parametrize("method", variants.LATENT)
+@pytest.mark.parametrize("method", decode_probe.LATENT)
 def test_absorbed_latent_attention_is_the_expanded_one(method):
     """Each head's keys and values expanded from the latent, as in prefill, against comparing with the latent itself."""
     batch, heads, tokens, rank, rope, nope, wide = 2, 3, 7, 10, 4, 6, 5
@@ -47,7 +46,7 @@ def test_absorbed_latent_attention_is_the_expanded_one(method):
             expected[b, h] = torch.softmax(scores, 0) @ values
     absorbed = torch.einsum("bhn,hrn->bhr", plain, to_keys)
     queries = torch.cat((absorbed, turned), -1).unsqueeze(1)
-    found = variants.LATENT[method](queries, torch.cat((latent, shared), -1), rank).squeeze(1)
+    found = decode_probe.LATENT[method](queries, torch.cat((latent, shared), -1), rank).squeeze(1)
     torch.testing.assert_close(torch.einsum("bhr,hrw->bhw", found, to_values), expected)
 
 
@@ -65,14 +64,14 @@ def test_ragged_decode_is_each_sequence_alone():
         seen[i, ..., :n] = True
     scores = (queries @ padded[0].transpose(2, 3) / math.sqrt(8)).masked_fill(~seen, -math.inf)
     expected = torch.softmax(scores, -1) @ padded[1]
-    torch.testing.assert_close(torch.cat(variants.one_by_one(queries, keys, values)), expected)
+    torch.testing.assert_close(torch.cat(attention.one_by_one(queries, keys, values)), expected)
 
 
 @pytest.mark.parametrize("prefix", [0, 5])
 def test_a_new_token_sees_the_prefix_and_what_is_before_it(prefix):
     new, context = 4, prefix + 4
     queries, keys, values = drawn(1, 4, new, 8), drawn(1, 2, context, 8, seed=1), drawn(1, 2, context, 8, seed=2)
-    found = variants.prefixed(queries, keys, values)(queries, keys, values)
+    found = attention.prefixed(queries, keys, values)(queries, keys, values)
     for token in range(new):
         for head in range(4):
             seen = prefix + token + 1
@@ -86,13 +85,13 @@ def test_a_quantised_cache_is_widened_by_its_scales():
     narrow = [torch.randint(-128, 128, (2, 2, 9, 8), dtype=torch.int8) for _ in range(2)]
     scales = [drawn(2, 2, 9, 1, seed=i).abs() / 50 for i in range(2)]
     wide = [x.double() * scale for x, scale in zip(narrow, scales, strict=True)]
-    found = variants.dequantised(queries, narrow[0], scales[0], narrow[1], scales[1])
-    torch.testing.assert_close(found, layers.attend(queries, *wide))
+    found = attention.dequantised(queries, narrow[0], scales[0], narrow[1], scales[1])
+    torch.testing.assert_close(found, attention.attend(queries, *wide))
 
 
 def test_greedy_takes_the_likeliest():
     logits = torch.tensor([[0.0, 3.0, 1.0], [2.0, -1.0, 1.0]])
-    assert variants.greedy(logits).tolist() == [1, 0]
+    assert decode_probe.greedy(logits).tolist() == [1, 0]
 
 
 def test_top_p_samples_the_truncated_distribution():
@@ -100,7 +99,7 @@ def test_top_p_samples_the_truncated_distribution():
     chances = torch.tensor([0.05, 0.5, 0.02, 0.25, 0.18])  # 0.5, 0.25 and 0.18 reach 0.9; the others are left out
     n = 10_000
     uniform = (torch.arange(n) + 0.5).div(n).unsqueeze(1)
-    tokens = variants.top_p(chances.log().expand(n, -1), uniform)
+    tokens = decode_probe.top_p(chances.log().expand(n, -1), uniform)
     found = torch.bincount(tokens, minlength=5) / n
     kept = torch.tensor([0.0, 0.5, 0.0, 0.25, 0.18]) / 0.93
     torch.testing.assert_close(found, kept, atol=2e-4, rtol=0)
@@ -108,26 +107,30 @@ def test_top_p_samples_the_truncated_distribution():
 
 def test_top_p_at_the_ends():
     logits = torch.tensor([[5.0, 1.0, 0.0, 4.9]])
-    assert variants.top_p(logits, torch.tensor([[0.0]])).item() == 0
-    assert variants.top_p(logits, torch.tensor([[1.0]])).item() == 3
+    assert decode_probe.top_p(logits, torch.tensor([[0.0]])).item() == 0
+    assert decode_probe.top_p(logits, torch.tensor([[1.0]])).item() == 3
 
 
 def test_every_check_accepts_what_is_right_and_refuses_what_is_wrong(device, monkeypatch):
     for name, value in (("NEW", 16), ("WIDTH", 64), ("VOCABULARY", 1000), ("HEADS", 4), ("GROUPED", 2)):
         monkeypatch.setattr(decode_probe, name, value)
     large = 4.0 * device.info.last_level  # one set of buffers is enough
+    dtype, products = "float32", attention.latent_products
     setups = {
-        "attention": decode_probe._attention(2, 2, 33, large, "float32", device),
-        "latent": decode_probe._latent(2, 33, "products", large, "float32", device),
-        "int8": decode_probe._narrow(2, 33, "int8", large, "float32", device),
-        "float8": decode_probe._narrow(2, 33, "float8_e4m3", large, "float32", device),
-        "ragged": decode_probe._ragged((5, 9, 2), large, "float32", device),
-        "prefix": decode_probe._prefix(20, large, "float32", device),
-        "append": decode_probe._append(3, large, "float32", device),
-        "head": decode_probe._head(3, large, "float32", device),
-        "argmax": decode_probe._sampling(3, "argmax", large, "float32", device),
-        "top-p": decode_probe._sampling(3, "top-p", large, "float32", device),
+        "ragged": decode_probe._ragged((5, 9, 2), large, dtype, device),
+        "prefix": decode_probe._prefix(20, large, dtype, device),
     }
+    for name, make, check in (
+        ("attention", partial(decode_probe._attention, 2, 2, 33, dtype), attention.check_attend),
+        ("latent", partial(decode_probe._latent, 2, 33, products, dtype), decode_probe.check_latent),
+        ("int8", partial(decode_probe._narrow, 2, 33, "int8", dtype), attention.check_attend),
+        ("float8", partial(decode_probe._narrow, 2, 33, "float8_e4m3", dtype), attention.check_attend),
+        ("append", partial(decode_probe._append, 3, dtype), decode_probe.check_append),
+        ("head", partial(decode_probe._head, 3, dtype), decode_probe.check_head),
+        ("argmax", partial(decode_probe._sampler, 3, "argmax"), decode_probe.check_sampling),
+        ("top-p", partial(decode_probe._sampler, 3, "top-p"), decode_probe.check_sampling),
+    ):
+        setups[name] = ring(make, check, large, None, device)
     for name, setup in setups.items():
         setup.check()
         launch = setup.launches[-1]
@@ -189,8 +192,8 @@ def test_work_of_the_step_s_end():
 
 
 def test_a_device_without_a_narrow_dtype_says_so():
-    attention = [case for case in cases("sim:a100-sxm4-80gb") if case.params["part"] == "attention"]
-    skips = {case.params["cache"]: case.skip for case in attention if case.params["batch"] == 1}
+    attentions = [case for case in cases("sim:a100-sxm4-80gb") if case.params["part"] == "attention"]
+    skips = {case.params["cache"]: case.skip for case in attentions if case.params["batch"] == 1}
     assert not skips["int8"]
     assert skips["float8_e4m3"] == "this device has no float8_e4m3"
 

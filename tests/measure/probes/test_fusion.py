@@ -8,8 +8,11 @@ import torch
 from bench.measure.device import cpu
 from bench.measure.device.protocol import CheckFailed
 from bench.measure.probes import fusion as probe
+from bench.measure.workloads import ring
+from bench.measure.workloads.attention import check_last_head, unfused
+from bench.measure.workloads.layers import Shape
 
-LAYER = probe.Layer(128, 4, 2, 32, 96)
+LAYER = Shape("toy", 1, 128, 4, 2, 32, 96)
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +23,19 @@ def device():
 @pytest.mark.parametrize("form", ["cached", "recomputed"])
 @pytest.mark.parametrize("context", [2, 128, 777])
 def test_a_token_by_its_cache_is_the_token_computed_again(device, form, context):
-    probe._prepare_cache(LAYER, form, context, "bfloat16", device).check()
+    token(device, form, context).check()
+
+
+def token(device, form, context):
+    """A token's setup, with one set of buffers."""
+    make = partial(probe._token, LAYER, form, context, "bfloat16")
+    return ring(make, partial(probe._check_token, context, "bfloat16"), 1e9, None, device)
 
 
 def forgetful(layer, token, keys, values, *weights):
     """Does not append to the cache."""
     query, *_ = probe._projected(layer, token, weights[0])
-    return probe._mixed(layer, query, keys, values, *weights[1:])
+    return probe._mixed(query, keys, values, *weights[1:])
 
 
 def short(layer, token, keys, values, *weights):
@@ -34,20 +43,21 @@ def short(layer, token, keys, values, *weights):
     probe.cached(layer, token, keys, values, *weights)
     query, *_ = probe._projected(layer, token, weights[0])
     half = keys.shape[2] // 2
-    return probe._mixed(layer, query, keys[:, :, half:], values[:, :, half:], *weights[1:])
+    return probe._mixed(query, keys[:, :, half:], values[:, :, half:], *weights[1:])
 
 
 @pytest.mark.parametrize("wrong", [forgetful, short])
 def test_a_wrong_cache_is_noticed(device, wrong):
-    launch = probe._prepare_cache(LAYER, "cached", 256, "bfloat16", device).launches[-1]
+    launch = token(device, "cached", 256).launches[-1]
     with pytest.raises(CheckFailed, match="differs from the token computed again"):
-        probe._check_cache(partial(wrong, *launch.args), 256, "bfloat16", device)
+        probe._check_token(256, "bfloat16", partial(wrong, *launch.args))
 
 
 def test_unfused_attention_holds_its_scores_and_fused_does_not(device):
     peaks = {}
     for form in ("fused", "unfused"):
-        setup = probe._prepare_attention(form, 4, 1024, "bfloat16", device)
+        make = partial(probe._attention, form, 4, 1024, "bfloat16")
+        setup = ring(make, partial(check_last_head, allowed=5e-2, queries=8), 1e9, partial(probe._peak, 0.0), device)
         setup.check()
         assert setup.notes["peak"] == "torch's profiler"
         peaks[form] = float(setup.notes["peak_bytes"])
@@ -59,9 +69,9 @@ def test_unfused_attention_holds_its_scores_and_fused_does_not(device):
 
 def test_wrong_attention_is_noticed(device):
     query, key, value = (device.random(1, 2, 64, 128, dtype="bfloat16") for _ in range(3))
-    probe._check_attention(partial(probe._unfused, query, key, value), "bfloat16")
+    check_last_head(partial(unfused, query, key, value), 5e-2)
     with pytest.raises(CheckFailed, match="differs from float64"):
-        probe._check_attention(partial(lambda q, k, v: probe._unfused(q, k.flip(2), v), query, key, value), "bfloat16")
+        check_last_head(partial(lambda q, k, v: unfused(q, k.flip(2), v), query, key, value), 5e-2)
 
 
 def test_a_peak_is_what_one_launch_holds_at_once():
@@ -80,7 +90,7 @@ def test_recomputing_does_the_work_of_every_token():
     """2 flops a weight and token, 4 a head element and visible pair; the cache is read once and the weights once."""
     cached, again = (probe.token_work(LAYER, form, 100, "bfloat16", "vector") for form in ("cached", "recomputed"))
     weights = 128 * 32 * (4 + 2 + 2 + 4) + 3 * 128 * 96
-    assert LAYER.weights == weights
+    assert LAYER.matrices == weights
     assert cached.flops == 2 * weights + 4 * 4 * 32 * 100
     assert again.flops == 100 * 2 * weights + 4 * 4 * 32 * 5050
     assert cached.bytes == 2 * (weights + 2 * 2 * 32 * 100 + 2 * 128)

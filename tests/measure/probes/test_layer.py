@@ -17,9 +17,8 @@ from bench.measure.device.sim import open_simulated
 from bench.measure.probes import describe, probes
 from bench.measure.session import session
 from bench.measure.timing import measure
-from bench.measure.workloads import layers
+from bench.measure.workloads import attention, layers
 from bench.measure.workloads.layers import Shape, Span
-from bench.measure.workloads.layers.ready import cache_of
 from bench.schema import Cache
 
 TOY = Shape("toy", 1, 48, 6, 2, 8, 80)
@@ -118,7 +117,7 @@ def test_the_parts_make_the_whole(device, step):
     mixed, begin = [], 0
     for span, cache in zip(spans, caches, strict=True):
         mine = queries[begin : begin + span.tokens].reshape(span.batch, span.new, TOY.heads, TOY.head_dim)
-        mixed.append(layers.attend(mine.transpose(1, 2), *cache))
+        mixed.append(attention.attend(mine.transpose(1, 2), *cache))
         begin += span.tokens
     stream, x = layers.norm(stream, layers.linear(torch.cat(mixed), w.out), w.second)
     assert torch.equal(whole[0], stream)
@@ -189,7 +188,7 @@ def test_each_part_is_checked(device, name, span):
             return tuple(x / 2 for x in found) if isinstance(found, tuple) else found / 2
 
     with pytest.raises(CheckFailed):
-        layers.check_piece(Off(launch))
+        layers.check_part(Off(launch))
 
 
 def test_parts_have_the_worked_steps_work():
@@ -236,7 +235,7 @@ def test_a_whole_has_its_parts_flops_and_no_more_bytes():
 def test_a_rank_of_two_holds_half_of_the_model():
     """Llama-3.1-70B: 8192 wide, 64 heads, 8 KV heads of 128, 28672 inner, without norms."""
     rank = layers.SHAPES[1]
-    assert rank.ranks * (rank.weights - 2 * rank.width) == 8192 * 128 * (2 * 64 + 2 * 8) + 3 * 8192 * 28672
+    assert rank.ranks * rank.matrices == 8192 * 128 * (2 * 64 + 2 * 8) + 3 * 8192 * 28672
 
 
 def test_every_whole_finds_its_parts(h200):
@@ -341,7 +340,7 @@ def test_the_rotary_table_is_of_the_right_positions():
 
 
 def test_a_cache_lies_as_attention_reads_it(device):
-    cache = cache_of(device, TOY, Span(3, 1, 11), "float32")
+    cache = layers.cache_of(device, TOY, Span(3, 1, 11), "float32")
     assert cache.keys.shape == (3, 2, 11, 8)
     assert cache.newest(1).values.data_ptr() == cache.values[:, :, -1:].data_ptr()
 

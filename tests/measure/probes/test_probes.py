@@ -5,6 +5,7 @@ import pytest
 from bench.analysis.serving.points import PROBES
 from bench.measure.probes import GROUPS, UnknownProbe, probe, probes, select
 from bench.schema import ProbeText
+from bench.work import MIXES
 
 
 def _names(*asked: str) -> list[str]:
@@ -30,18 +31,19 @@ def test_the_group_has_every_probe_that_serving_reads_and_every_one_that_must_be
 
 @pytest.mark.parametrize("name", probes())
 def test_a_probe_has_a_title_a_question_and_a_formula(name):
-    found = probes()[name]
-    assert 0 < len(found.title) <= 30
-    assert found.question.endswith("?")
-    assert len(found.formula) > 40
-    assert found.text == ProbeText(found.title, found.question, found.formula)
-    every = [each.title for each in probes().values()]
-    assert every.count(found.title) == 1
+    text = probes()[name].text
+    assert 0 < len(text.title) <= 30
+    assert text.question.endswith("?")
+    assert len(text.formula) > 40
+    assert [probe.text.title for probe in probes().values()].count(text.title) == 1
 
 
 def test_the_streams_formula_has_the_words_and_flops_that_are_counted():
-    said = probes()["bandwidth"].formula
-    assert "copy 2, scale 2 and 1 flop, add 3 and 1 flop, triad 3 and 2 flops" in said
+    counted = [
+        f"{mix} {words}" + (f" and {flops} flop{'s' * (flops > 1)}" if flops else "")
+        for mix, (words, flops) in MIXES.items()
+    ]
+    assert ", ".join(counted) in probes()["bandwidth"].text.formula
 
 
 def test_a_probe_without_texts_says_what_it_can():
@@ -52,7 +54,7 @@ def test_a_probe_without_texts_says_what_it_can():
         More of it.
         """
 
-    assert plain.text == ProbeText("plain", "What its docstring says.", "")
+    assert plain.text == ProbeText("plain", "What its docstring says.", "More of it.")
 
 
 def test_no_group_has_the_name_of_a_probe():

@@ -23,7 +23,7 @@ def runnable(device, weights):
     activations = device.random(3, 256, dtype="bfloat16")
     for method in probe.methods(weights):
         try:
-            yield method, activations, *probe._first([method], activations, 128, "bfloat16", device)[1:]
+            yield method, activations, *probe._first([method], activations, 128, "bfloat16", device)[1]
         except Unsupported:
             continue
 
@@ -32,13 +32,13 @@ def runnable(device, weights):
 def test_every_method_multiplies_by_the_weight_as_it_is_quantised(device, weights):
     found = list(runnable(device, weights))
     assert found
-    for method, activations, operands, rows in found:
-        probe._check(partial(method.product, activations, *operands), rows, "bfloat16")
+    for method, activations, codes, scales, rows in found:
+        probe._check(partial(method.product, activations, codes, scales), rows, "bfloat16")
 
 
 @pytest.mark.parametrize("weights", probe.WEIGHT_ONLY)
 def test_a_wrong_scale_and_a_wrong_code_are_noticed(device, weights):
-    for method, activations, (codes, scales), rows in runnable(device, weights):
+    for method, activations, codes, scales, rows in runnable(device, weights):
         with pytest.raises(CheckFailed, match="differs"):
             probe._check(partial(method.product, activations, codes, scales * 1.05), rows, "bfloat16")
         with pytest.raises(CheckFailed, match="differs"):

@@ -64,9 +64,9 @@ def test_a_wrong_float4_product_is_noticed():
         wide = matmul._unpacked(a, scale_a) @ matmul._unpacked(b.T, scale_b).T
         c.copy_(wide * (1 + spoil))
 
-    matmul.check(partial(product, a, b, c, scale_a, scale_b), a, b, c, "float4")
+    matmul.check(partial(product, a, b, c, scale_a=scale_a, scale_b=scale_b), a, b, c, "float4")
     with pytest.raises(CheckFailed, match="float4 product differs"):
-        matmul.check(partial(product, a, b, c, scale_a, scale_b, spoil=0.05), a, b, c, "float4")
+        matmul.check(partial(product, a, b, c, scale_a=scale_a, scale_b=scale_b, spoil=0.05), a, b, c, "float4")
 
 
 def test_a_float4_work_counts_half_bytes_and_its_scales():

@@ -12,15 +12,17 @@ from bench.measure.budget import BUDGETS
 from bench.measure.device import cpu
 from bench.measure.device.protocol import Unsupported
 from bench.measure.probes import describe, probes
-from bench.measure.probes.decode import _attention, _latent, _narrow, _prefix, _ragged
-from bench.measure.probes.fusion import Layer, _prepare_attention, _prepare_cache
+from bench.measure.probes.decode import _attention, _cold, _latent, _narrow, _prefix, _ragged
+from bench.measure.probes.fusion import _attention as _fused
+from bench.measure.probes.fusion import _peak, _token
 from bench.measure.timing import measure
-from bench.measure.workloads import layers
+from bench.measure.workloads import layers, ring
+from bench.measure.workloads.attention import backend_note, check_attend, latent_fused, ran
 from bench.measure.workloads.layers import Shape, Span
-from bench.measure.workloads.layers.backends import ran
 from bench.schema import Case
 from bench.work import Work
 
+HUGE = Work(bytes=1e9)  # one set of buffers is a ring
 TOY = Shape("toy", 1, 64, 4, 2, 16, 128)
 
 
@@ -109,12 +111,12 @@ def test_a_default_that_refuses_is_a_skip_with_torchs_words(refusing, device):
 PREPARED = {
     "layer": partial(layers.setup, TOY, [Span(2, 1, 16)], "bfloat16"),
     "part": partial(layers.part_setup, TOY, Span(2, 1, 16), "decode attention", 1e9, "bfloat16"),
-    "decode": partial(_attention, 1, 8, 16, 1e9, "bfloat16"),
-    "latent": partial(_latent, 1, 16, "SDPA, heads as rows", 1e9, "bfloat16"),
-    "narrow": partial(_narrow, 1, 16, "int8", 1e9, "bfloat16"),
+    "decode": _cold(partial(_attention, 1, 8, 16, "bfloat16"), check_attend, HUGE, "SDPA"),
+    "latent": _cold(partial(_latent, 1, 16, latent_fused, "bfloat16"), check_attend, HUGE, "SDPA"),
+    "narrow": _cold(partial(_narrow, 1, 16, "int8", "bfloat16"), check_attend, HUGE, "SDPA"),
     "ragged": partial(_ragged, (3, 5), 1e9, "bfloat16"),
-    "fused": partial(_prepare_attention, "fused", 2, 16, "bfloat16"),
-    "cached": partial(_prepare_cache, Layer(64, 4, 2, 16, 128), "cached", 16, "bfloat16"),
+    "fused": partial(ring, partial(_fused, "fused", 2, 16, "bfloat16"), check_attend, 1e9, partial(_peak, 0.0)),
+    "cached": partial(ring, partial(_token, TOY, "cached", 16, "bfloat16"), check_attend, 1e9, backend_note),
 }
 
 
