@@ -12,7 +12,7 @@ from typing import Any
 from bench.work import RoofKey, Work
 
 SCHEMA = "ridgepoint.run"
-MAJOR, MINOR = 1, 3
+MAJOR, MINOR = 1, 4
 
 # Repetition 0 belongs to the first pass over the probes, 1 to a search's winner within that pass; from here on rounds.
 FIRST_ROUND = 2

@@ -11,7 +11,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,11 @@ from bench.schema import (
     Run,
 )
 from bench.work import Work
+
+# Heads, KV heads and head dimension of the layouts that attention was measured in; of MLA the width of its one key.
+_LAYOUTS = {"mha": (32, 32, 128), "gqa": (32, 8, 128), "mqa": (32, 1, 128), "mla": (128, 1, 576)}
+# The first minor whose cases of attention say that themselves.
+_SAYS_HEADS = 4
 
 _LINES = {"environment": Environment, "check": Check, "measurement": Measurement, "end": End}
 
@@ -126,7 +131,7 @@ def parse(data: bytes, source: str) -> Run:
     warnings: list[str] = []
     # every complete line ends in a newline, so what follows the last one was cut off in mid-line
     cut = lines.pop()
-    environment, checks, measurements, end = None, [], [], None
+    environment, checks, measurements, end, minor = None, [], [], None, MINOR
     unknown: set[str] = set()
     for number, line in enumerate(lines, 1):
         where = f"{source}, line {number}"
@@ -135,7 +140,7 @@ def parse(data: bytes, source: str) -> Run:
         record = _record(line, where)
         kind = record.pop("type", None)
         if environment is None:
-            _check_header(kind, record, source)
+            minor = _minor(kind, record, source)
         elif kind == "environment":
             raise RunError(f"{where}: a second environment; two Runs were joined in one file")
         if end is not None:
@@ -148,7 +153,7 @@ def parse(data: bytes, source: str) -> Run:
             environment = value
         elif kind == "measurement":
             _check_numbers(value, where)
-            measurements.append(value)
+            measurements.append(value if minor >= _SAYS_HEADS else _upgraded(value))
         elif kind == "check":
             if value.state not in (PASS, FAIL, NOT_AVAILABLE):
                 raise RunError(f"{where}: unknown state {value.state!r} of a check")
@@ -180,7 +185,8 @@ def _record(line: bytes, where: str) -> dict:
     return record
 
 
-def _check_header(kind: Any, record: dict, source: str) -> None:
+def _minor(kind: Any, record: dict, source: str) -> int:
+    """The minor version that a header says. Raises RunError where it is no header, or of another major."""
     version = record.pop("version", None)
     if kind != "environment" or record.pop("schema", None) != SCHEMA:
         raise RunError(f"{source} is not a ridgepoint Run: its first line does not say schema {SCHEMA!r}")
@@ -191,6 +197,22 @@ def _check_header(kind: Any, record: dict, source: str) -> None:
             f"{source} has schema {version[0]}.{version[1]}; this version reads {MAJOR}.x. "
             + ("Upgrade ridgepoint to read it." if version[0] > MAJOR else "It is too old to be read.")
         )
+    return version[1]
+
+
+def _upgraded(value: Measurement) -> Measurement:
+    """A measurement of an older minor as it would be written today, so that its key is the key of a new one."""
+    unsaid = unsaid_params(value.probe, value.params)
+    return replace(value, params={**value.params, **unsaid}) if unsaid else value
+
+
+def unsaid_params(probe: str, params: Mapping[str, Any]) -> dict[str, int]:
+    """What cases of attention left unsaid before 1.4, in any version of their probe; it stands last in new ones."""
+    if probe not in ("attention", "decode") or "heads" in params:
+        return {}
+    layout = "gqa" if probe == "decode" and params.get("part") == "prefill attention" else params.get("layout")
+    shape = _LAYOUTS.get(layout) if isinstance(layout, str) else None
+    return dict(zip(("heads", "kv_heads", "head_dim"), shape, strict=True)) if shape else {}
 
 
 def _convert(record: dict, kind: type, where: str, unknown: set[str]) -> Any:

@@ -1,3 +1,4 @@
+import ast
 import errno
 import json
 import os
@@ -206,6 +207,58 @@ def test_frozen_runs_of_every_minor_are_still_read(path):
 
 def test_there_is_a_frozen_run_of_this_minor():
     assert (FROZEN / f"run-{store.MAJOR}.{store.MINOR}.jsonl").exists()
+
+
+# --- the Run explains itself
+
+SHAPE = ("heads", "kv_heads", "head_dim")
+
+
+def test_an_older_runs_cases_have_the_keys_of_new_ones(run_of):
+    """Before 1.4 a case of attention did not say its heads: they are added as it is read, where new Runs have them."""
+    run = run_of("sim:h200-sxm", ("attention", "decode", "launch"))
+    lines = list(store.raw_lines(run))
+    said = [json.loads(line) for line in lines]
+    for record in said:
+        for name in SHAPE if record.get("probe") in ("attention", "decode") else ():
+            record["params"].pop(name, None)
+    older = "\n".join([lines[0].replace(f'"version":[1,{store.MINOR}]', '"version":[1,3]'), *map(json.dumps, said[1:])])
+    assert [m.key for m in parse(f"{older}\n".encode(), "x").measurements] == [m.key for m in run.measurements]
+    attention = [
+        m for m in run.measurements if m.probe == "attention" or str(m.params.get("part")).endswith("attention")
+    ]
+    assert {m.params["layout"] for m in attention if "layout" in m.params} == {"mha", "gqa", "mqa", "mla"}
+    assert all(tuple(m.params)[-3:] == SHAPE for m in attention)
+
+
+def test_a_frozen_run_says_the_heads_of_its_attention():
+    found = [m for m in read(FROZEN / "run-1.4.jsonl").measurements if m.probe == "attention"]
+    assert {tuple(m.params[name] for name in SHAPE) for m in found} == {(32, 8, 128)}
+
+
+BENCH = Path(store.__file__).parent
+READERS = ("attention.py", "transformer_cases.py", "serving/curves.py", "serving/efficiency_curves.py",
+           "serving/machine_io.py", "serving/selfcheck.py")  # fmt: skip
+
+
+def literals(path: Path) -> list[object]:
+    """The numbers above 16 and the dicts that a file spells out."""
+    found: list[object] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and type(node.value) is int and node.value > 16:
+            found.append(node.value)
+        elif isinstance(node, ast.Dict) and node.keys and all(isinstance(each, ast.Constant) for each in node.values):
+            found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_reads_cases_copies_no_number_and_no_table_of_the_lab(name):
+    """What a case's shape is stands in the Run, or in a table below both towers."""
+    folders = (BENCH / "measure" / "probes", BENCH / "measure" / "workloads")
+    lab = {each for folder in folders for path in folder.rglob("*.py") for each in literals(path)}
+    assert {32, 128, 4096, 14336, 128256} <= lab
+    assert not lab & set(literals(BENCH / "analysis" / name))
 
 
 def test_missing_and_empty_files(tmp_path):

@@ -126,6 +126,12 @@ def value(name: str, given: Any) -> str:
     return dtype(given) if isinstance(given, str) else str(given)
 
 
+def told(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those that tell a case from others: what its heads are follows from its layout, and is for programs."""
+    heads = ("heads", "kv_heads", "head_dim") if params.keys() & {"layout", "prefix"} else ()
+    return {name: given for name, given in params.items() if name not in heads}
+
+
 def case(params: Mapping[str, Any]) -> str:
     """A case's params in one line."""
-    return ", ".join(f"{name} {value(name, given)}" for name, given in params.items())
+    return ", ".join(f"{name} {value(name, given)}" for name, given in told(params).items())

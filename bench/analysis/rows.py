@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from bench.analysis.names import told
+
 _MOST = 1e15  # beyond this no axis helps
 LOSS = 0.97  # `times` below this are no noise: it is slower
 
@@ -30,7 +32,7 @@ def param(rows: pd.DataFrame, name: str) -> list:
 
 def varying(rows: pd.DataFrame) -> list[str]:
     """The params that tell these cases apart; of a single case all."""
-    names = dict.fromkeys(name for params in rows["params"] for name in params)
+    names = dict.fromkeys(name for params in rows["params"] for name in told(params))
     return [name for name in names if len(set(map(repr, param(rows, name)))) > 1 or len(rows) == 1]
 
 
@@ -59,7 +61,7 @@ def along_param(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """(the rows in order of the last param whose numbers differ, with that number as `x`, its name); where none does,
     (the rows as they stand, with their place as `x`, "").
     """
-    params = dict.fromkeys(name for given in rows["params"] for name in given)
+    params = dict.fromkeys(name for given in rows["params"] for name in told(given))
     numbers = {name: set(filter(is_number, param(rows, name))) for name in params}
     name = next((name for name in reversed(params) if len(numbers[name]) > 1), "")
     xs = param(rows, name) if name else list(range(1, len(rows) + 1))

@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+from bench.analysis.names import told
 from bench.schema import DeviceInfo, Measurement, Run
 
 # Counter of throttle time -> what slowed the GPU. Only the first is how a GPU works at full load.
@@ -151,7 +152,7 @@ class DeviceTelemetry:
             # too short to be polled: what the reading right behind it says
             spans = {key: (after[key],) * 3 for key in POLLED if key in after} | spans
             if spans and (not timed or "at_s" in after):
-                label = f"{m.probe} {', '.join(str(value) for value in m.params.values())}"
+                label = f"{m.probe} {', '.join(str(value) for value in told(m.params).values())}"
                 yield Point(after["at_s"] - start if timed else number, label, m.validity, m.reasons, spans)
 
 

@@ -62,8 +62,8 @@ def serving(
     options: Options = DEFAULTS,
 ) -> int:
     """Answers for one model on one machine: a Run's, a Roofline file's or a datasheet's."""
+    from bench.analysis.serving import ServingError
     from bench.analysis.serving.answers import answer
-    from bench.analysis.serving.errors import ServingError
     from bench.cli.console import open_console
     from bench.models import ModelError, UnknownModel
     from bench.models import model as of_name
@@ -120,7 +120,7 @@ def _machine(options: Options) -> Any:
 
 
 def _request(options: Options) -> Any:
-    from bench.analysis.serving.request import Request, served, sla
+    from bench.analysis.serving.request import ServingRequest, served, sla
     from bench.transformer import Ranks
 
     # what is left out is the request's own
@@ -134,7 +134,7 @@ def _request(options: Options) -> Any:
         "host": options.host,
         "sla": sla(options.sla) if options.sla else None,
     }
-    return Request(
+    return ServingRequest(
         precision=served(options.weights, options.kv),
         ranks=Ranks(tensor=options.gpus),
         **{name: value for name, value in asked.items() if value is not None},

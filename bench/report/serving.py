@@ -9,15 +9,14 @@ import pandas as pd
 from bench import units
 from bench.analysis import names
 from bench.analysis.fit import Fit
-from bench.analysis.serving import records
+from bench.analysis.serving import ServingError, records
 from bench.analysis.serving.answers import Answers, answer, to_json
-from bench.analysis.serving.claims import Checked, checked, contradictions
-from bench.analysis.serving.deployment import Deployment, default
-from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving.claims import CheckedClaim, checked, contradictions
 from bench.analysis.serving.export import exported
 from bench.analysis.serving.machine import FORMULA, Machine
 from bench.analysis.serving.machine_io import of_run
 from bench.analysis.serving.planner import Planner
+from bench.analysis.serving.records import Deployment, default
 from bench.analysis.serving.selfcheck import SelfCheck, self_check
 from bench.analysis.serving.step import StepTime
 from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN, Document, Finding, Plot, Section, Verdict
@@ -83,7 +82,7 @@ def document(found: Answers, full: bool = False) -> Document:
     )
 
 
-def page(fit: Fit, judge: Callable[[Fit, Machine | None], Sequence[Checked]] = checked) -> Document:
+def page(fit: Fit, judge: Callable[[Fit, Machine | None], Sequence[CheckedClaim]] = checked) -> Document:
     """A Run's page on serving: a model that fits, asked anew by whoever reads it, and the claims that it decides."""
     try:
         machine = of_run(fit)

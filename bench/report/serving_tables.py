@@ -12,10 +12,10 @@ from bench import units
 from bench.analysis import names
 from bench.analysis.serving import latency, records
 from bench.analysis.serving.answers import Answers
-from bench.analysis.serving.claims import Checked, Contradiction, tally
+from bench.analysis.serving.claims import CheckedClaim, Contradiction, tally
 from bench.analysis.serving.claims.evidence import CONDITION, DEPENDS, OPEN, RIGHT, WRONG
-from bench.analysis.serving.deployment import Deployment
 from bench.analysis.serving.planner import Answer
+from bench.analysis.serving.records import Deployment
 from bench.analysis.serving.selfcheck import SelfCheck
 from bench.report.document import FAIL, PASS, SKIP, WARN, Column, Section, Table, table
 from bench.report.phrases import listed, many, signed, slug
@@ -197,7 +197,7 @@ CLAIMS = (
 _CLASHES = (Column("claims", "claims", ", ".join), *_texts(clash="what clashes", decided_by="what decides"))
 
 
-def claims(checked: Sequence[Checked], clashes: Iterable[Contradiction]) -> Section:
+def claims(checked: Sequence[CheckedClaim], clashes: Iterable[Contradiction]) -> Section:
     """How what public texts claim of serving LLMs stands here; first those whose verdict this machine changes."""
     changed = [claim(each) for each in checked if each.changed]
     tables = (
@@ -215,7 +215,7 @@ def claims(checked: Sequence[Checked], clashes: Iterable[Contradiction]) -> Sect
     )
 
 
-def _counts(checked: Sequence[Checked]) -> Iterator[str]:
+def _counts(checked: Sequence[CheckedClaim]) -> Iterator[str]:
     """How many claims stand, which of them this machine decides otherwise, and how many it could not be asked about."""
     found = tally(checked)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in found.here.items() if count)
@@ -229,7 +229,7 @@ def _counts(checked: Sequence[Checked]) -> Iterator[str]:
         yield f"{found.unmeasured} not measured in this Run; {whose} of the reference."
 
 
-def claim(each: Checked) -> dict[str, Any]:
+def claim(each: CheckedClaim) -> dict[str, Any]:
     """A claim as a row."""
     lacking = f"too few points of the {each.missing} probe" if each.partly else f"run the {each.missing} probe"
     depends = f"depends on {each.depends_on}" if each.depends_on else ""

@@ -13,7 +13,7 @@ activation).
 """
 
 from bench.transformer.experts import distinct_experts, distinct_ranks
-from bench.transformer.formats import FORMATS, Format, Precision, UnknownFormat, format_named
+from bench.transformer.formats import FORMAT_OF, FORMATS, Format, Precision, UnknownFormat, format_named
 from bench.transformer.memory import kv_on_rank, resident_weights, streamed_weights
 from bench.transformer.model import Model, read_keys, visible_keys, visible_pairs
 from bench.transformer.operations import Operation, operations
@@ -21,6 +21,7 @@ from bench.transformer.step import Ranks, Step
 
 __all__ = [
     "FORMATS",
+    "FORMAT_OF",
     "Format",
     "Model",
     "Operation",

@@ -49,6 +49,10 @@ FORMATS = {
     )
 }
 
+# The format of a plain product's operands, by their dtype.
+FORMAT_OF = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "int8": "int8", "float8_e4m3": "fp8"}
+FORMAT_OF |= {"float4": "nvfp4"}
+
 
 def format_named(name: str) -> Format:
     """The format of that name, in any case. Raises UnknownFormat."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bench.analysis.fit import Fit, fit
-from bench.analysis.serving.claims import Checked
+from bench.analysis.serving.claims import CheckedClaim
 from bench.analysis.serving.curves import curve, family, messages, surface
 from bench.analysis.serving.machine import Machine
 from bench.analysis.serving.machine_io import of_product, of_run
@@ -45,10 +45,10 @@ def measured_fit() -> Fit:
 # Claims as a machine decides them, one of them as hostile as a text can be.
 _REST = {"shown_by": "definition", "reference": "50", "measured": True}
 CLAIMS = (
-    Checked("A-1", "part one", "Metrics", "TPS is 1/TBT", here="50", missing="", verdict="right", correction="",
+    CheckedClaim("A-1", "part one", "Metrics", "TPS is 1/TBT", here="50", missing="", verdict="right", correction="",
             by_reference="right", **_REST),
-    Checked("A-2", "part one", "", "<b>x</b></script>", here="3 %", missing="", verdict="wrong",
+    CheckedClaim("A-2", "part one", "", "<b>x</b></script>", here="3 %", missing="", verdict="wrong",
             correction="it is not", by_reference="right", **_REST),
-    Checked("B-1", "part two", "Cost", "half", here=None, missing="moe", verdict="depends", correction="on it",
+    CheckedClaim("B-1", "part two", "Cost", "half", here=None, missing="moe", verdict="depends", correction="on it",
             by_reference="depends", **_REST),
 )  # fmt: skip

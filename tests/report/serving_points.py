@@ -8,10 +8,10 @@ from importlib.resources import files
 from typing import Any
 
 from bench.analysis.serving import queueing
-from bench.analysis.serving.deployment import DEVICES, KV, WEIGHTS
 from bench.analysis.serving.machine import PROVENANCE, Machine
 from bench.analysis.serving.planner import Planner
-from bench.analysis.serving.request import Request, served
+from bench.analysis.serving.records import DEVICES, KV, WEIGHTS
+from bench.analysis.serving.request import ServingRequest, served
 from bench.models import models
 from bench.transformer import Ranks
 
@@ -56,7 +56,9 @@ def python(machine: Machine, choice: dict[str, int]) -> dict[str, Any]:
     planner = Planner(
         model,
         machine,
-        Request(precision=made, ranks=ranks, prompt=context, output=output, mode=machine.mode, host=machine.host),
+        ServingRequest(
+            precision=made, ranks=ranks, prompt=context, output=output, mode=machine.mode, host=machine.host
+        ),
     )
     memory = planner.fits(context + output)
     found = {

@@ -12,12 +12,12 @@ from bench import models, store, work
 from bench.analysis.fit import fit
 from bench.analysis.serving import records
 from bench.analysis.serving.answers import QUESTIONS, answer
-from bench.analysis.serving.deployment import Deployment, default
 from bench.analysis.serving.machine import PROVENANCE
 from bench.analysis.serving.machine_io import of_product, of_run
 from bench.analysis.serving.planner import Answer, Planner
-from bench.analysis.serving.request import Request, sla
-from bench.analysis.serving.selfcheck import Check, SelfCheck
+from bench.analysis.serving.records import Deployment, default
+from bench.analysis.serving.request import ServingRequest, sla
+from bench.analysis.serving.selfcheck import LayerCheck, SelfCheck
 from bench.report import serving, serving_tables
 from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN
 from bench.report.render import data, html, terminal
@@ -44,7 +44,7 @@ def h200():
 @pytest.fixture(scope="module")
 def two(h200):
     """A 70B model on two of them, as README asks."""
-    return answer(models.model("Llama-3.1-70B"), h200, Request(ranks=Ranks(tensor=2), sla=sla("tps=30,ttft=2s")))
+    return answer(models.model("Llama-3.1-70B"), h200, ServingRequest(ranks=Ranks(tensor=2), sla=sla("tps=30,ttft=2s")))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,9 @@ def test_the_answer_is_a_verdict_a_handful_of_findings_and_one_table(two):
 def test_limits_that_no_batch_meets_fail_and_say_what_one_user_takes(own):
     machine = of_run(own)
     deployment = default(machine)
-    found = serving.document(answer(deployment.model, machine, Request(precision=deployment.planner.request.precision)))
+    found = serving.document(
+        answer(deployment.model, machine, ServingRequest(precision=deployment.planner.request.precision))
+    )
     assert found.verdicts[0].status == FAIL
     assert found.verdicts[0].text.startswith("Infeasible on 1: one user alone takes ")
 
@@ -104,7 +106,7 @@ def test_what_binds_first_is_named_and_a_pace_that_all_meet_binds_nothing(h200):
     model = models.model("Llama-3.1-8B")
 
     def room(limits: str) -> str:
-        found = serving.document(answer(model, h200, Request(sla=sla(limits))))
+        found = serving.document(answer(model, h200, ServingRequest(sla=sla(limits))))
         return next(each.text for each in found.findings if each.text.startswith("Memory holds"))
 
     assert room("tps=1").endswith("all meet 1 tokens/s per user: compute binds first.")
@@ -264,8 +266,8 @@ def test_without_a_measured_layer_there_is_no_error_bar_and_it_says_so():
 
 def test_every_checked_layer_is_listed_the_bad_ones_marked():
     checks = (
-        Check("Llama-3.1-8B", "decode", 1, 1024, 1e-4, 1.3e-4, 1.2e-4, "gate-up"),
-        Check("Llama-3.1-8B", "prefill", 1, 8192, 4e-3, 3.84e-3, None, "gate-up", validity="suspect"),
+        LayerCheck("Llama-3.1-8B", "decode", 1, 1024, 1e-4, 1.3e-4, 1.2e-4, "gate-up"),
+        LayerCheck("Llama-3.1-8B", "prefill", 1, 8192, 4e-3, 3.84e-3, None, "gate-up", validity="suspect"),
     )
     table = serving_tables.checks(SelfCheck(checks))
     assert texts(table, "error") == ["+30 %", "−4.0 %"]

@@ -11,12 +11,10 @@ from typing import Any
 
 import msgspec
 
-from bench.analysis.serving import crossovers, latency, sla_search, under_load, what_if
-from bench.analysis.serving.capacity import check_fit
-from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving import ServingError, latency, sla_search, under_load, what_if
 from bench.analysis.serving.machine import Machine
 from bench.analysis.serving.planner import Answer, Planner
-from bench.analysis.serving.request import Request, check, filled
+from bench.analysis.serving.request import ServingRequest, check, filled
 from bench.analysis.serving.step import check_layout
 from bench.roofline import MissingRoof
 from bench.transformer import Model
@@ -30,9 +28,9 @@ QUESTIONS: Mapping[str, Callable[[Planner], Iterator[Answer]]] = {
     "pareto": latency.pareto,
     "operators": latency.operators,
     "bounds": latency.bounds,
-    "critical batch": crossovers.critical,
-    "capacity": crossovers.room,
-    "crossovers": crossovers.crossovers,
+    "critical batch": what_if.critical,
+    "capacity": what_if.room,
+    "crossovers": what_if.crossovers,
     "closed loop": under_load.loops,
     "open loop": under_load.queue,
     "chunked prefill": under_load.interference,
@@ -52,7 +50,7 @@ class Answers:
 
     model: Model
     machine: Machine
-    request: Request
+    request: ServingRequest
     groups: Mapping[str, tuple[Answer, ...]]
     missing: Mapping[str, str]
 
@@ -72,17 +70,17 @@ class Answers:
         raise KeyError(f"no answer {name!r} about {about}")
 
 
-def answer(model: Model, machine: Machine, request: Request | None = None) -> Answers:
+def answer(model: Model, machine: Machine, request: ServingRequest | None = None) -> Answers:
     """Every question about serving `model` on `machine`. Raises ServingError for what no machine could do, or where
     the model does not fit: by how much, and how many devices would do.
     """
-    request = request or Request()
+    request = request or ServingRequest()
     check(request, model)
     check_layout(model, request.ranks)
     start = Planner(model, machine, request)
     context = request.prompt + request.output
     found = start.fits(context)
-    check_fit(model, machine, request.precision, found, request.usable, start.reserve)
+    start.check_fit(found)
     planner = Planner(model, machine, filled(request, model, found.batch))
     groups, missing = {}, {}
     for question, answers in QUESTIONS.items():

@@ -59,8 +59,6 @@ class Surface:
         at = math.log(x)
         if at <= self.xs[0]:
             return self.curves[0](y * math.exp(at - self.xs[0]))
-        if len(self.xs) == 1:
-            return self.curves[0](y)
         if at >= self.xs[-1]:
             return self.curves[-1](y)
         above = bisect_right(self.xs, at)
@@ -85,22 +83,23 @@ class Messages:
 
     ranks: int
     times: Curve
-    smallest: float
     largest: float
     mode: str = "graph"
     algorithm: str = ""
 
+    @property
+    def xs(self) -> tuple[float, ...]:
+        return self.times.xs
+
     def __call__(self, size: float) -> float:
-        beyond = size / self.largest if size > self.largest else 1.0
-        return math.exp(self.times(max(size, 1.0))) * beyond
+        return math.exp(self.times(max(size, 1.0))) * max(1.0, size / self.largest)
 
 
 def messages(ranks: int, points: Iterable[tuple[float, float]], mode: str = "graph", algorithm: str = "") -> Messages:
     """Through (bytes, seconds)."""
     points = list(points)
-    sizes = [size for size, _ in points]
     times = curve((size, math.log(seconds)) for size, seconds in points)
-    return Messages(ranks, times, min(sizes), max(sizes), mode, algorithm)
+    return Messages(ranks, times, float(max(size for size, _ in points)), mode, algorithm)
 
 
 @dataclass(frozen=True)
@@ -122,12 +121,12 @@ class Family:
         return self.by[self._near[shape]], self._near[shape]
 
 
-def family(points: Iterable[tuple[tuple[float, ...], tuple]], make: Callable[[list], Any]) -> Family | None:
-    """From (shape, point), each shape's points made into a curve; None without any."""
+def family(points: Iterable[tuple[tuple[float, ...], tuple]], make: Callable[[list], Any]) -> Family:
+    """From (shape, point), at least one: each shape's points made into a curve."""
     grouped = defaultdict(list)
     for shape, point in points:
         grouped[shape].append(point)
-    return Family({shape: make(group) for shape, group in grouped.items()}) if grouped else None
+    return Family({shape: make(group) for shape, group in grouped.items()})
 
 
 def reaching(found: Family) -> Family:

@@ -1,19 +1,23 @@
-"""Curves from measured points: what each kind of kernel keeps of its roof, and what was left out.
+"""Curves from measured cases: what each kind of kernel keeps of its roof, and what was left out.
 
-Points that beat their roof, and points that lack what their curve needs, are not used and named.
+Cases that beat their roof, and cases that lack what their curve needs, are not used and named.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
 from typing import Any
 
+from bench import models
+from bench.analysis.fit import Fit
 from bench.analysis.serving.curves import (
     BEATS,
     Curve,
     Family,
     Messages,
+    Surface,
     curve,
     family,
     length,
@@ -21,9 +25,63 @@ from bench.analysis.serving.curves import (
     reaching,
     surface,
 )
-from bench.analysis.serving.points import PROBES, Point
 from bench.roofline import Roofline
+from bench.store import unsaid_params
+from bench.transformer import FORMAT_OF, Model, Operation, Precision, Step, operations
 from bench.work import ITEMSIZE, Work, move
+
+# The probes whose cases a planner reads, in the order in which their samples are taken.
+PROBES = ("gemm", "quantised", "attention", "decode", "layer", "moe", "bandwidth", "launch", "allreduce")
+# Of these a time is read, whatever their roof.
+_TIMED = ("launch", "allreduce")
+# Parts of a step that have a curve of their own, by the beginning of an operation's name.
+_SMALL = ("norm + residual", "rotary + KV append", "gated activation", "sampling")
+
+
+@dataclass(frozen=True)
+class MeasuredCase:
+    """One case, of a Run or of a file. seconds: of a launch, whatever it costs to start included."""
+
+    probe: str
+    params: Mapping[str, Any]
+    work: Work
+    seconds: float
+
+
+def cases_of(fit: Fit) -> tuple[MeasuredCase, ...]:
+    """The cases of a fitted device that serving needs; nothing that was skipped or unsound."""
+    return tuple(
+        MeasuredCase(case.probe, dict(case.params), case.work, case.seconds.value)
+        for case in fit.cases
+        if case.probe in PROBES and case.seconds and case.regime != "sustained"
+    )
+
+
+def to_json(cases: Iterable[MeasuredCase]) -> list[dict[str, Any]]:
+    """Cases as plain values; `cases_from` reads them back."""
+    return [
+        {"probe": case.probe, "params": dict(case.params), **asdict(case.work), "seconds": case.seconds}
+        for case in cases
+    ]
+
+
+def cases_from(rows: Iterable[Mapping[str, Any]], fail: Callable[[str], Exception]) -> tuple[MeasuredCase, ...]:
+    """The inverse of to_json. `fail` makes the exception from one line."""
+    found = []
+    for number, row in enumerate(rows, 1):
+        try:
+            work = Work(
+                float(row.get("flops", 0)), str(row.get("unit", "")), str(row.get("dtype", "")),
+                str(row.get("variant", "")), float(row.get("bytes", 0)), str(row.get("channel", "dram")),
+            )  # fmt: skip
+            probe, params = str(row["probe"]), dict(row.get("params", {}))
+            case = MeasuredCase(probe, params | unsaid_params(probe, params), work, float(row["seconds"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise fail(f"case {number} cannot be read: {error!r}") from None
+        if not case.seconds > 0:
+            raise fail(f"case {number}: seconds must be more than 0")
+        found.append(case)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -32,7 +90,7 @@ class Curves:
     dimension) over (sequences x KV heads, context); narrow: the same of caches in fewer bits, by format. prefill: over
     new tokens. experts: by (experts, active), over tokens. stream: of a copy over bytes; named: of a layer's small
     parts and of sampling, by the beginning of their name. reduce: by ranks. singles: seconds of one row against a
-    weight. beaten: points above their roof, not used; unread: points that lack what they need, not used either.
+    weight. beaten: cases above their roof, not used; unread: cases that lack what they need, not used either.
     """
 
     gemm: Mapping[tuple[str, str], Family] = field(default_factory=dict, hash=False)
@@ -40,282 +98,230 @@ class Curves:
     narrow: Mapping[str, Family] = field(default_factory=dict, hash=False)
     prefill: Family | None = None
     experts: Family | None = None
-    stream: Any = None
-    named: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    stream: Curve | None = None
+    named: Mapping[str, Curve] = field(default_factory=dict, hash=False)
     reduce: tuple[Messages, ...] = ()
-    launch: Mapping[str, float] = field(default_factory=dict, hash=False)
     singles: Mapping[tuple[str, str, int, int], float] = field(default_factory=dict, hash=False)
-    beaten: tuple[Point, ...] = ()
-    unread: tuple[Point, ...] = ()
-
-    def decoding(self, params: Mapping[str, Any]) -> tuple[Any, bool] | None:
-        """(the curve of decode attention for these heads, whether it was measured with such a cache), None without one.
-
-        A narrow cache is no faster than it was measured to be: where its own kernel was, that one is taken.
-        """
-        shape = params["heads"] / params["kv_heads"], float(params["head_dim"])
-        own = self.narrow.get(params.get("kv", ""))
-        if own and (near := own.nearest(shape))[1][1] == shape[1]:
-            return near[0], True
-        if not self.decode:
-            return None
-        plane, known = self.decode.nearest(shape)
-        return plane, wide(params) and known[1] == shape[1]
+    beaten: tuple[MeasuredCase, ...] = ()
+    unread: tuple[MeasuredCase, ...] = ()
 
 
-def wide(params: Mapping[str, Any]) -> bool:
-    """Whether the cache is of 16 bits or more, as that of the attention probe."""
-    return params.get("kv", "bf16") in ("bf16", "fp16", "fp32")
+@dataclass(frozen=True)
+class _Sample:
+    """What one case says of a curve: which one, of what shape, and its value at a place."""
+
+    kind: tuple
+    shape: tuple[float, ...]
+    place: tuple[float, ...]
+    value: float
 
 
-def curves_of(points: Iterable[Point], roofline: Roofline) -> Curves:
-    """Every curve that the points support under these roofs."""
-    beaten, used, unread = [], [], []
+def curves_of(cases: Iterable[MeasuredCase], roofline: Roofline) -> Curves:
+    """Every curve that the cases support under these roofs."""
+    by_probe: dict[str, list[_Sample]] = {probe: [] for probe in PROBES}
+    beaten, unread = [], []
     bare = Roofline(roofline.name, roofline.roofs)
-    for point in map(_beside_dram, points):
-        if not _readable(point, bare):
-            unread.append(point)
-        elif point.probe in ("launch", "allreduce"):
-            used.append((point, 0.0))
-        elif _roofed(point.work, bare):
-            share = bare.seconds(point.work) / point.seconds
-            if share > BEATS:
-                beaten.append(point)
-            elif share > 0:
-                used.append((point, min(1.0, share)))
-    by = {probe: [each for each in used if each[0].probe == probe] for probe in PROBES}
-    # a whole layer is what the planner is checked against, never a curve
-    parts = [each for each in by["layer"] if each[0].params.get("part") != "layer"]
+    for case in map(_beside_dram, cases):
+        roofed = case.probe not in _TIMED and bool(case.work.asks) and not bare.missing(case.work)
+        share = bare.seconds(case.work) / case.seconds if roofed else 0.0
+        samples = _read(case, min(1.0, share), bare)
+        if samples is None:
+            unread.append(case)
+        elif share > BEATS:
+            beaten.append(case)
+        elif case.probe in _TIMED or share > 0:
+            by_probe.get(case.probe, []).extend(samples)
+    # of several methods for one kind of attention, the fastest at each place is what an engine would choose
+    fastest: dict[tuple, _Sample] = {}
+    for sample in by_probe["decode"]:
+        at = sample.kind, sample.shape, sample.place
+        fastest[at] = max(sample, fastest.get(at, sample), key=lambda each: each.value)
+    by_probe["decode"] = list(fastest.values())
+    return _made([sample for samples in by_probe.values() for sample in samples], tuple(beaten), tuple(unread))
+
+
+def _made(samples: list[_Sample], beaten: tuple[MeasuredCase, ...], unread: tuple[MeasuredCase, ...]) -> Curves:
+    grouped: dict[str, dict[tuple, list]] = defaultdict(lambda: defaultdict(list))
+    for sample in samples:
+        name, *which = sample.kind
+        grouped[name][tuple(which)].append((sample.shape, (*sample.place, sample.value)))
+
+    def families(name: str, make: Callable[[list], Curve | Surface]) -> dict[tuple, Family]:
+        return {which: family(rows, make) for which, rows in grouped[name].items()}
+
+    held = partial(curve, held=True)
+    flat = {
+        name: {which: [row for _, row in rows] for which, rows in grouped[name].items()}
+        for name in ("stream", "named", "reduce", "single")
+    }
     return Curves(
-        gemm=_gemm((*by["gemm"], *by["quantised"], *parts, *by["decode"])),
-        decode=family((*_decode(by["attention"]), *_kinds(by["decode"]), *_layer_decode(parts)), surface),
-        narrow=_narrow(by["decode"]),
-        prefill=family(
-            (*_prefill(by["attention"]), *_prefixed(by["decode"]), *_layer_prefill(parts)), partial(curve, held=True)
-        ),
-        experts=family(_experts(by["moe"], bare), curve),
-        named=_named((*parts, *by["decode"])),
-        stream=_stream(by["bandwidth"]),
-        reduce=_reduce(by["allreduce"]),
-        launch={str(p.params["way"]): p.seconds for p, _ in by["launch"] if p.params.get("way")},
-        singles={
-            (_weights(p), p.work.dtype, int(p.params["n"]), int(p.params["k"])): p.seconds
-            for p, _ in by["gemm"]
-            if p.params.get("batch") == 1 and not p.params.get("strided")
-        },
-        beaten=tuple(beaten),
-        unread=tuple(unread),
+        gemm={which: reaching(each) for which, each in families("gemm", curve).items()},
+        decode=families("decode", surface).get(()),
+        narrow={name: each for (name,), each in sorted(families("narrow", surface).items())},
+        prefill=families("prefill", held).get(()),
+        experts=families("experts", curve).get(()),
+        stream=held(flat["stream"][()]) if flat["stream"] else None,
+        named={name: held(rows) for (name,), rows in flat["named"].items()},
+        reduce=_reduce(flat["reduce"]),
+        singles={which: rows[-1][-1] for which, rows in flat["single"].items()},
+        beaten=beaten,
+        unread=unread,
     )
 
 
-def _beside_dram(point: Point) -> Point:
+def _reduce(found: Mapping[tuple, list[tuple[float, float]]]) -> tuple[Messages, ...]:
+    """One curve per number of ranks and way to launch: of the library's own choice if there is one, else the ring."""
+    best: dict[tuple[int, str], Messages] = {}
+    for (ranks, mode, algorithm), rows in found.items():
+        if (ranks, mode) not in best or algorithm == "default":
+            best[ranks, mode] = messages(ranks, rows, mode, algorithm)
+    return tuple(best.values())
+
+
+# --- one case
+
+
+def _beside_dram(case: MeasuredCase) -> MeasuredCase:
     """A curve is a share of the memory's roof, also where a kernel was too small to be measured out of a cache."""
-    if point.probe == "allreduce" or point.params.get("cache") == "hot":
-        return point
-    return replace(point, work=replace(point.work, channel="dram"))
+    if case.probe == "allreduce" or case.params.get("cache") == "hot":
+        return case
+    return replace(case, work=replace(case.work, channel="dram"))
 
 
-def _readable(point: Point, roofline: Roofline) -> bool:
-    """Whether a point has every number that its curves need: a file may be foreign, newer or broken."""
-    one = [(point, 0.5)]
+def _read(case: MeasuredCase, share: float, roofline: Roofline) -> list[_Sample] | None:
+    """What a case says, None where it lacks a number that its curves need: a file may be foreign, newer or broken."""
     try:
-        read = {
-            "gemm": lambda: [_product(point)],
-            "quantised": lambda: [_product(point)],
-            "attention": lambda: [*_decode(one), *_prefill(one)],
-            "decode": lambda: [
-                _product(point),
-                *_kinds(one, str(point.params.get("cache", ""))),
-                *_prefixed(one),
-                _named(one),
-            ],
-            "layer": lambda: [_product(point), *_layer_decode(one), *_layer_prefill(one), _named(one)],
-            "moe": lambda: list(_experts(one, roofline)),
-            "bandwidth": lambda: [_stream(one)],
-            "allreduce": lambda: [_reduce(one)],
-        }.get(point.probe, list)()
+        samples = list(_READERS[case.probe](case, share, roofline)) if case.probe in _READERS else []
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, OverflowError):
-        return False
-    amounts = [point.work.flops, point.work.bytes]
-    return (
-        0 < point.seconds < math.inf
-        and all(0 <= amount < math.inf for amount in amounts)
-        and all(_positive(x) for each in read if each is not None for x in _flat(each))
-    )
-
-
-def _flat(found: Any) -> Iterator[Any]:
-    """The numbers in nested tuples and lists; curves and names have been made of usable ones."""
-    if isinstance(found, list | tuple) and not hasattr(found, "_fields"):
-        for each in found:
-            yield from _flat(each)
-    elif not isinstance(found, dict | Curve | Messages):
-        yield found
+        return None
+    sound = 0 < case.seconds < math.inf and all(0 <= x < math.inf for x in (case.work.flops, case.work.bytes))
+    return samples if sound and all(_positive(x) for each in samples for x in (*each.shape, *each.place)) else None
 
 
 def _positive(x: Any) -> bool:
     return isinstance(x, int | float) and not isinstance(x, bool) and 0 < x < math.inf
 
 
-def _roofed(work: Work, roofline: Roofline) -> bool:
-    return bool(work.asks) and not roofline.missing(work)
+def _product(case: MeasuredCase, share: float, m: float, n: float, k: float) -> _Sample:
+    weights = str(case.params.get("weights") or FORMAT_OF.get(case.work.dtype, case.work.dtype))
+    return _Sample(("gemm", weights, case.work.dtype), (n, k), (m,), share)
 
 
-# The formats' names, by the dtype of a plain product.
-_NAMES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "int8": "int8", "float8_e4m3": "fp8"}
-_NAMES |= {"float4": "nvfp4"}
+def _attends(kind: tuple, params: Mapping[str, Any], batch: float, context: float, share: float) -> _Sample:
+    """A decode step's attention, by heads as these params have them."""
+    shape = params["heads"] / params["kv_heads"], params["head_dim"]
+    return _Sample(kind, shape, (batch * params["kv_heads"], context), share)
 
 
-def _weights(point: Point) -> str:
-    return str(point.params.get("weights") or _NAMES.get(point.work.dtype, point.work.dtype))
+def _products(case: MeasuredCase, share: float, roofline: Roofline) -> Iterator[_Sample]:
+    params = case.params
+    if params.get("strided"):
+        return
+    made = _product(case, share, params["batch"], params["n"], params["k"])
+    yield made
+    if case.probe == "gemm" and params["batch"] == 1:
+        yield _Sample(("single", *made.kind[1:], int(params["n"]), int(params["k"])), (), (), case.seconds)
 
 
-Used = Iterable[tuple[Point, float]]
+def _attention(case: MeasuredCase, share: float, roofline: Roofline) -> Iterator[_Sample]:
+    params = case.params
+    if params.get("backend", "default") != "default":
+        return
+    if params.get("phase") == "decode":
+        yield _attends(("decode",), params, params["batch"], params["keys"], share)
+    elif params.get("phase") == "prefill" and params.get("causal"):
+        yield _Sample(("prefill",), (params["head_dim"],), (params["queries"],), share)
 
 
-def _gemm(used: Used) -> dict[tuple[str, str], Family]:
-    found: dict[tuple[str, str], list] = {}
-    for p, share in used:
-        shape = _product(p)
-        if shape and not p.params.get("strided"):
-            m, n, k = shape
-            found.setdefault((_weights(p), p.work.dtype), []).append(((n, k), (m, share)))
-    return {key: reaching(made) for key, rows in found.items() if (made := family(rows, curve))}
+def _variants(case: MeasuredCase, share: float, roofline: Roofline) -> Iterator[_Sample]:
+    params, part = case.params, case.params.get("part")
+    if part == "attention":
+        wide = params.get("cache") == params.get("dtype")
+        if wide or params.get("cache") in FORMAT_OF:
+            kind = ("decode",) if wide else ("narrow", FORMAT_OF[params["cache"]])
+            yield _attends(kind, params, params["batch"], params["context"], share)
+    elif part == "prefill attention":
+        new = params["new"]
+        yield _Sample(("prefill",), (params["head_dim"],), (length(new, new + params["prefix"]),), share)
+    elif part == "LM head":
+        yield _product(case, share, params["rows"], params["vocabulary"], params["width"])
+    yield from _small(case, share)
 
 
-# (n, k) of the weights in the layers that the layer probe measures, per model and ranks, by part. From its shapes:
-# width, heads, KV heads, head dimension and FFN width of one rank.
-_LAYERS = {("Llama-3.1-8B", 1): (4096, 32, 8, 128, 14336), ("Llama-3.1-70B", 2): (8192, 32, 4, 128, 14336)}
+def _small(case: MeasuredCase, share: float) -> Iterator[_Sample]:
+    # of the ways to sample the plainest
+    if case.params.get("part") in _SMALL and case.params.get("method", "argmax") == "argmax":
+        yield _Sample(("named", case.params["part"]), (), (case.work.bytes,), share)
 
 
-def _product(p: Point) -> tuple[float, float, float] | None:
-    """(m, n, k) of a measured matrix product."""
-    if {"batch", "n", "k"} <= p.params.keys():
-        return float(p.params["batch"]), float(p.params["n"]), float(p.params["k"])
-    if p.params.get("part") == "LM head" and {"rows", "vocabulary", "width"} <= p.params.keys():
-        return float(p.params["rows"]), float(p.params["vocabulary"]), float(p.params["width"])
-    known = _LAYERS.get((p.params.get("model"), p.params.get("ranks")))
-    if p.probe != "layer" or not known:
-        return None
-    width, heads, kv_heads, head_dim, ffn = known
-    inner = heads * head_dim
-    weights = {"QKV": (inner + 2 * kv_heads * head_dim, width), "O": (width, inner), "gate-up": (2 * ffn, width),
-               "down": (width, ffn)}.get(p.params.get("part"))  # fmt: skip
-    return (float(p.params["tokens"]), *map(float, weights)) if weights else None
-
-
-# Heads and head dimension of the attention probe's cases, which its params do not repeat.
-_HEADS, _HEAD_DIM = 32, 128
-
-
-def _decode(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
-    for p, share in used:
-        if p.params.get("phase") == "decode" and p.params.get("backend", "default") == "default":
-            kv_heads = 8 if p.params.get("layout") == "gqa" else _HEADS
-            yield (_HEADS / kv_heads, float(_HEAD_DIM)), (p.params["batch"] * kv_heads, p.params["keys"], share)
-
-
-# heads, KV heads and head dimension of the decode probe's layouts
-_KINDS = {"mha": (32, 32, 128), "gqa": (32, 8, 128), "mqa": (32, 1, 128), "mla": (128, 1, 576)}
-
-
-def _narrow(used: Used) -> dict[str, Family]:
-    """By the name of a cache's format, of those in fewer bits than what is computed in."""
-    used = list(used)
-    caches = {str(p.params.get("cache")) for p, _ in used if p.params.get("cache") != p.params.get("dtype")}
-    made = {_NAMES[cache]: family(_kinds(used, cache), surface) for cache in sorted(caches) if cache in _NAMES}
-    return {name: found for name, found in made.items() if found}
-
-
-def _kinds(used: Used, cache: str = "") -> Iterable[tuple[tuple[float, ...], tuple]]:
-    """Of several methods for one kind, the fastest at each point is what an engine would choose. cache: its dtype, ""
-    for the one that is computed in.
+def layer_of(model: Any, ranks: Any) -> Model | None:
+    """The model whose layers are as one tensor-parallel rank holds them, so that no collective is in a step; None for
+    a model that nobody knows here.
     """
-    best: dict[tuple, float] = {}
-    for p, share in used:
-        kind, stored = _KINDS.get(p.params.get("layout")), cache or p.params.get("dtype")
-        if kind and p.params.get("part") == "attention" and p.params.get("cache") == stored:
-            heads, kv_heads, head_dim = kind
-            key = (heads / kv_heads, float(head_dim)), p.params["batch"] * kv_heads, p.params["context"]
-            best[key] = max(best.get(key, 0.0), share)
-    for (shape, items, context), share in best.items():
-        yield shape, (items, context, share)
+    if not isinstance(model, str) or not isinstance(ranks, int) or ranks < 1:
+        return None
+    try:
+        whole = models.model(model)
+    except (models.UnknownModel, models.ModelError):
+        return None
+    if ranks == 1:
+        return whole
+    kv_heads = max(1, whole.kv_heads // ranks)
+    return replace(whole, heads=whole.heads // ranks, kv_heads=kv_heads, ffn=whole.ffn // ranks)
 
 
-def _layer_decode(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
-    for p, share in used:
-        known = _LAYERS.get((p.params.get("model"), p.params.get("ranks")))
-        if known and p.params.get("part") == "decode attention":
-            _, heads, kv_heads, head_dim, _ = known
-            yield (heads / kv_heads, float(head_dim)), (p.params["batch"] * kv_heads, p.params["context"], share)
+@cache
+def _operators(model: str, ranks: int) -> Mapping[str, Operation]:
+    """The operators of a layer by their names, which are those of the layer probe's parts."""
+    layer, step = layer_of(model, ranks), Step(decode=((1, 1),), prefill=((1, 0, True),))
+    return {row.name: row for row in operations(layer, Precision(), step)} if layer else {}
 
 
-def _layer_prefill(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
-    for p, share in used:
-        known = _LAYERS.get((p.params.get("model"), p.params.get("ranks")))
-        if known and p.params.get("part") == "prefill attention":
-            yield (float(known[3]),), (p.params["tokens"], share)
+def _parts(case: MeasuredCase, share: float, roofline: Roofline) -> Iterator[_Sample]:
+    """Of a layer's parts; the whole is what the planner is checked against, never a curve."""
+    params = case.params
+    operator = _operators(params.get("model"), params.get("ranks")).get(params.get("part"))
+    if operator and operator.kind == "gemm":
+        yield _product(case, share, params["tokens"], operator.params["n"], operator.params["k"])
+    elif operator and operator.kind == "attention decode":
+        yield _attends(("decode",), operator.params, params["batch"], params["context"], share)
+    elif operator and operator.kind == "attention prefill":
+        yield _Sample(("prefill",), (operator.params["head_dim"],), (params["tokens"],), share)
+    yield from _small(case, share)
 
 
-def _prefixed(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
-    for p, share in used:
-        if p.params.get("part") == "prefill attention":
-            new = p.params["new"]
-            yield (float(_HEAD_DIM),), (length(new, new + p.params["prefix"]), share)
-
-
-def _experts(used: Used, roofline: Roofline) -> Iterable[tuple[tuple[float, ...], tuple]]:
+def _experts(case: MeasuredCase, share: float, roofline: Roofline) -> Iterator[_Sample]:
     """Of the products alone: the probe times the gate between them too, which the planner counts apart."""
-    for p, share in used:
-        if p.params.get("routing") == "uniform":
-            rows = p.params["tokens"] * p.params["active"]
-            gate = move(3 * rows * p.params["expert_ffn"] * ITEMSIZE[p.work.dtype])
-            ideal = roofline.seconds(p.work)
-            products = max(ideal, ideal / share - roofline.seconds(gate))
-            yield (float(p.params["experts"]), float(p.params["active"])), (p.params["tokens"], ideal / products)
+    params = case.params
+    if params.get("routing") == "uniform":
+        rows = params["tokens"] * params["active"]
+        gate = move(3 * rows * params["expert_ffn"] * ITEMSIZE[case.work.dtype])
+        ideal = roofline.seconds(case.work)
+        products = max(ideal, case.seconds - roofline.seconds(gate))
+        yield _Sample(("experts",), (params["experts"], params["active"]), (params["tokens"],), ideal / products)
 
 
-_SMALL = ("norm + residual", "rotary + KV append", "gated activation", "sampling")
+def _stream(case: MeasuredCase, share: float, roofline: Roofline) -> Iterator[_Sample]:
+    params = case.params
+    if params.get("mix") == "copy" and params.get("cache") == "cold" and params.get("store") != "plain":
+        yield _Sample(("stream",), (), (case.work.bytes,), share)
 
 
-def _named(used: Used) -> dict[str, Any]:
-    found: dict[str, list] = {}
-    for p, share in used:
-        # of the ways to sample the plainest
-        if p.params.get("part") in _SMALL and p.params.get("method", "argmax") == "argmax":
-            found.setdefault(p.params["part"], []).append((p.work.bytes, share))
-    return {name: curve(rows, held=True) for name, rows in found.items()}
+def _messages(case: MeasuredCase, share: float, roofline: Roofline) -> Iterator[_Sample]:
+    params = case.params
+    if params.get("bytes") and params.get("ranks", 1) > 1:
+        # a probe's time is the device's alone, as in a graph, unless it names another way
+        kind = int(params["ranks"]), str(params.get("way", "graph")), str(params.get("algorithm", ""))
+        yield _Sample(("reduce", *kind), (), (params["bytes"],), case.seconds)
 
 
-def _prefill(used: Used) -> Iterable[tuple[tuple[float, ...], tuple]]:
-    for p, share in used:
-        if (
-            p.params.get("phase") == "prefill"
-            and p.params.get("causal")
-            and p.params.get("backend", "default") == "default"
-        ):
-            yield (float(_HEAD_DIM),), (p.params["queries"], share)
-
-
-def _stream(used: Used) -> Any:
-    cold = [
-        (p.work.bytes, share)
-        for p, share in used
-        if p.params.get("mix") == "copy" and p.params.get("cache") == "cold" and p.params.get("store") != "plain"
-    ]
-    return curve(cold, held=True) if cold else None
-
-
-def _reduce(used: Used) -> tuple[Messages, ...]:
-    """One curve per number of ranks and way to launch: of the library's own choice if there is one, else the ring."""
-    # a probe's time is the device's alone, as in a graph, unless it names another way
-    found: dict[tuple[int, str, str], list] = {}
-    for p, _ in used:
-        if p.params.get("bytes") and p.params.get("ranks", 1) > 1:
-            key = (int(p.params["ranks"]), str(p.params.get("way", "graph")), str(p.params.get("algorithm", "")))
-            found.setdefault(key, []).append((float(p.params["bytes"]), p.seconds))
-    best: dict[tuple[int, str], tuple[str, list]] = {}
-    for (ranks, mode, algorithm), rows in found.items():
-        if (ranks, mode) not in best or algorithm == "default":
-            best[ranks, mode] = (algorithm, rows)
-    return tuple(messages(ranks, rows, mode, algorithm) for (ranks, mode), (algorithm, rows) in best.items())
+_READERS: Mapping[str, Callable[[MeasuredCase, float, Roofline], Iterator[_Sample]]] = {
+    "gemm": _products,
+    "quantised": _products,
+    "attention": _attention,
+    "decode": _variants,
+    "layer": _parts,
+    "moe": _experts,
+    "bandwidth": _stream,
+    "allreduce": _messages,
+}

@@ -1,10 +1,10 @@
 // What a step of serving takes on this machine, for a page that is asked anew. Its data (export.py) hold every operator
 // as coefficients of a few features, every roof and every measured curve as a table. The rules are those of the files
-// beside it: machine.py (one operator), step.py (their sum), capacity.py, queueing.py (closed loop).
+// beside it: machine.py (one operator), step.py (their sum), planner.py, queueing.py (closed loop).
 const serving = (() => {
   const sum = (values) => values.reduce((total, value) => total + value, 0);
 
-  // --- features of a step, as coefficients.py names them
+  // --- features of a step, as export.py names them
   const seen = (tokens, window, chunked) => {
     if (!window) return tokens;
     return chunked ? ((tokens - 1) % window) + 1 : Math.min(tokens, window);

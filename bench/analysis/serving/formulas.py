@@ -1,4 +1,4 @@
-"""The closed forms of serving: ridges, floors, crossovers, speculation, experts, collectives. Numbers in, a number out.
+"""The closed forms of serving: ridges, floors, crossovers, speculation, collectives. Numbers in, a number out.
 
 The planner sums per operator (step.py); these are for checks, for plots and for saying why. Rates are FLOP/s and B/s,
 sizes bytes, times seconds. Sources stand beside each.
@@ -15,11 +15,6 @@ def ridge(compute: float, memory: float) -> float:
 def critical(compute: float, memory: float, weight_bytes: float) -> float:
     """Tokens per step from which on a linear operator is compute-bound: (bytes per weight / 2) x ridge."""
     return weight_bytes / 2 * ridge(compute, memory)
-
-
-def critical_exact(intensity: float, k: float, n: float, b_w: float = 2, b_a: float = 2, b_o: float = 2) -> float:
-    """As critical, with the traffic of the activations. Zero or less: this shape never becomes compute-bound."""
-    return b_w / (2 / intensity - b_a / n - b_o / k)
 
 
 def knee(single: float, compute: float, k: float, n: float) -> float:
@@ -63,49 +58,14 @@ def speculated(acceptance: float, drafts: int) -> float:
     return (1 - acceptance ** (drafts + 1)) / (1 - acceptance)
 
 
-def speculation_ends(acceptance: float, drafts: int, draft_cost: float) -> float:
-    """The batch, in units of the critical one, where speculation gains nothing (weights only, plain roofline)."""
-    return (speculated(acceptance, drafts) - drafts * draft_cost) / (drafts + 1)
-
-
-def ranks_hit(experts: int, active: int, ranks: int) -> float:
-    """Distinct ranks that hold the active experts of one token."""
-    return ranks * (1 - math.comb(experts - experts // ranks, active) / math.comb(experts, active))
-
-
-def expert_traffic(layers: int, copies: float, width: int, dispatch: float, combine: float) -> float:
-    """Bytes per token that dispatch and combine send over all MoE layers."""
-    return layers * copies * width * (dispatch + combine)
-
-
-def ring(size: float, ranks: int, alpha: float, beta: float) -> float:
-    """Seconds of an all-reduce as a ring does it: 2(n-1) messages."""
-    return 2 * (ranks - 1) * alpha + 2 * (ranks - 1) / ranks * size / beta
-
-
-def one_shot(size: float, ranks: int, alpha: float, beta: float) -> float:
-    """Seconds of an all-reduce where every rank reads all others' arrays at once: few steps, more bytes."""
-    return alpha + (ranks - 1) * size / beta if ranks > 1 else 0.0
-
-
-def tree(size: float, ranks: int, alpha: float, beta: float) -> float:
-    """Seconds of an all-reduce up and down a tree."""
-    return 2 * math.ceil(math.log2(ranks)) * alpha + 2 * size / beta if ranks > 1 else 0.0
+def tree_steps(ranks: int) -> int:
+    """Steps of an all-reduce up and down a tree."""
+    return 2 * math.ceil(math.log2(ranks))
 
 
 def tensor_efficiency(ranks: int, layers: int, reduce: float, single: float) -> float:
     """t(1)/(n t(n)) of equally efficient kernels: what the latency of two all-reduces per layer alone leaves."""
     return 1 / (1 + ranks * 2 * layers * reduce / single)
-
-
-def useful_ranks(width: float, batch: float, ratio: float) -> float:
-    """Ranks beyond which sharding does not help, by bandwidth alone. ratio: memory over link (JAX scaling book)."""
-    return width / (batch * ratio)
-
-
-def beyond_p99(collectives: int) -> float:
-    """Chance that a step meets at least one collective slower than their p99."""
-    return 1 - 0.99**collectives
 
 
 def usd_per_million(price_per_hour: float, devices: int, rate: float) -> float:

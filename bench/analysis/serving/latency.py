@@ -71,12 +71,10 @@ def tokens(planner: Planner) -> Iterator[Answer]:
             yield of_step("mbu", step.mbu, "1", step, **about)
 
 
-def pareto(planner: Planner, batches: tuple[int, ...] = ()) -> Iterator[Answer]:
+def pareto(planner: Planner) -> Iterator[Answer]:
     """Throughput against latency over the batch, at the mean context of the request. value: tokens/s of the system."""
-    context = planner.mean_context
-    chosen = batches or candidates(planner.most)
-    slowest = 0.0
-    for batch in chosen:
+    context, slowest = planner.mean_context, 0.0
+    for batch in candidates(planner.most):
         step = planner.decode(batch, context)
         # roofs never do that; a curve does where a library takes another kernel
         dips = "a smaller batch takes longer: so were its products measured" if step.seconds < slowest else ""
@@ -117,9 +115,5 @@ def bounds(planner: Planner) -> Iterator[Answer]:
     """The whole-step roofline and the sum of both, around the sum of maxima, of a decode step."""
     batch = min(max(planner.request.batches), max(1, planner.most))
     step = planner.decode(batch, planner.mean_context)
-    for name, value in (
-        ("whole-step roofline", step.bounds.whole),
-        ("sum of maxima", step.bounds.each),
-        ("sum of compute and memory", step.bounds.both),
-    ):
+    for name, value in step.bounds.items():
         yield Answer(name, value, "s", step.limit, planner.machine.origin, {"batch": batch}, note="starts left out")

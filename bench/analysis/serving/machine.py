@@ -6,17 +6,16 @@ its numbers are `formula`, the best that could be.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from bench.analysis.serving import formulas
-from bench.analysis.serving.curves import Messages, length
-from bench.analysis.serving.efficiency_curves import Curves, wide
-from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving import ServingError, formulas
+from bench.analysis.serving.curves import Curve, Messages, Surface, length
+from bench.analysis.serving.efficiency_curves import Curves
 from bench.roofline import MissingRoof, Roof, Roofline
-from bench.work import Work
+from bench.transformer import Operation
 
 MEASURED, FORMULA, ASSUMED = "measured", "formula", "assumed"
 # From the surest to the least sure: what mixes several is as sure as the last of them.
@@ -49,6 +48,20 @@ _WIDER = {
     "bfloat16": ("float16", "float32"),
     "float16": ("bfloat16", "float32"),
 }
+# Caches of 16 bits or more, as that of the attention probe.
+_WIDE = ("bf16", "fp16", "fp32")
+# Where on its curve an operation of a kind is read, from its params: of what has none over its bytes.
+PLACES: Mapping[str, Callable[[Mapping[str, Any]], tuple[float, ...]]] = {
+    "gemm": lambda params: (params["m"],),
+    "experts": lambda params: (params["tokens"],),
+    "attention decode": lambda params: (params["batch"] * params["kv_heads"], params["keys"]),
+    "attention prefill": lambda params: (length(params["queries"], params["keys"]),),
+}
+
+
+def least_sure(origins: Iterable[str], none: str = FORMULA) -> str:
+    """Where a number comes from that mixes several; `none` where it mixes nothing."""
+    return max(origins, key=PROVENANCE.index, default=none)
 
 
 @dataclass(frozen=True)
@@ -81,15 +94,29 @@ class KernelTime:
         return self.fixed / self.seconds if self.seconds else 0.0
 
 
-class Reading(NamedTuple):
-    """Where an operation's utilisation is read: a curve and the place on it. shaped: it is of that very shape, so that
-    it knows the start; sure: it is of those very formats and dimensions.
+@dataclass(frozen=True)
+class Look:
+    """What an operation is timed by, however much it asks: Machine.seconds and the page's evaluator.js compute with it.
+
+    roof: it multiplies under (None without arithmetic), or a collective's link. curve: its utilisation as it was
+    measured, which says itself how it goes on beyond its points, or a collective's seconds; `times` as long here.
+    shaped: it is of that very shape, so that it knows the start. Without a curve: up, down, the shares of the compute
+    and memory roofs that such kernels reach; lines: a collective's (start, seconds per byte), of which the least holds.
     """
 
-    curve: Any
-    at: tuple[float, ...]
-    shaped: bool
-    sure: bool
+    roof: Roof | None
+    origin: str
+    curve: Curve | Surface | Messages | None = None
+    shaped: bool = True
+    times: float = 1.0
+    up: float = 1.0
+    down: float = 1.0
+    lines: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The places from and to which it was measured; None where nothing was."""
+        return self.curve and (math.exp(self.curve.xs[0]), math.exp(self.curve.xs[-1]))
 
 
 def scaled(measured: int, ranks: int) -> float:
@@ -97,7 +124,7 @@ def scaled(measured: int, ranks: int) -> float:
     of them, by the bytes on the bus for fewer.
     """
     if ranks > measured:
-        return formulas.tree(0, ranks, 1, 1) / formulas.tree(0, measured, 1, 1)
+        return formulas.tree_steps(ranks) / formulas.tree_steps(measured)
     return (1 - 1 / ranks) / (1 - 1 / measured)
 
 
@@ -176,132 +203,10 @@ class Machine:
         """Seconds to start one kernel in the mode in use."""
         return self.launch[self.mode]
 
-    def compute(self, dtype: str, variant: str = "") -> tuple[Roof, bool]:
-        """(the roof under which operands of a dtype are multiplied, whether it is that dtype's own)."""
-        if ("", dtype, variant) not in self._seen:
-            self._seen["", dtype, variant] = self._roof(dtype, variant)
-        return self._seen["", dtype, variant]
-
-    def _roof(self, dtype: str, variant: str) -> tuple[Roof, bool]:
-        for each in (dtype, *_WIDER.get(dtype, ())):
-            for unit in ("tensor", "vector"):
-                # what is served, before what a loop of instructions reaches; float8 as serving runs it
-                quick = variant or ("fast_accum" if each.startswith("float8") else "")
-                named = [f"{unit}.{each}.{quick}"] if quick else []
-                for key in (*named, f"{unit}.{each}.library", f"{unit}.{each}"):
-                    if roof := self.roofline.find(key):
-                        return roof, each == dtype
-        raise MissingRoof(f"{self.name} has no compute roof for {dtype}: run the peak probe, or give one in the file")
-
-    def seconds(self, operation: Any) -> KernelTime:
-        """One launch of an operation (bench.transformer.Operation)."""
-        work = operation.work
-        key = (operation.name, work.flops, work.bytes, *operation.params.values())
-        found = self._seen.get(key)
-        if found is None:
-            found = self._seen[key] = self._timed(operation)
-        return found
-
-    def _timed(self, operation: Any) -> KernelTime:
-        if operation.kind == "collective":
-            return self._collective(operation)
-        work = operation.work
-        compute, limit, own = self._compute(work)
-        stated = bool(work.variant) and work.variant in limit
-        memory = work.bytes / self.bandwidth
-        bound = COMPUTE if compute > memory else MEMORY
-        limit = limit if bound == COMPUTE else "dram"
-        ideal = max(compute, memory)
-        reading = self.reading(operation)
-        start = min(self.start, self.launch["graph"])
-        if reading:
-            seconds = ideal / reading.curve(*reading.at)
-            if not reading.shaped:
-                # a curve of another shape cannot know what a smaller one pays to start
-                seconds = max(seconds, ideal + start)
-            fixed = min(start, seconds - ideal)
-            origin = self.origin if reading.sure else ASSUMED
-        else:
-            up, down = self.typical.get(operation.kind, (1.0, 1.0))
-            up = 1.0 if stated else up
-            fixed = start
-            busy = max(compute / up, memory / down)
-            bound = COMPUTE if compute / up > memory / down else MEMORY
-            seconds = busy + fixed
-            origin = max(self.typical_origin, self.launch_origin, self.origin, key=PROVENANCE.index) if own else ASSUMED
-        if seconds < self.start:
-            # curves hold device time alone: a host that launches one by one is waited for where it is slower
-            fixed, seconds = fixed + self.start - seconds, self.start
-        return KernelTime(seconds, fixed, bound, limit, origin, compute, memory)
-
-    def _compute(self, work: Work) -> tuple[float, str, bool]:
-        if not work.flops:
-            return 0.0, "", True
-        roof, own = self.compute(work.dtype, work.variant)
-        return work.flops / roof.rate, roof.key, own
-
-    def reading(self, operation: Any) -> "Reading | None":
-        """What an operation's utilisation is read from; None where nothing like it was measured."""
-        kind, params, curves = operation.kind, operation.params, self.curves
-        own = not operation.work.flops or self.compute(operation.work.dtype, operation.work.variant)[1]
-        if kind == "gemm" and params.get("matrices", 1) == 1:
-            # where the unit lacks a dtype products are widened: that kernel was measured, or else the wide one was
-            dtype = self.compute(params["dtype"])[0].key.dtype
-            exact = curves.gemm.get((params["weights"], dtype))
-            found = exact or next((each for (_, math_), each in curves.gemm.items() if math_ == dtype), None)
-            if found:
-                shape = (float(params["n"]), float(params["k"]))
-                line, known = found.nearest(shape)
-                return Reading(line, (params["m"],), known == shape, exact is not None)
-        if kind == "attention decode" and (read := curves.decoding(params)):
-            items, keys = params["batch"] * params["kv_heads"], max(1.0, params["keys"])
-            return Reading(read[0], (items, keys), True, read[1] and own)
-        if kind == "attention prefill" and curves.prefill:
-            line, (head_dim,) = curves.prefill.nearest((float(params["head_dim"]),))
-            sure = own and wide(params) and head_dim == params["head_dim"]
-            return Reading(line, (max(1.0, length(params["queries"], params["keys"])),), True, sure)
-        if kind == "experts" and curves.experts:
-            line, _ = curves.experts.nearest((float(params["experts"]), float(params["active"])))
-            return Reading(line, (max(1.0, params["tokens"]),), True, own and params["weights"] in ("bf16", "fp16"))
-        if kind == "stream":
-            line = next((curves.named[name] for name in curves.named if operation.name.startswith(name)), curves.stream)
-            return Reading(line, (max(1.0, operation.work.bytes),), True, True) if line else None
-        return None
-
-    def _collective(self, operation: Any) -> KernelTime:
-        size, ranks = float(operation.params["bytes"]), int(operation.params["ranks"])
-        if ranks < 2:
-            return KernelTime(0.0, 0.0, COMMUNICATION, "link", self.origin)
-        measured = self.messages(ranks)
-        if measured and operation.params.get("collective", "all_reduce") == "all_reduce":
-            origin = self.origin if measured.ranks == ranks and measured.mode == self.mode else ASSUMED
-            return KernelTime(measured(size) * scaled(measured.ranks, ranks), 0.0, COMMUNICATION, "link", origin)
-        return KernelTime(self.assumed_message(size, ranks, operation.params), 0.0, COMMUNICATION, "link", ASSUMED)
-
-    def messages(self, ranks: int) -> Messages | None:
-        """The measured all-reduce curve of the number of ranks nearest to that, in the mode in use if there is one."""
-        near = {each: (abs(math.log(each.ranks / ranks)), each.mode != self.mode) for each in self.curves.reduce}
-        return min(near, key=near.get, default=None)
-
-    def assumed_message(self, size: float, ranks: int, params: Mapping[str, Any] | None = None) -> float:
-        """Seconds of a collective that was not measured, from a latency and a rate.
-
-        A library's small messages climb a tree, so its latency grows with log2 of the ranks; a hand-written one reads
-        from all at once and does not. Large messages take what the bus allows.
-        """
-        rate = self.bus or BUS * self.link
-        kind = (params or {}).get("collective", "all_reduce")
-        if kind == "all_to_all":
-            return self.latency[self.collective] + size / rate
-        if kind == "send":
-            return self.latency[self.collective] / 2 + size / rate
-        shared = 2 * (ranks - 1) / ranks * size / rate
-        if kind == "all_gather":
-            shared /= 2
-        alpha = self.latency[self.collective]
-        if self.collective == "library":
-            return alpha * formulas.tree(0, ranks, 1, 1) / formulas.tree(0, 8, 1, 1) + shared
-        return min(alpha + (ranks - 1) * size / rate, 2 * alpha + shared)
+    @property
+    def device_start(self) -> float:
+        """Seconds of that which a device cannot do without, whoever launches."""
+        return min(self.start, self.launch["graph"])
 
     @property
     def link(self) -> float:
@@ -311,3 +216,131 @@ class Machine:
                 return roof.rate
         # nothing known: a link a tenth as fast as the memory, as NVLink is
         return self.bandwidth / 10
+
+    def compute(self, dtype: str, variant: str = "") -> tuple[Roof, bool]:
+        """(the roof under which operands of a dtype are multiplied, whether it is that dtype's own)."""
+        if ("", dtype, variant) not in self._seen:
+            self._seen["", dtype, variant] = self._roof(dtype, variant)
+        return self._seen["", dtype, variant]
+
+    def _roof(self, dtype: str, variant: str) -> tuple[Roof, bool]:
+        for operand in (dtype, *_WIDER.get(dtype, ())):
+            for unit in ("tensor", "vector"):
+                # what is served, before what a loop of instructions reaches; float8 as serving runs it
+                quick = variant or ("fast_accum" if operand.startswith("float8") else "")
+                named = [f"{unit}.{operand}.{quick}"] if quick else []
+                for key in (*named, f"{unit}.{operand}.library", f"{unit}.{operand}"):
+                    if roof := self.roofline.find(key):
+                        return roof, operand == dtype
+        raise MissingRoof(f"{self.name} has no compute roof for {dtype}: run the peak probe, or give one in the file")
+
+    def seconds(self, operation: Operation) -> KernelTime:
+        """One launch of an operation."""
+        work = operation.work
+        key = (operation.name, work.flops, work.bytes, *operation.params.values())
+        if key not in self._seen:
+            self._seen[key] = self._timed(self.look(operation), operation)
+        return self._seen[key]
+
+    def _timed(self, look: Look, operation: Operation) -> KernelTime:
+        work = operation.work
+        if operation.kind == "collective":
+            size = float(operation.params["bytes"])
+            lines = (start + each * size for start, each in look.lines)
+            seconds = look.curve(size) * look.times if look.curve else min(lines)
+            return KernelTime(seconds, 0.0, COMMUNICATION, look.roof.key, look.origin)
+        compute, memory = work.flops / look.roof.rate if look.roof else 0.0, work.bytes / self.bandwidth
+        bound = COMPUTE if compute / look.up > memory / look.down else MEMORY
+        # which roof is nearest is said by the roofs alone, what binds with the typical shares
+        limit = look.roof.key if compute > memory else "dram"
+        ideal, fixed = max(compute, memory), self.device_start
+        seconds = max(compute / look.up, memory / look.down) + fixed
+        if look.curve:
+            place = PLACES[operation.kind](operation.params) if operation.kind in PLACES else (work.bytes,)
+            seconds = ideal / look.curve(*(max(1.0, x) for x in place))
+            if not look.shaped:
+                # a curve of another shape cannot know what a smaller one pays to start
+                seconds = max(seconds, ideal + fixed)
+            fixed = min(fixed, seconds - ideal)
+        if seconds < self.start:
+            # curves hold device time alone: a host that launches one by one is waited for where it is slower
+            fixed, seconds = fixed + self.start - seconds, self.start
+        return KernelTime(seconds, fixed, bound, limit, look.origin, compute, memory)
+
+    def look(self, operation: Operation) -> Look:
+        """What an operation is timed by here; the one place that decides it."""
+        if operation.kind == "collective":
+            return self._collective(operation.params)
+        work = operation.work
+        roof, own = self.compute(work.dtype, work.variant) if work.flops else (None, True)
+        if found := self._curve(operation, roof, own):
+            curve, shaped, sure = found
+            return Look(roof, self.origin if sure else ASSUMED, curve, shaped)
+        up, down = self.typical.get(operation.kind, (1.0, 1.0))
+        if work.variant and roof and work.variant in roof.key:
+            up = 1.0  # this kind's own roof was stated
+        origins = self.typical_origin, self.launch_origin, self.origin
+        return Look(roof, least_sure(origins) if own else ASSUMED, up=up, down=down)
+
+    def _curve(self, operation: Operation, roof: Roof | None, own: bool) -> tuple[Curve | Surface, bool, bool] | None:
+        """(the curve that an operation's utilisation is read from, whether it is of that very shape, whether of those
+        very formats and dimensions); None where nothing like it was measured.
+        """
+        kind, params, curves = operation.kind, operation.params, self.curves
+        wide = params.get("kv", "bf16") in _WIDE
+        if kind == "gemm" and params.get("matrices", 1) == 1:
+            # where the unit lacks a dtype products are widened: that kernel was measured, or else the wide one was
+            dtype = self.compute(params["dtype"])[0].key.dtype
+            exact = curves.gemm.get((params["weights"], dtype))
+            if products := exact or next((each for (_, math_), each in curves.gemm.items() if math_ == dtype), None):
+                line, known = products.nearest(shape := (params["n"], params["k"]))
+                return line, known == shape, exact is not None
+        elif kind == "attention decode":
+            shape = params["heads"] / params["kv_heads"], params["head_dim"]
+            # a narrow cache is no faster than it was measured to be: where its own kernel was, that one is taken
+            narrow = curves.narrow.get(params.get("kv", ""))
+            if narrow and (near := narrow.nearest(shape))[1][1] == shape[1]:
+                return near[0], True, own
+            if curves.decode:
+                plane, known = curves.decode.nearest(shape)
+                return plane, True, own and wide and known[1] == shape[1]
+        elif kind == "attention prefill" and curves.prefill:
+            line, (head_dim,) = curves.prefill.nearest((params["head_dim"],))
+            return line, True, own and wide and head_dim == params["head_dim"]
+        elif kind == "experts" and curves.experts:
+            line, _ = curves.experts.nearest((params["experts"], params["active"]))
+            return line, True, own and params["weights"] in ("bf16", "fp16")
+        elif kind == "stream":
+            named = (line for name, line in curves.named.items() if operation.name.startswith(name))
+            line = next(named, curves.stream)
+            return (line, True, True) if line else None
+        return None
+
+    def _collective(self, params: Mapping[str, Any]) -> Look:
+        """A measured all-reduce's curve; of what was not measured a latency and a rate.
+
+        A library's small messages climb a tree, so its latency grows with log2 of the ranks; a hand-written one reads
+        from all at once and does not. Large messages take what the bus allows.
+        """
+        ranks, kind, link = int(params["ranks"]), params.get("collective", "all_reduce"), Roof("link", self.link)
+        if ranks < 2:
+            return Look(link, self.origin, lines=((0.0, 0.0),))
+        if kind == "all_reduce" and (measured := self.messages(ranks)):
+            alike = measured.ranks == ranks and measured.mode == self.mode
+            return Look(link, self.origin if alike else ASSUMED, measured, times=scaled(measured.ranks, ranks))
+        rate, alpha = self.bus or BUS * self.link, self.latency[self.collective]
+        shared = (2 if kind == "all_reduce" else 1) * (ranks - 1) / ranks / rate
+        if kind == "all_to_all":
+            lines = ((alpha, 1 / rate),)
+        elif kind == "send":
+            lines = ((alpha / 2, 1 / rate),)
+        elif self.collective == "library":
+            lines = ((alpha * formulas.tree_steps(ranks) / formulas.tree_steps(8), shared),)
+        else:
+            lines = ((alpha, (ranks - 1) / rate), (2 * alpha, shared))
+        return Look(link, ASSUMED, lines=lines)
+
+    def messages(self, ranks: int) -> Messages | None:
+        """The measured all-reduce curve of the number of ranks nearest to that, in the mode in use if there is one."""
+        near = {each: (abs(math.log(each.ranks / ranks)), each.mode != self.mode) for each in self.curves.reduce}
+        return min(near, key=near.get, default=None)

@@ -21,55 +21,46 @@ The file (all SI base units; * is needed, all else may be missing and is then as
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bench import theory, units
 from bench.analysis.fit import Fit
-from bench.analysis.serving.efficiency_curves import Curves, curves_of
-from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving import ServingError
+from bench.analysis.serving.efficiency_curves import Curves, MeasuredCase, cases_from, cases_of, curves_of, to_json
 from bench.analysis.serving.machine import ASSUMED, FORMULA, LATENCY, LAUNCH, MEASURED, ErrorRange, Machine
-from bench.analysis.serving.points import Point, points_facts, points_from, points_of
 from bench.analysis.serving.selfcheck import errors as checked_errors
 from bench.roofline import MissingRoof, Roof, Roofline
 from bench.work import RoofKey
 
 # Curve -> the probe that measures it.
-PROBE_OF = {
-    "gemm": "gemm",
-    "decode": "attention",
-    "prefill": "attention",
-    "stream": "bandwidth",
-    "reduce": "allreduce",
-}
+PROBE_OF = {"gemm": "gemm", "decode": "attention", "prefill": "attention", "stream": "bandwidth", "reduce": "allreduce"}
 # The launch probe's ways -> the modes of an engine: kernels of a step are queued, never waited for one by one.
 _WAYS = {"graph": "graph", "back to back": "eager"}
 
 
 def of_run(fit: Fit) -> Machine:
     """The machine that a fitted device of a Run is. Raises ServingError where it lacks the memory or a compute roof."""
-    roofs = tuple(each.roof for each in fit.roofs.values())
-    points = points_of(fit)
-    curves = curves_of(points, Roofline(fit.info.id, roofs))
+    cases = cases_of(fit)
     machine = _machine(
-        name=fit.info.name,
-        roofs=roofs,
-        memory_bytes=fit.info.memory_bytes,
-        curves=curves,
-        launch=_launch(fit, points),
-        watts=_watts(fit),
-        origin=FORMULA if fit.info.simulated else MEASURED,
-        simulated=fit.info.simulated,
+        fit.info.name,
+        tuple(each.roof for each in fit.roofs.values()),
+        cases,
+        FORMULA if fit.info.simulated else MEASURED,
         alone=fit.info.ranks < 2,
+        memory_bytes=fit.info.memory_bytes,
+        launch=_launch(fit, cases),
+        watts=_watts(fit),
+        simulated=fit.info.simulated,
         reserve=_reserve(fit),
     )
     # a simulated layer is no real one: it checks the plumbing, and bounds nothing
     return machine if fit.info.simulated else machine.using(errors=checked_errors(fit, machine))
 
 
-def of_file(path: Path | str, device: int = 0) -> Machine:
+def of_file(path: Path | str) -> Machine:
     """A Roofline file's machine. Raises ServingError, one line, where it is no such file or lacks what it needs."""
     path = Path(path)
     try:
@@ -82,9 +73,9 @@ def of_file(path: Path | str, device: int = 0) -> Machine:
         raise ServingError(f"{path} is not JSON: {error}") from None
     if isinstance(found, Mapping) and "devices" in found:
         devices = found["devices"]
-        if not isinstance(devices, list) or not 0 <= device < len(devices):
-            raise ServingError(f"{path} has no device {device}")
-        found = {"simulated": found.get("simulated", False)} | devices[device]
+        if not isinstance(devices, list) or not devices:
+            raise ServingError(f"{path} has no device 0")
+        found = {"simulated": found.get("simulated", False)} | devices[0]
     if not isinstance(found, Mapping):
         raise ServingError(f"{path} holds no Roofline: write one with `bench fit RUN --json`")
     return of_facts(found, str(path))
@@ -96,67 +87,64 @@ def of_facts(found: Mapping[str, Any], source: str) -> Machine:
     def fail(why: str) -> ServingError:
         return ServingError(f"{source}: {why}")
 
+    def numbers(of: Mapping[str, Any]) -> dict[str, float]:
+        return {str(name): float(value) for name, value in of.items()}
+
     try:
         roofs = tuple(Roof(str(row["key"]), float(row["rate"])) for row in found.get("roofs", ()))
         memory = float(found.get("memory_bytes", math.nan))
-        overheads = found.get("overheads_s", {})
-        launch = {str(way): float(s) for way, s in overheads.get("launch", {}).items()}
-        host = float(overheads.get("host", 0.0))
-        shared = found.get("collectives", {})
-        latency = {str(kind): float(s) for kind, s in shared.get("alpha_s", {}).items()}
-        bus = float(shared.get("bus_bytes_per_s", 0.0))
-        watts = {str(kind): float(w) for kind, w in found.get("watts", {}).items()}
+        overheads, shared = found.get("overheads_s", {}), found.get("collectives", {})
+        launch, latency = numbers(overheads.get("launch", {})), numbers(shared.get("alpha_s", {}))
+        watts = numbers(found.get("watts", {}))
+        host, bus = float(overheads.get("host", 0.0)), float(shared.get("bus_bytes_per_s", 0.0))
         reserve = float(found.get("reserve_bytes", 0.0))
-        checked = found.get("self_check", {}).items()
         errors = {
             str(phase): ErrorRange(float(row["low"]), float(row["high"]), int(row.get("points", 0)))
-            for phase, row in checked
+            for phase, row in found.get("self_check", {}).items()
         }
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise fail(f"cannot be read as a Roofline: {error!r}") from None
-    if "dram" not in {roof.key for roof in roofs}:
-        raise fail("no roof `dram`; a Roofline needs dram, one compute roof and memory_bytes")
-    if not any(roof.is_compute for roof in roofs):
-        raise fail(
-            "no compute roof such as `tensor.bfloat16.library`; a Roofline needs dram, one compute roof and memory"
-        )
-    if not (memory > 0 and math.isfinite(memory)):
-        raise fail("no memory_bytes; a Roofline needs dram, one compute roof and memory_bytes")
+    needs = "a Roofline needs dram, one compute roof and memory"
     keys = [roof.key for roof in roofs]
+    if "dram" not in keys:
+        raise fail(f"no roof `dram`; {needs}_bytes")
+    if not any(roof.is_compute for roof in roofs):
+        raise fail(f"no compute roof such as `tensor.bfloat16.library`; {needs}")
+    if not (memory > 0 and math.isfinite(memory)):
+        raise fail(f"no memory_bytes; {needs}_bytes")
     if twice := [key for key in keys if keys.count(key) > 1]:
         raise fail(f"the roof {twice[0]} is given twice")
-    if endless := [
-        s for s in (*launch.values(), host, *latency.values(), bus, *watts.values(), reserve) if s == math.inf
-    ]:
-        raise fail(f"an overhead, a rate, a power or the reserve is endless: {endless[0]}")
-    negative = [s for s in (*launch.values(), host, *latency.values(), bus, *watts.values(), reserve) if not s >= 0]
-    if negative:
+    amounts = [*launch.values(), host, *latency.values(), bus, *watts.values(), reserve]
+    if math.inf in amounts:
+        raise fail("an overhead, a rate, a power or the reserve is endless: inf")
+    if negative := [amount for amount in amounts if not amount >= 0]:
         raise fail(f"an overhead, a rate, a power or the reserve is negative: {negative[0]:g}")
     if wrong := [phase for phase, (low, high, _) in errors.items() if not -1 < low <= high < math.inf]:
         raise fail(f"the self-check of {wrong[0]} is no range of errors (predicted over measured less 1)")
     cases = found.get("cases") or []
     if not isinstance(cases, list):
         raise fail("cases is no list of measured cases")
-    points = points_from(cases, fail)
+    read = cases_from(cases, fail)
     simulated = found.get("simulated", False)
     if not isinstance(simulated, bool):
         raise fail(f"simulated must be true or false, not {simulated!r}")
     claimed = all(roof.method == "datasheet" for roof in roofs if roof.is_compute)
     return _machine(
-        name=str(found.get("name", Path(source).stem)),
-        roofs=roofs,
+        str(found.get("name", Path(source).stem)),
+        roofs,
+        read,
+        FORMULA if simulated or claimed else MEASURED,
+        alone=bool(found.get("alone", False)),
+        latency=latency,
         memory_bytes=memory,
-        curves=curves_of(points, Roofline(source, roofs)),
         launch=launch,
         watts=watts,
-        origin=FORMULA if simulated or claimed else MEASURED,
         simulated=simulated,
-        latency=latency,
         bus=bus,
         host=host,
-        alone=bool(found.get("alone", False)),
         reserve=reserve,
-    ).using(errors=errors)
+        errors=errors,
+    )
 
 
 def of_product(sku: str) -> Machine:
@@ -184,67 +172,58 @@ def of_product(sku: str) -> Machine:
 def _machine(
     name: str,
     roofs: tuple[Roof, ...],
-    memory_bytes: float,
-    curves: Curves,
-    launch: Mapping[str, float],
-    watts: Mapping[str, float],
+    cases: tuple[MeasuredCase, ...],
     origin: str,
-    simulated: bool,
+    *,
+    launch: Mapping[str, float],
+    alone: bool,
     latency: Mapping[str, float] | None = None,
-    bus: float = 0.0,
-    host: float = 0.0,
-    alone: bool = False,
-    reserve: float = 0.0,
+    **facts: Any,
 ) -> Machine:
-    keys = {roof.key for roof in roofs}
-    if "dram" not in keys or not any(RoofKey(key).is_compute for key in keys):
-        probe = "bandwidth" if "dram" not in keys else "peak"
-        raise ServingError(
-            f"{name}: no roof of {'memory' if probe == 'bandwidth' else 'compute'}: run the {probe} probe"
-        )
-    have = {
-        "gemm": bool(curves.gemm), "decode": bool(curves.decode), "prefill": bool(curves.prefill),
-        "stream": bool(curves.stream), "reduce": bool(curves.reduce),
-    }  # fmt: skip
-    lacking = [kind for kind, there in have.items() if not there and not (kind == "reduce" and (alone or latency))]
-    notes = [f"{kind}: {origin if have[kind] else ASSUMED}" for kind in have]
-    notes.append(f"launch: {origin if launch else ASSUMED}")
-    if curves.gemm:
-        notes.append("a weight of another shape is read from the nearest that was measured")
-    if any(name in curves.named for name in ("norm + residual", "rotary + KV append", "gated activation")):
-        notes.append("norms, rotary and gates are torch's, several launches each where an engine has one")
-    if curves.unread:
-        names = ", ".join(dict.fromkeys(point.probe for point in curves.unread))
-        notes.append(f"{len(curves.unread)} cases of {names} cannot be read and are not used")
-    for kept in curves.narrow:
-        notes.append(f"{kept} KV cache: {origin}, of a kernel that widens it in memory; a fused one would be faster")
-    if reserve:
-        notes.append(f"memory that is never free: {units.size(reserve)}, {origin}")
-    if curves.beaten:
-        names = ", ".join(dict.fromkeys(point.probe for point in curves.beaten))
-        notes.append(f"{len(curves.beaten)} points of {names} beat their roof and are not used")
+    """alone: there was no second device to talk to. facts: as Machine has them."""
+    if not (memory := any(roof.key == "dram" for roof in roofs)) or not any(roof.is_compute for roof in roofs):
+        kind, probe = ("compute", "peak") if memory else ("memory", "bandwidth")
+        raise ServingError(f"{name}: no roof of {kind}: run the {probe} probe")
+    roofline = Roofline(name, roofs)
+    curves = curves_of(cases, roofline)
+    lacking = [kind for kind in PROBE_OF if not getattr(curves, kind) and not (kind == "reduce" and (alone or latency))]
     return Machine(
         name=name,
         origin=origin,
-        memory_bytes=memory_bytes,
-        roofline=Roofline(name, roofs),
+        roofline=roofline,
         curves=curves,
         launch=dict(LAUNCH) | dict(launch),
         launch_origin=origin if launch else ASSUMED,
-        host=host,
         latency=dict(LATENCY) | dict(latency or {}),
-        bus=bus,
-        watts=watts,
-        notes=tuple(notes),
+        notes=tuple(_notes(curves, origin, bool(launch), facts["reserve"])),
         partial=tuple(dict.fromkeys(PROBE_OF[kind] for kind in lacking)) + (() if launch else ("launch",)),
-        reserve=reserve,
-        simulated=simulated,
+        **facts,
     )
+
+
+def _notes(curves: Curves, origin: str, launch: bool, reserve: float) -> Iterator[str]:
+    """What is measured and what assumed, and what a reader of the numbers must know of the curves behind them."""
+    yield from (f"{kind}: {origin if getattr(curves, kind) else ASSUMED}" for kind in PROBE_OF)
+    yield f"launch: {origin if launch else ASSUMED}"
+    if curves.gemm:
+        yield "a weight of another shape is read from the nearest that was measured"
+    if curves.named.keys() & {"norm + residual", "rotary + KV append", "gated activation"}:
+        yield "norms, rotary and gates are torch's, several launches each where an engine has one"
+    if curves.unread:
+        names = ", ".join(dict.fromkeys(case.probe for case in curves.unread))
+        yield f"{len(curves.unread)} cases of {names} cannot be read and are not used"
+    for kept in curves.narrow:
+        yield f"{kept} KV cache: {origin}, of a kernel that widens it in memory; a fused one would be faster"
+    if reserve:
+        yield f"memory that is never free: {units.size(reserve)}, {origin}"
+    if curves.beaten:
+        names = ", ".join(dict.fromkeys(case.probe for case in curves.beaten))
+        yield f"{len(curves.beaten)} points of {names} beat their roof and are not used"
 
 
 def machine_facts(fit: Fit) -> dict[str, Any]:
     """What `bench fit RUN --json` says of a device so that of_file can answer from it alone."""
-    points = points_of(fit)
+    cases = cases_of(fit)
     try:
         errors = of_run(fit).errors
     except (ServingError, MissingRoof):  # such a Run answers nothing, and who asks is told why
@@ -252,19 +231,19 @@ def machine_facts(fit: Fit) -> dict[str, Any]:
     return {
         "memory_bytes": fit.info.memory_bytes,
         "reserve_bytes": _reserve(fit),
-        "self_check": {phase: found._asdict() for phase, found in errors.items()},
-        "overheads_s": {"launch": _launch(fit, points)},
+        "self_check": {phase: each._asdict() for phase, each in errors.items()},
+        "overheads_s": {"launch": _launch(fit, cases)},
         "watts": _watts(fit),
         "alone": fit.info.ranks < 2,
-        "cases": points_facts(points),
+        "cases": to_json(cases),
     }
 
 
-def _launch(fit: Fit, points: tuple[Point, ...]) -> dict[str, float]:
+def _launch(fit: Fit, cases: tuple[MeasuredCase, ...]) -> dict[str, float]:
     """Seconds per kernel by mode; where nothing is launched, what the fit found beside the work."""
     if not fit.info.launches:
         return dict.fromkeys(LAUNCH, fit.roofline.overhead)
-    ways = {str(p.params.get("way")): p.seconds for p in points if p.probe == "launch"}
+    ways = {str(case.params.get("way")): case.seconds for case in cases if case.probe == "launch"}
     return {_WAYS[way]: seconds for way, seconds in ways.items() if way in _WAYS}
 
 
@@ -280,8 +259,8 @@ def _reserve(fit: Fit) -> float:
 
 def _watts(fit: Fit) -> dict[str, float]:
     """Mean power under lasting load: the most that a compute roof took, and what the memory roof took."""
-    found: dict[str, float] = {}
+    watts: dict[str, float] = {}
     for key, cost in (fit.sustained.energy if fit.sustained else {}).items():
         kind = "compute" if RoofKey(key).is_compute else "memory"
-        found[kind] = max(found.get(kind, 0.0), cost.watts)
-    return found
+        watts[kind] = max(watts.get(kind, 0.0), cost.watts)
+    return watts

@@ -1,4 +1,9 @@
-"""One model on one machine under one request: each step timed once, each number made with where it comes from."""
+"""One model on one machine under one request: what fits, each step timed once, each number with where it comes from.
+
+Memory per device: the driver's bytes x the share that an engine uses, less a reserve for contexts, graphs and
+activations. What would make it wrong: fragmentation of a cache that is not paged, an engine whose activations exceed
+its reserve, a driver that reports more than it hands out; the capacity probe allocates to find out.
+"""
 
 import math
 from collections.abc import Mapping
@@ -6,11 +11,60 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from bench.analysis.serving.capacity import Capacity, capacity
-from bench.analysis.serving.machine import FIXED, FORMULA, PROVENANCE, Machine
-from bench.analysis.serving.request import Request
-from bench.analysis.serving.step import StepTime, decoding, mixing, prefilling, timed
-from bench.transformer import Model, Precision, Ranks, resident_weights
+from bench import units
+from bench.analysis.serving import ServingError
+from bench.analysis.serving.machine import FIXED, Machine, least_sure
+from bench.analysis.serving.request import USABLE, ServingRequest
+from bench.analysis.serving.step import StepTime, check_layout, decoding, layouts, mixing, prefilling, timed
+from bench.transformer import Model, Precision, Ranks, Step, kv_on_rank, resident_weights
+
+# Tokens that a sequence's cache is rounded up to.
+PAGE = 16
+_MOST = 1 << 20
+
+
+def largest_batch(room: float, weights: float, sequence: float) -> int:
+    """Sequences that fit beside the weights; 0 where the weights do not fit. Bytes, all of the same devices."""
+    return max(0, math.floor((room - weights) / sequence)) if sequence else (_MOST if room >= weights else 0)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Bytes on each device. room: usable; weights; sequence: of one sequence at `context`; batch: that fits."""
+
+    room: float
+    weights: float
+    sequence: float
+    context: int
+    batch: int
+    devices: int
+
+    @property
+    def short(self) -> float:
+        """Bytes per device that the weights and one sequence lack; 0 where they fit."""
+        return max(0.0, self.weights + self.sequence - self.room)
+
+
+def capacity(
+    model: Model,
+    machine: Machine,
+    precision: Precision,
+    context: int,
+    ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
+    usable: float = USABLE,
+    reserve: float = 0.0,
+) -> Capacity:
+    """What fits at a context."""
+    check_layout(model, ranks)
+    if context < 0:
+        raise ServingError(f"a context cannot be negative: {context}")
+    if not 0 < usable <= 1:
+        raise ServingError(f"the usable share of the memory must be above 0 and at most 1, not {usable:g}")
+    room = machine.memory_bytes * usable - reserve
+    weights = resident_weights(model, precision, ranks)
+    # a stage holds its layers of every micro-batch; where attention is data-parallel, a rank holds its own sequences
+    sequence = kv_on_rank(model, precision.kv, context, ranks, PAGE) / (ranks.pipeline * ranks.replicas)
+    return Capacity(room, weights, sequence, context, largest_batch(room, weights, sequence), ranks.devices)
 
 
 @dataclass(frozen=True)
@@ -37,19 +91,20 @@ class Answer:
 
 def of_step(name: str, value: float, unit: str, step: StepTime, note: str = "", **about: Any) -> Answer:
     """A number that is made of one step: it inherits what binds the step."""
-    bar = _bar(value, unit, [(1, step)])
-    return Answer(name, value, unit, step.limit, step.origin, about, step.shares[FIXED], step.shares, note, *bar)
+    return mixed_of(name, value, unit, [(1, step)], note, **about)
 
 
-def mixed_of(name: str, value: float, unit: str, parts: list[tuple[float, StepTime]], note: str = "", **about: Any):
+def mixed_of(
+    name: str, value: float, unit: str, parts: list[tuple[float, StepTime]], note: str = "", **about: Any
+) -> Answer:
     """A number that is made of several steps, each so many times: shares are weighted by their time."""
     total = math.fsum(count * step.seconds for count, step in parts) or 1.0
     shares: dict[str, float] = {}
     for count, step in parts:
         for label, part in step.parts.items():
             shares[label] = shares.get(label, 0.0) + count * part / total
-    heaviest = max(parts, key=lambda each: each[0] * each[1].seconds)[1]
-    origin = max((step.origin for count, step in parts if count), key=PROVENANCE.index, default=FORMULA)
+    heaviest = max(parts, key=lambda part: part[0] * part[1].seconds)[1]
+    origin = least_sure(step.origin for count, step in parts if count)
     bar = _bar(value, unit, parts)
     return Answer(name, value, unit, heaviest.limit, origin, about, shares.get(FIXED, 0.0), shares, note, *bar)
 
@@ -74,55 +129,51 @@ def _bar(value: float, unit: str, parts: list[tuple[float, StepTime]]) -> tuple[
 class Planner:
     """Times steps of one model on one machine, each once."""
 
-    def __init__(self, model: Model, machine: Machine, request: Request):
+    def __init__(self, model: Model, machine: Machine, request: ServingRequest):
         host = machine.host if math.isnan(request.host) else request.host
         self.model = model
         self.machine = machine.using(mode=request.mode, host=host, quantising=request.quantising)
         self.request = request
         self._steps: dict[Any, StepTime] = {}
 
+    def step(self, step: Step, ranks: Ranks | None = None, precision: Precision | None = None) -> StepTime:
+        """Any step, with the request's ranks and precision where no others are given."""
+        made = precision or self.request.precision, step, ranks or self.request.ranks
+        if made not in self._steps:
+            self._steps[made] = timed(self.model, self.machine, *made, self.request.routing)
+        return self._steps[made]
+
     def decode(
         self, batch: int, context: float, ranks: Ranks | None = None, precision: Precision | None = None
     ) -> StepTime:
-        return self._timed("decode", (batch, int(context), 1), decoding, ranks, precision)
+        return self.step(decoding(batch, int(context)), ranks, precision)
 
-    def prefill(
-        self, new: int, cached: int = 0, ranks: Ranks | None = None, precision: Precision | None = None
-    ) -> StepTime:
-        return self._timed("prefill", (new, cached), prefilling, ranks, precision)
+    def prefill(self, new: int, cached: int = 0, ranks: Ranks | None = None) -> StepTime:
+        return self.step(prefilling(new, cached), ranks)
 
     def mixed(self, batch: int, context: float, chunk: int, cached: int = 0) -> StepTime:
-        return self._timed("mixed", (batch, int(context), chunk, cached), mixing, None, None)
-
-    def _timed(
-        self, kind: str, numbers: tuple, make: Any, ranks: Ranks | None, precision: Precision | None
-    ) -> StepTime:
-        key = (kind, numbers, ranks, precision)
-        if key not in self._steps:
-            self._steps[key] = timed(
-                self.model,
-                self.machine,
-                precision or self.request.precision,
-                make(*numbers),
-                ranks or self.request.ranks,
-                self.request.routing,
-            )
-        return self._steps[key]
+        return self.step(mixing(batch, int(context), chunk, cached))
 
     def verify(self, batch: int, context: float, rows: int) -> StepTime:
         """A speculative step: `rows` tokens of each sequence at once. All rows are sampled; the KV is read once."""
-        return self._timed("decode", (batch, int(context), rows), decoding, None, None)
+        return self.step(decoding(batch, int(context), rows))
 
     def fits(self, context: int, ranks: Ranks | None = None, precision: Precision | None = None) -> Capacity:
-        request = self.request
-        return capacity(
-            self.model,
-            self.machine,
-            precision or request.precision,
-            context,
-            ranks or request.ranks,
-            request.usable,
-            self.reserve,
+        made = precision or self.request.precision, context, ranks or self.request.ranks
+        return capacity(self.model, self.machine, *made, self.request.usable, self.reserve)
+
+    def check_fit(self, found: Capacity) -> None:
+        """Raises ServingError where not even one sequence fits: by how much, and how many devices would do."""
+        if found.batch:
+            return
+        model, precision = self.model, self.request.precision
+        cuts = layouts(model, range(1, model.heads + 1))
+        enough = next((ranks.tensor for ranks in cuts if self.fits(found.context, ranks).batch), None)
+        advice = f"{enough} devices would do" if enough else "no number of devices that divides its heads would do"
+        raise ServingError(
+            f"{model.name} ({precision.weights.name} weights, {precision.kv.name} KV, context {found.context}) needs "
+            f"{units.size(found.weights + found.sequence)} per device on {found.devices}; "
+            f"{self.machine.name} leaves {units.size(found.room)}: {units.size(found.short)} short; {advice}"
         )
 
     @property
@@ -141,11 +192,11 @@ class Planner:
         return self.fits(self.request.prompt + self.request.output).batch
 
     @property
-    def kv(self) -> float:
-        """KV bytes per token of one sequence, over all layers."""
-        return self.model.kv_bytes_per_token(self.request.precision.kv)
-
-    @property
     def weights(self) -> float:
         """Bytes of all resident weights."""
         return resident_weights(self.model, self.request.precision)
+
+    @property
+    def math_dtype(self) -> str:
+        """The dtype that the weights are multiplied in."""
+        return self.request.precision.multiplied(self.request.precision.weights)

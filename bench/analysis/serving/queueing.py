@@ -6,16 +6,16 @@ vary widely (the phase of the users then lies between the two ends), a warm pref
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from scipy.optimize import brentq
 
-from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving import ServingError
 
 
 @dataclass(frozen=True)
-class Loop:
+class UserLoop:
     """What `batch` users meet who each send the next request at once, or who arrive by chance. rate: requests/s.
 
     tail: the TTFT that a share of the requests meets, 95 of 100 unless another was asked for. busy: the share of time
@@ -30,15 +30,10 @@ class Loop:
     rate: float
     busy: float
 
-    @property
-    def user(self) -> float:
-        """Tokens/s of one user between the first token and the last."""
-        return 1 / self.tpot if self.tpot else math.inf
-
 
 def closed(
     batch: int, output: int, decode: float, prefill: float, in_phase: bool, quantile: float | None = 0.95
-) -> Loop:
+) -> UserLoop:
     """`batch` users in a closed loop with an engine that runs waiting prompts first, one at a time.
 
     In phase: all start together and have equal lengths, so that user j waits j prefills for the first token. Out of
@@ -59,7 +54,7 @@ def closed(
             tail += min(md1_wait(quantile, batch / latency * prefill, prefill), (batch - 1) * prefill)
     tpot = (latency - ttft) / (output - 1) if output > 1 else 0.0
     rate = batch / latency
-    return Loop(batch, ttft, tail, tpot, latency, rate, rate * prefill)
+    return UserLoop(batch, ttft, tail, tpot, latency, rate, rate * prefill)
 
 
 def md1_cdf(wait: float, load: float, service: float) -> float:
@@ -80,11 +75,8 @@ _EXACT = 15
 
 def _series(reach: float, load: float) -> float:
     """Crommelin's sum for a wait of `reach` services."""
-    total = 0.0
-    for j in range(math.floor(reach + 1e-12) + 1):
-        x = load * (j - reach)
-        total += x**j / math.factorial(j) * math.exp(-x)
-    return (1 - load) * total
+    terms = ((j, load * (j - reach)) for j in range(math.floor(reach + 1e-12) + 1))
+    return (1 - load) * sum(x**j / math.factorial(j) * math.exp(-x) for j, x in terms)
 
 
 def _decay(load: float) -> float:
@@ -113,7 +105,7 @@ def md1_mean(load: float, service: float) -> float:
     return load * service / (2 * (1 - load))
 
 
-def opened(rate: float, output: int, decode: Callable[[int], float], prefill: float, most: int) -> Loop:
+def opened(rate: float, output: int, decode: Callable[[int], float], prefill: float, most: int) -> UserLoop:
     """Poisson arrivals at `rate` requests/s: the batch that Little's law settles at, and the wait of an M/D/1 queue.
 
     decode(batch): seconds of a decode step. Raises ServingError where prefill alone is overloaded, or where no batch
@@ -140,14 +132,7 @@ def opened(rate: float, output: int, decode: Callable[[int], float], prefill: fl
     tpot = step / (1 - busy)
     mean, tail = md1_mean(busy, prefill), md1_wait(0.95, busy, prefill)
     ttft = mean + prefill + step / 2
-    return Loop(needed(low), ttft, tail + prefill + step / 2, tpot, ttft + (output - 1) * tpot, rate, busy)
-
-
-def padding(lengths: Sequence[float]) -> float:
-    """Share of the slots that a static batch wastes on padding and on waiting for its longest."""
-    if not lengths or min(lengths) <= 0:
-        raise ServingError("lengths must be positive, and at least one")
-    return 1 - sum(lengths) / len(lengths) / max(lengths)
+    return UserLoop(needed(low), ttft, tail + prefill + step / 2, tpot, ttft + (output - 1) * tpot, rate, busy)
 
 
 def chunks(prompt: int, chunk: int) -> int:
@@ -155,18 +140,17 @@ def chunks(prompt: int, chunk: int) -> int:
     return -(-prompt // chunk)
 
 
-def chunked(batch: int, output: int, decode: float, mixed: float, steps: int, in_phase: bool = False) -> Loop:
-    """As closed, where a prompt is spread over `steps` mixed steps that each take `mixed` seconds in all.
+def chunked(batch: int, output: int, decode: float, mixed: float, steps: int) -> UserLoop:
+    """As closed out of phase, where a prompt is spread over `steps` mixed steps that each take `mixed` seconds in all.
 
     What a prompt costs the others is then steps * (mixed - decode); its own first token takes steps * mixed.
     """
     cost = steps * max(0.0, mixed - decode)
-    loop = closed(batch, output, decode, cost, in_phase)
+    loop = closed(batch, output, decode, cost, in_phase=False)
     more = steps * mixed - cost
-    return Loop(
-        batch, loop.ttft + more, loop.tail + more, loop.tpot, loop.latency + more,
-        batch / (loop.latency + more), batch / (loop.latency + more) * cost,
-    )  # fmt: skip
+    latency = loop.latency + more
+    rate = batch / latency
+    return replace(loop, ttft=loop.ttft + more, tail=loop.tail + more, latency=latency, rate=rate, busy=rate * cost)
 
 
 @dataclass(frozen=True)
@@ -184,14 +168,9 @@ class Pools:
 
 
 def pools(
-    limit: float,
-    output: int,
-    decode: Callable[[int], float],
-    prefill: float,
-    most: int,
-    kv_bytes: float = 0.0,
-    network: float = math.inf,
-) -> Pools:
+    limit: float, output: int, decode: Callable[[int], float], prefill: float, most: int, kv_bytes: float,
+    network: float,
+) -> Pools:  # fmt: skip
     """What two pools gain under a TPOT limit. Raises ServingError where one user already breaks it.
 
     Device time per request is prefill + (output - 1) decode(B)/B in both; apart, B may grow until decode alone meets

@@ -1,23 +1,140 @@
-"""What figures and tables of a deployment are made of, as records: operators, batches that fit, checked layers."""
+"""One model as one machine serves it, as a page draws it: which model, its steps, batches and crossovers, and the
+records that figures and tables are made of.
+"""
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from functools import partial
-from itertools import takewhile
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from itertools import pairwise, takewhile
 from typing import Any
 
 import pandas as pd
 
-from bench import units
-from bench.analysis.serving import latency
-from bench.analysis.serving.claims import Checked
-from bench.analysis.serving.deployment import CACHE, LINEAR, Deployment
-from bench.analysis.serving.machine import PROVENANCE
-from bench.analysis.serving.planner import Answer
+from bench import models, units
+from bench.analysis.serving import formulas, latency
+from bench.analysis.serving.claims import CheckedClaim
+from bench.analysis.serving.machine import Machine, least_sure
+from bench.analysis.serving.planner import Answer, Planner
+from bench.analysis.serving.request import DEVICES, KV, WEIGHTS, ServingRequest, served
 from bench.analysis.serving.selfcheck import SelfCheck
+from bench.analysis.serving.step import StepTime
+from bench.transformer import FORMATS, Model
 
+# (weights, KV): what narrower formats buy. FP8 stands for 8 bits where a unit multiplies it, INT8 elsewhere.
+_PAIRS = (("bf16", "bf16"), ("fp8", "bf16"), ("fp8", "fp8"), ("int4-g128", "bf16"))
+# The first of these that fits is drawn, in the widest of these weights: small models are for small memories.
+_MODELS = ("Llama-3.1-8B", "Mistral-7B", "Llama-2-7B")
+_WIDEST = ("bf16", "int8", "int4-g128")
+# Kinds of operators that read the weights, and the one that reads the KV cache.
+LINEAR = ("gemm", "experts")
+CACHE = ("attention decode",)
 # Batches this near to one another over all contexts are one line of a figure.
 _NEAR = 0.1
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A model, a machine and a request, as its planner has them."""
+
+    planner: Planner
+
+    @property
+    def model(self) -> Model:
+        return self.planner.model
+
+    @property
+    def formats(self) -> tuple[str, str]:
+        """Of the weights and of the KV cache."""
+        precision = self.planner.request.precision
+        return precision.weights.name, precision.kv.name
+
+    @property
+    def batch(self) -> int:
+        """Of figures that need one: 64 where they fit, as many as do otherwise, and one where none does."""
+        return max(1, min(64, self.planner.most))
+
+    @property
+    def context(self) -> int:
+        """Tokens that a sequence holds on average while it is answered."""
+        return self.planner.mean_context
+
+    @property
+    def lengths(self) -> list[int]:
+        """Powers of two up to the context that the model takes."""
+        return [1 << power for power in range(8, 21) if 1 << power <= (self.model.context or 131072)]
+
+    @property
+    def choice(self) -> dict[str, int]:
+        """What a page's form asks at first: places in the lists on offer, and numbers."""
+        request, (weights, kv) = self.planner.request, self.formats
+        return {
+            "model": [model.name for model in models.models()].index(self.model.name),
+            "weights": WEIGHTS.index(weights),
+            "kv": KV.index(kv),
+            "devices": DEVICES.index(request.ranks.devices),
+            "batch": min(self.batch, 16),
+            "context": request.prompt,
+            "output": request.output,
+        }
+
+    def beside(self) -> list["Deployment"]:
+        """The same in this and in narrower pairs of formats, of those that this machine multiplies itself."""
+        request, machine = self.planner.request, self.planner.machine
+        quick = machine.compute(FORMATS["fp8"].math)[1]
+        pairs = (pair if quick else tuple(name.replace("fp8", "int8") for name in pair) for pair in _PAIRS)
+        least = request.precision.weights.bytes
+        pairs = [pair for pair in pairs if FORMATS[pair[0]].bytes <= least and pair != self.formats]
+        asked = (replace(request, precision=served(*pair)) for pair in pairs)
+        return [self, *(Deployment(Planner(self.model, machine, each)) for each in asked)]
+
+    @cached_property
+    def steps(self) -> dict[str, StepTime]:
+        """The three steps that tell most: a token for one, tokens for many, and a prompt."""
+        prompt = self.planner.request.prompt
+        batches = sorted({1, self.batch})
+        steps = {f"decode, batch {batch}": self.planner.decode(batch, self.context) for batch in batches}
+        return steps | {f"prefill of {prompt} tokens": self.planner.prefill(prompt)}
+
+    @property
+    def critical(self) -> float:
+        """Rows from which on the linear operators as they are served are compute-bound, by roofs alone."""
+        roof, _ = self.planner.machine.compute(self.planner.math_dtype)
+        weights = self.planner.request.precision.weights
+        return formulas.critical(roof.rate, self.planner.machine.bandwidth, weights.bytes)
+
+    def seconds(self, kinds: Iterable[str], batch: int, context: int) -> float:
+        """Of a decode step's operators of some kinds."""
+        return sum(row.seconds for row in self.planner.decode(batch, context).rows if row.operation.kind in kinds)
+
+    def meeting(self, batch: int) -> int | None:
+        """The context from which on the KV cache takes longer than the weights; None beyond the model's."""
+
+        def over(context: int) -> bool:
+            return self.seconds(CACHE, batch, context) >= self.seconds(LINEAR, batch, context)
+
+        for low, high in pairwise(self.lengths):
+            if not over(low) and over(high):
+                while high - low > max(1, low // 1000):
+                    middle = math.isqrt(low * high)
+                    middle = middle if low < middle < high else (low + high) // 2
+                    low, high = (low, middle) if over(middle) else (middle, high)
+                return high
+        return None
+
+
+def default(machine: Machine) -> Deployment:
+    """The first of a short list that fits on one device; the smallest of all, fitting or not, where none does."""
+    planners = [
+        Planner(models.model(name), machine, ServingRequest(precision=served(weights, "bf16")))
+        for name in _MODELS
+        for weights in _WIDEST
+    ]
+    fitting = next((planner for planner in planners if planner.most), None)
+    return Deployment(fitting or min(planners, key=lambda planner: planner.weights))
+
+
+# --- records
 
 
 def throughput(deployment: Deployment) -> pd.DataFrame:
@@ -50,12 +167,12 @@ def fits(deployment: Deployment) -> list[tuple[Deployment, pd.DataFrame]]:
 
 def capacities(deployment: Deployment) -> list[tuple[Deployment, pd.DataFrame]]:
     """What `fits` at all, without lines that would lie on another."""
-    found: list[tuple[Deployment, pd.DataFrame]] = []
+    kept: list[tuple[Deployment, pd.DataFrame]] = []
     for each, rows in fits(deployment):
-        pairs = (zip(rows["batch"], other["batch"], strict=True) for _, other in found)
+        pairs = (zip(rows["batch"], other["batch"], strict=True) for _, other in kept)
         if any(rows["batch"]) and all(any(abs(a - b) > _NEAR * max(a, b) for a, b in both) for both in pairs):
-            found.append((each, rows))
-    return found
+            kept.append((each, rows))
+    return kept
 
 
 def growing(deployment: Deployment) -> list[tuple[str, int, pd.DataFrame]]:
@@ -78,7 +195,7 @@ def checks(found: SelfCheck) -> list[dict[str, Any]]:
     ]
 
 
-def claim(each: Checked) -> dict[str, Any]:
+def claim(each: CheckedClaim) -> dict[str, Any]:
     """A claim, with its chapter before it unless the text has none, and the probe that it lacks."""
     grouped = each.group and each.document not in each.group
     return asdict(each) | {"said": f"{each.group}: {each.claim}" if grouped else each.claim, "changed": each.changed}
@@ -92,10 +209,10 @@ def best(answers: Sequence[Answer]) -> tuple[list[Answer], Answer | None]:
 
 def grouped(answers: Iterable[Answer], over: Sequence[str]) -> dict[tuple, list[Answer]]:
     """Answers by what they hold for."""
-    found: dict[tuple, list[Answer]] = {}
+    groups: dict[tuple, list[Answer]] = {}
     for each in answers:
-        found.setdefault(tuple(each.about.get(key) for key in over), []).append(each)
-    return found
+        groups.setdefault(tuple(each.about.get(key) for key in over), []).append(each)
+    return groups
 
 
 def together(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -103,9 +220,8 @@ def together(answers: Sequence[Answer]) -> dict[str, Any]:
     which is said instead of what binds its steps.
     """
     bound = [each.bound for each in takewhile(lambda each: not each.about.get("stops"), answers)]
-    origin = max((each.origin for each in answers), key=PROVENANCE.index)
     stops = next((each.about["stops"] for each in answers if each.about.get("stops")), None)
-    return {"bound": bound, "origin": origin, "stops": stops}
+    return {"bound": bound, "origin": least_sure(each.origin for each in answers), "stops": stops}
 
 
 def spelt(value: float, unit: str) -> str:

@@ -8,12 +8,17 @@ Sla(ttft=2.0, tpot=0.03333333333333333, latency=inf, name='', quantile=0.95)
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench import units
-from bench.analysis.serving.capacity import USABLE
-from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving import ServingError
 from bench.transformer import Model, Precision, Ranks, format_named
+
+USABLE = 0.9  # share of the memory that common engines use
+# Formats that serving engines run today, and how many devices of one node share a model.
+WEIGHTS = ("bf16", "fp8", "int8", "int4-g128", "mxfp4")
+KV = ("bf16", "fp8", "int8")
+DEVICES = (1, 2, 4, 8)
 
 
 def served(weights: str, kv: str) -> Precision:
@@ -100,7 +105,7 @@ _PROMPTS = (128, 1024, 8192)
 
 
 @dataclass(frozen=True)
-class Request:
+class ServingRequest:
     """One question. Lists that are empty are chosen to fit the model; what the user names is checked, never changed.
 
     prompt, output: tokens of a request under load; cached: shares of a prompt that a prefix cache holds. chunk: prompt
@@ -137,7 +142,7 @@ class Request:
     error: float = 0.0
 
 
-def check(request: Request, model: Model) -> None:
+def check(request: ServingRequest, model: Model) -> None:
     """Raises ServingError for what no machine can serve: one line that names it."""
     for name, values in (("batch", request.batches), ("prompt", request.prompts)):
         for value in values:
@@ -146,8 +151,8 @@ def check(request: Request, model: Model) -> None:
     for value in request.contexts:
         if value < 0:
             raise ServingError(f"a context cannot be negative: {value}")
-    for name, value in (("prompt", request.prompt), ("output", request.output), ("chunk", request.chunk)):
-        if value < 1:
+    for name in ("prompt", "output", "chunk"):
+        if (value := getattr(request, name)) < 1:
             raise ServingError(f"{name} must be 1 or more, not {value}")
     for share in request.cached:
         if not 0 <= share < 1:
@@ -160,10 +165,8 @@ def check(request: Request, model: Model) -> None:
         raise ServingError(f"{model.name} takes {model.context} tokens of context; {longest} were asked for")
 
 
-def filled(request: Request, model: Model, most: int) -> Request:
+def filled(request: ServingRequest, model: Model, most: int) -> ServingRequest:
     """The request with its empty lists chosen: what the model's context and the memory (`most` sequences) allow."""
-    from dataclasses import replace
-
     longest = model.context or max(_CONTEXTS)
     batches = request.batches or tuple(b for b in _BATCHES if b <= max(1, most))
     contexts = request.contexts or tuple(c for c in _CONTEXTS if c <= longest) or (longest,)

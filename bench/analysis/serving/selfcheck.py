@@ -12,26 +12,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from bench import models
 from bench.analysis.fit import Fit
-from bench.analysis.serving.efficiency_curves import curves_of
+from bench.analysis.serving.efficiency_curves import cases_of, curves_of, layer_of
 from bench.analysis.serving.machine import ErrorRange, Machine
-from bench.analysis.serving.points import points_of
 from bench.analysis.serving.step import timed
 from bench.analysis.summary import Summary
-from bench.transformer import FORMATS, Model, Precision, Step
+from bench.transformer import FORMAT_OF, FORMATS, Model, Precision, Step
 
 # The probes of a whole layer: of one phase, and of a decode step with a chunk of a prompt in it.
 PROBE, BESIDE = "layer", "mixed"
 # The probe that measures what follows the layers.
 TAIL = "decode"
-_FORMATS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+# The dtypes that a whole model is served in here.
+_SERVED = ("bfloat16", "float16", "float32")
 # Rows of a step that are not the layer's.
 _OUTSIDE = ("embedding gather", "final norm", "LM head", "sampling")
+# A layer's parts, as the probe measures each alone.
+_PARTS = ("norm + residual", "QKV", "rotary + KV append", "attention", "O", "gate-up", "gated activation", "down")
 
 
 @dataclass(frozen=True)
-class Token:
+class WholeToken:
     """A decode step of the whole model by two routes, in seconds. layers: as many measured layers as it has, with
     the measured LM head and sampling; planned: the planner's sum of operators.
     """
@@ -45,7 +46,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Check:
+class LayerCheck:
     """One measured layer. Seconds; parts is None where a part was not measured. largest: the operator that takes most.
 
     phase: "decode", "prefill" or "mixed" (beside `chunk` tokens of a prompt). validity: of what was measured.
@@ -63,7 +64,7 @@ class Check:
     largest: str
     chunk: int = 0
     validity: str = "valid"
-    token: "Token | None" = None
+    token: WholeToken | None = None
 
     @property
     def error(self) -> float:
@@ -79,7 +80,7 @@ class Check:
 class SelfCheck:
     """Every point, and in short. missing: why there is none."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[LayerCheck, ...]
     missing: str = ""
 
     @property
@@ -88,7 +89,7 @@ class SelfCheck:
         return fmean(abs(each.error) for each in self.checks) if self.checks else float("nan")
 
     @property
-    def worst(self) -> Check | None:
+    def worst(self) -> LayerCheck | None:
         return max(self.checks, key=lambda each: abs(each.error), default=None)
 
     @property
@@ -101,9 +102,9 @@ class SelfCheck:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Smallest and largest signed error."""
-        errors = [each.error for each in self.checks]
-        return (min(errors), max(errors)) if errors else (float("nan"), float("nan"))
+        """The smallest and the largest signed error, NaN without any."""
+        signed = [each.error for each in self.checks]
+        return (min(signed), max(signed)) if signed else (float("nan"), float("nan"))
 
 
 def self_check(fit: Fit, machine: Machine, independent: bool = True) -> SelfCheck:
@@ -117,7 +118,7 @@ def self_check(fit: Fit, machine: Machine, independent: bool = True) -> SelfChec
         why = next((c for case in rows for c in (case.skip, *case.causes) if c), f"run the {PROBE} probe")
         return SelfCheck((), why)
     if independent:
-        others = [point for point in points_of(fit) if not _own(point.probe, point.params)]
+        others = [case for case in cases_of(fit) if not _own(case.probe, case.params)]
         machine = replace(machine, curves=curves_of(others, machine.roofline))
     rows += [case for case in fit.cases if case.probe == TAIL and case.seconds]
     return SelfCheck(tuple(_check(case, rows, machine) for case in wholes))
@@ -137,84 +138,62 @@ def errors(fit: Fit, machine: Machine) -> dict[str, ErrorRange]:
 def _whole(case: Summary) -> bool:
     """Whether it is a layer that is known here. The mixed probe's steps without a chunk the other probe has too."""
     params = case.params
-    if not {"model", "ranks", "tokens", "batch", "context"} <= params.keys() or params.get("dtype") not in _FORMATS:
+    if not {"model", "ranks", "tokens", "batch", "context"} <= params.keys() or params.get("dtype") not in _SERVED:
         return False
-    try:
-        models.model(params["model"])
-    except (models.UnknownModel, models.ModelError):
-        return False
-    return params.get("part") == "layer" if case.probe == PROBE else bool(params.get("chunk"))
+    whole = params.get("part") == "layer" if case.probe == PROBE else bool(params.get("chunk"))
+    return whole and layer_of(params["model"], params["ranks"]) is not None
 
 
-def _check(case: Summary, rows: Iterable[Summary], machine: Machine) -> Check:
+def _check(case: Summary, rows: Iterable[Summary], machine: Machine) -> LayerCheck:
     params = case.params
-    model = _rank(models.model(params["model"]), int(params["ranks"]))
+    model = layer_of(params["model"], params["ranks"])
     batch, context, chunk = int(params["batch"]), int(params["context"]), int(params.get("chunk", 0))
-    form = FORMATS[_FORMATS[params["dtype"]]]
+    form = FORMATS[FORMAT_OF[params["dtype"]]]
     precision = Precision(weights=form, activations=form, kv=form, head=form)
     phase = str(params.get("phase", BESIDE))
     decode = ((batch, context),) if phase != "prefill" else ()
     new = chunk if decode else int(params["tokens"])
-    step = Step(decode=decode, prefill=((new, 0, False),) if new else ())
-    whole = timed(model, machine, precision, step)
-    found = [row for row in whole.rows if row.operation.name not in _OUTSIDE]
-    # every row of the layers runs once per layer
-    predicted = sum(row.seconds for row in found) / model.layers
-    largest = max(found, key=lambda row: row.seconds).operation.name
-    parts = _parts(params, rows) if case.probe == PROBE else None
+    whole = timed(model, machine, precision, Step(decode=decode, prefill=((new, 0, False),) if new else ()))
+    inside = [row for row in whole.rows if row.operation.name not in _OUTSIDE]
     tail = _tail(model, batch, rows) if phase == "decode" and params["ranks"] == 1 else None
-    token = Token(model.layers * case.seconds.value + tail, whole.seconds) if tail else None
-    return Check(
+    return LayerCheck(
         params["model"],
         phase,
         batch,
         context,
-        case.seconds.value,
-        predicted,
-        parts,
-        largest,
-        chunk,
-        case.validity,
-        token,
+        measured=case.seconds.value,
+        # every row of the layers runs once per layer
+        predicted=sum(row.seconds for row in inside) / model.layers,
+        parts=_parts(params, rows) if case.probe == PROBE else None,
+        largest=max(inside, key=lambda row: row.seconds).operation.name,
+        chunk=chunk,
+        validity=case.validity,
+        token=WholeToken(model.layers * case.seconds.value + tail, whole.seconds) if tail else None,
     )
+
+
+def _measured(rows: Iterable[Summary], wanted: Mapping[str, object]) -> Summary | None:
+    """The first usable row with these params."""
+    return next((row for row in rows if row.seconds and wanted.items() <= row.params.items()), None)
 
 
 def _tail(model: Model, batch: int, rows: Iterable[Summary]) -> float | None:
     """Seconds of the LM head and of the plainest sampling for so many rows, where both were measured."""
     wanted = {"rows": batch, "vocabulary": model.vocab}
-    head = wanted | {"part": "LM head", "width": model.width}
-    sampling = wanted | {"part": "sampling", "method": "argmax"}
-    found = [
-        next((row.seconds.value for row in rows if row.seconds and asked.items() <= row.params.items()), None)
-        for asked in (head, sampling)
-    ]
-    return sum(found) if all(found) else None
-
-
-def _rank(model: Model, ranks: int) -> Model:
-    """The model whose layers are as one tensor-parallel rank holds them, so that no collective is in the step."""
-    if ranks == 1:
-        return model
-    return replace(model, heads=model.heads // ranks, kv_heads=max(1, model.kv_heads // ranks), ffn=model.ffn // ranks)
-
-
-_PARTS = ("norm + residual", "QKV", "rotary + KV append", "attention", "O", "gate-up", "gated activation", "down")
+    head = _measured(rows, wanted | {"part": "LM head", "width": model.width})
+    sampling = _measured(rows, wanted | {"part": "sampling", "method": "argmax"})
+    return head.seconds.value + sampling.seconds.value if head and sampling else None
 
 
 def _parts(whole: Mapping[str, object], rows: Iterable[Summary]) -> float | None:
     """The sum of the parts measured alone at the shapes of one whole; None where one is missing."""
     total = 0.0
     for name in _PARTS:
-        sequences = name == "attention"
-        part = f"{whole['phase']} attention" if sequences else name
-        wanted = {key: whole[key] for key in ("model", "ranks", "dtype", "phase", "tokens")} | {"part": part}
-        if sequences:
-            wanted |= {"batch": whole["batch"], "context": whole["context"]}
-        match = next(
-            (row for row in rows if row.seconds and all(row.params.get(key) == value for key, value in wanted.items())),
-            None,
-        )
-        if match is None:
+        wanted = {key: whole[key] for key in ("model", "ranks", "dtype", "phase", "tokens")} | {"part": name}
+        if name == "attention":
+            wanted |= {"part": f"{whole['phase']} attention", "batch": whole["batch"], "context": whole["context"]}
+        part = _measured(rows, wanted)
+        if part is None:
             return None
-        total += int(match.params["count"]) * match.seconds.value
+        total += int(part.params["count"]) * part.seconds.value
     return total

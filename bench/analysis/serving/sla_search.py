@@ -6,25 +6,25 @@ Where none does, the picker says what one user takes, and how many devices would
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 from bench.analysis.serving import queueing
 from bench.analysis.serving.machine import FORMULA
 from bench.analysis.serving.planner import Answer, Planner, mixed_of
-from bench.analysis.serving.queueing import Loop
-from bench.analysis.serving.step import StepTime, divides
+from bench.analysis.serving.queueing import UserLoop
+from bench.analysis.serving.request import DEVICES
+from bench.analysis.serving.step import StepTime, layouts
 from bench.transformer import Ranks
-
-LAYOUTS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
-class Point:
+class BatchPoint:
     """One batch on one layout. fails: the limits it breaks, of "ttft", "tpot", "latency", "memory"."""
 
     devices: int
     batch: int
-    early: Loop
-    late: Loop
+    early: UserLoop
+    late: UserLoop
     step: StepTime
     prefill: StepTime
     fails: tuple[str, ...]
@@ -40,37 +40,36 @@ class Pick:
     """The chosen point of a layout, the nearest one beyond it, and what stops there. None: nothing meets the limits."""
 
     devices: int
-    chosen: Point | None
-    beyond: Point | None
+    chosen: BatchPoint | None
+    beyond: BatchPoint | None
     stops: str
 
 
-def point(planner: Planner, ranks: Ranks, batch: int, burst: bool = True) -> Point:
+def point(planner: Planner, ranks: Ranks, batch: int, burst: bool = True) -> BatchPoint:
     """A batch judged against the request's limits; burst: the users may all start at once."""
-    request, limits = planner.request, planner.request.sla
-    step = planner.decode(batch, planner.mean_context, ranks)
-    prefill = planner.prefill(request.prompt, 0, ranks)
-    apart, together = (
-        # the tail out of phase is a queue's, and only asked of what is compared with the limits
-        queueing.closed(batch, request.output, step.seconds, prefill.seconds, phase, limits.quantile if phase else None)
-        for phase in (False, True)
+    output, limits, error = planner.request.output, planner.request.sla, planner.request.error
+    step, prefill = (
+        planner.decode(batch, planner.mean_context, ranks),
+        planner.prefill(planner.request.prompt, 0, ranks),
     )
+
+    def loop(decode: float, first: float, in_phase: bool, tail: bool) -> UserLoop:
+        return queueing.closed(batch, output, decode, first, in_phase, limits.quantile if tail else None)
+
+    # the tail out of phase is a queue's, and only asked of what is compared with the limits
+    apart, together = (loop(step.seconds, prefill.seconds, phase, phase) for phase in (False, True))
     # compared with the limits: as slow as the self-check allows them to be
-    late, first = _unsafe(step, request.error), _unsafe(prefill, request.error)
+    late, first = _unsafe(step, error), _unsafe(prefill, error)
     # both ends at once: gaps are longest out of phase, the first token is latest in phase
-    slow, burst_of = (
-        queueing.closed(batch, request.output, late, first, phase, None if burst and not phase else limits.quantile)
-        for phase in (False, True)
-    )
-    tail = burst_of.tail if burst else slow.tail
-    fails = []
-    if tail + late / 2 > limits.ttft:
-        fails.append("ttft")
-    if slow.tpot > limits.tpot:
-        fails.append("tpot")
-    if slow.latency > limits.latency:
-        fails.append("latency")
-    return Point(step.devices, batch, apart, together, step, prefill, tuple(fails))
+    slow, crowded = (loop(late, first, phase, phase or not burst) for phase in (False, True))
+    waited = (crowded if burst else slow).tail + late / 2
+    broken = {
+        "ttft": waited > limits.ttft,
+        "tpot": slow.tpot > limits.tpot,
+        "latency": slow.latency > limits.latency,
+    }
+    fails = tuple(name for name, breaks in broken.items() if breaks)
+    return BatchPoint(step.devices, batch, apart, together, step, prefill, fails)
 
 
 def _unsafe(step: StepTime, error: float) -> float:
@@ -83,13 +82,7 @@ def pick(planner: Planner, ranks: Ranks, burst: bool = True) -> Pick:
     most = planner.fits(planner.request.prompt + planner.request.output, ranks).batch
     if not most:
         return Pick(ranks.tensor * ranks.pipeline, None, None, "memory")
-    tried: dict[int, Point] = {}
-
-    def tested(batch: int) -> Point:
-        if batch not in tried:
-            tried[batch] = point(planner, ranks, batch, burst)
-        return tried[batch]
-
+    tested = cache(lambda batch: point(planner, ranks, batch, burst))
     good = 0
     # doubled until a limit breaks, then halved down to the sequence
     for batch in sorted({min(1 << p, most) for p in range(most.bit_length() + 1)}):
@@ -97,70 +90,70 @@ def pick(planner: Planner, ranks: Ranks, burst: bool = True) -> Pick:
             break
         good = batch
     else:
-        return Pick(tried[good].devices, tried[good], None, "memory")
-    if not good:
-        first = tested(1)
-        return Pick(first.devices, None, first, first.fails[0])
-    low, high = good, batch
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if tested(middle).fails else (middle, high)
-    return Pick(tested(low).devices, tested(low), tested(high), tested(high).fails[0])
+        return Pick(tested(good).devices, tested(good), None, "memory")
+    if good:
+        good += queueing.largest(lambda more: not tested(good + more).fails, batch - good - 1)
+    beyond = tested(good + 1)
+    return Pick(beyond.devices, tested(good) if good else None, beyond, beyond.fails[0])
 
 
 def picks(planner: Planner, burst: bool = True) -> tuple[Pick, ...]:
     """One per layout: that asked for, or one to eight devices."""
-    request = planner.request
-    if request.ranks != Ranks():
-        return (pick(planner, request.ranks, burst),)
-    fitting = [count for count in LAYOUTS if divides(planner.model, Ranks(tensor=count))]
-    return tuple(pick(planner, Ranks(tensor=count), burst) for count in fitting)
+    asked = planner.request.ranks
+    layouts_asked = layouts(planner.model, DEVICES) if asked == Ranks() else [asked]
+    return tuple(pick(planner, ranks, burst) for ranks in layouts_asked)
 
 
 def best(found: tuple[Pick, ...]) -> Pick | None:
     """Interactive: the layout of the largest system rate per device among those that meet the limits."""
-    good = [each for each in found if each.chosen]
+    good = (each for each in found if each.chosen)
     return max(good, key=lambda each: each.chosen.rate / each.devices, default=None)
 
 
 def answers(planner: Planner) -> Iterator[Answer]:
-    """The pick of every layout, and the best of them."""
-    limits, request = planner.request.sla, planner.request
+    """The pick of every layout and the best of them, if all may start at once; and if users stay out of phase."""
     found = picks(planner)
     winner = best(found)
     for each in found:
-        about = {
-            "devices": each.devices, "ttft_limit_s": limits.ttft, "tpot_limit_s": limits.tpot, "sla": limits.name,
-            "quantile": limits.quantile, "prompt": request.prompt, "output": request.output, "stops": each.stops,
-        }  # fmt: skip
-        if each.chosen is None:
-            yield Answer("sla batch", 0, "sequences", each.stops, _sure(each), about, note=_why(planner, each, found))
-            continue
-        chosen = each.chosen
-        first = [(1, chosen.prefill), (0.5 * chosen.prefill.seconds / chosen.late.tail, chosen.step)]
-        parts = [(request.output - 1, chosen.step), (chosen.batch, chosen.prefill)]
-        about |= {"best": each is winner, "beyond": each.beyond.batch if each.beyond else None,
-                  "beyond_fails": each.beyond.fails if each.beyond else ("memory",)}  # fmt: skip
-        note = f"stopped by {each.stops}"
-        batch = mixed_of("sla batch", chosen.batch, "sequences", parts, note, **about)
-        yield replace(batch, bound=each.stops)
-        rate = chosen.rate * request.output
-        yield mixed_of("sla output", rate, "tokens/s", parts, **about)
-        yield mixed_of("sla output per device", rate / each.devices, "tokens/s", parts, **about)
-        yield mixed_of("sla tpot", chosen.early.tpot, "s", parts, "out of phase, the longer", **about)
-        tail = chosen.late.tail + chosen.step.seconds / 2
-        yield mixed_of("sla ttft tail", tail, "s", first, "in phase, the longer; half a step included", **about)
+        yield from _together(planner, each, found, each is winner)
     for each in picks(planner, burst=False):
-        about = {"devices": each.devices, "ttft_limit_s": limits.ttft, "tpot_limit_s": limits.tpot, "stops": each.stops}
-        note = "no burst of prompts: TTFT is one prefill"
-        if each.chosen is None:
-            yield Answer("sla batch, users out of phase", 0, "sequences", each.stops, _sure(each), about, note=note)
-            continue
-        parts = [(request.output - 1, each.chosen.step), (each.chosen.batch, each.chosen.prefill)]
-        batch = mixed_of("sla batch, users out of phase", each.chosen.batch, "sequences", parts, note, **about)
-        yield replace(batch, bound=each.stops)
-        rate = each.chosen.rate * request.output
-        yield mixed_of("sla output, users out of phase", rate, "tokens/s", parts, **about)
+        yield from _apart(planner, each)
+
+
+def _together(planner: Planner, each: Pick, found: tuple[Pick, ...], is_best: bool) -> Iterator[Answer]:
+    limits, request = planner.request.sla, planner.request
+    about = {
+        "devices": each.devices, "ttft_limit_s": limits.ttft, "tpot_limit_s": limits.tpot, "sla": limits.name,
+        "quantile": limits.quantile, "prompt": request.prompt, "output": request.output, "stops": each.stops,
+    }  # fmt: skip
+    if each.chosen is None:
+        yield Answer("sla batch", 0, "sequences", each.stops, _sure(each), about, note=_why(each, found))
+        return
+    chosen, beyond = each.chosen, each.beyond
+    about |= {"best": is_best, "beyond": beyond.batch if beyond else None}
+    about["beyond_fails"] = beyond.fails if beyond else ("memory",)
+    first = [(1, chosen.prefill), (0.5 * chosen.prefill.seconds / chosen.late.tail, chosen.step)]
+    parts = [(request.output - 1, chosen.step), (chosen.batch, chosen.prefill)]
+    batch = mixed_of("sla batch", chosen.batch, "sequences", parts, f"stopped by {each.stops}", **about)
+    yield replace(batch, bound=each.stops)
+    rate = chosen.rate * request.output
+    yield mixed_of("sla output", rate, "tokens/s", parts, **about)
+    yield mixed_of("sla output per device", rate / each.devices, "tokens/s", parts, **about)
+    yield mixed_of("sla tpot", chosen.early.tpot, "s", parts, "out of phase, the longer", **about)
+    tail = chosen.late.tail + chosen.step.seconds / 2
+    yield mixed_of("sla ttft tail", tail, "s", first, "in phase, the longer; half a step included", **about)
+
+
+def _apart(planner: Planner, each: Pick) -> Iterator[Answer]:
+    limits, output, chosen = planner.request.sla, planner.request.output, each.chosen
+    about = {"devices": each.devices, "ttft_limit_s": limits.ttft, "tpot_limit_s": limits.tpot, "stops": each.stops}
+    name, note = "sla batch, users out of phase", "no burst of prompts: TTFT is one prefill"
+    if chosen is None:
+        yield Answer(name, 0, "sequences", each.stops, _sure(each), about, note=note)
+        return
+    parts = [(output - 1, chosen.step), (chosen.batch, chosen.prefill)]
+    yield replace(mixed_of(name, chosen.batch, "sequences", parts, note, **about), bound=each.stops)
+    yield mixed_of("sla output, users out of phase", chosen.rate * output, "tokens/s", parts, **about)
 
 
 def _sure(each: Pick) -> str:
@@ -168,7 +161,7 @@ def _sure(each: Pick) -> str:
     return each.beyond.step.origin if each.beyond else FORMULA
 
 
-def _why(planner: Planner, each: Pick, found: tuple[Pick, ...]) -> str:
+def _why(each: Pick, found: tuple[Pick, ...]) -> str:
     enough = next((other.devices for other in found if other.chosen and other.devices > each.devices), None)
     advice = f"; {enough} devices would do" if enough else ""
     if each.beyond is None:

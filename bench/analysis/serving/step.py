@@ -6,20 +6,20 @@ most texts use, is a lower bound of it: printed beside it, never in its place.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving import ServingError
 from bench.analysis.serving.machine import (
     ASSUMED,
     COMMUNICATION,
     COMPUTE,
     FIXED,
     MEMORY,
-    PROVENANCE,
     KernelTime,
     Machine,
+    least_sure,
 )
 from bench.transformer import Model, Operation, Precision, Ranks, Step, operations, streamed_weights
 from bench.work import ITEMSIZE, move
@@ -40,15 +40,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """What always holds of a step's kernels, starts and communication left out: whole <= each <= both."""
-
-    whole: float
-    each: float
-    both: float
-
-
-@dataclass(frozen=True)
 class StepTime:
     """A step, timed. tokens: rows of the GEMMs; devices: that take part; host: seconds that they wait for the host;
     streamed: bytes of weights that a device reads; phase: "decode", "prefill" or "mixed".
@@ -64,7 +55,11 @@ class StepTime:
 
     @cached_property
     def seconds(self) -> float:
-        return math.fsum(row.seconds for row in self.rows) + self.host
+        return self.total(lambda timed: timed.seconds) + self.host
+
+    def total(self, part: Callable[[KernelTime], float]) -> float:
+        """Over all launches."""
+        return math.fsum(row.operation.count * part(row.timed) for row in self.rows)
 
     @cached_property
     def parts(self) -> dict[str, float]:
@@ -81,11 +76,6 @@ class StepTime:
         """The elasticities of the step: twice the compute roof removes half of the compute share."""
         return {label: part / self.seconds for label, part in self.parts.items()}
 
-    @property
-    def bound(self) -> str:
-        """The label with the largest share."""
-        return max(self.parts, key=self.parts.get)
-
     @cached_property
     def largest(self) -> Row:
         """The operator that takes most."""
@@ -94,28 +84,28 @@ class StepTime:
     @cached_property
     def limit(self) -> str:
         """The roof that binds most of the step: the key that most seconds wait for, "overhead" where starting wins."""
-        found: dict[str, float] = {"overhead": self.parts[FIXED]}
+        waits: dict[str, float] = {"overhead": self.parts[FIXED]}
         for row in self.rows:
-            found[row.timed.limit] = found.get(row.timed.limit, 0.0) + row.operation.count * row.timed.busy
-        return max(found, key=found.get)
+            waits[row.timed.limit] = waits.get(row.timed.limit, 0.0) + row.operation.count * row.timed.busy
+        return max(waits, key=waits.get)
 
     @cached_property
     def origin(self) -> str:
         """As sure as the least sure operator that takes a hundredth of the step or more, and as any collective: an
         assumed one may be short only because it was assumed.
         """
-        counted = [
+        counted = (
             row.timed.origin
             for row in self.rows
             if row.seconds >= 0.01 * self.seconds or (row.operation.kind == "collective" and row.seconds)
-        ]
-        return max(counted, key=PROVENANCE.index, default=self.machine.origin)
+        )
+        return least_sure(counted, self.machine.origin)
 
     @cached_property
     def range(self) -> tuple[float, float] | None:
         """Seconds between which a real step lies, if it is off as a layer of its phase was in the self-check."""
-        found = self.machine.errors.get(self.phase)
-        return found.bar(self.seconds) if found else None
+        checked = self.machine.errors.get(self.phase)
+        return checked.bar(self.seconds) if checked else None
 
     @property
     def bar(self) -> tuple[float, float] | None:
@@ -123,16 +113,19 @@ class StepTime:
         return self.range if self.origin != ASSUMED else None
 
     @property
-    def bounds(self) -> Bounds:
-        compute = math.fsum(row.operation.count * row.timed.compute for row in self.rows)
-        memory = math.fsum(row.operation.count * row.timed.memory for row in self.rows)
-        each = math.fsum(row.operation.count * max(row.timed.compute, row.timed.memory) for row in self.rows)
-        return Bounds(max(compute, memory), each, compute + memory)
+    def bounds(self) -> dict[str, float]:
+        """What always holds of a step's kernels, starts and communication left out, from the least to the most."""
+        compute, memory = self.total(lambda timed: timed.compute), self.total(lambda timed: timed.memory)
+        return {
+            "whole-step roofline": max(compute, memory),
+            "sum of maxima": self.total(lambda timed: max(timed.compute, timed.memory)),
+            "sum of compute and memory": compute + memory,
+        }
 
     @property
     def mfu(self) -> float:
         """Share of the compute roofs that the step's FLOP ask for."""
-        return math.fsum(row.operation.count * row.timed.compute for row in self.rows) / self.seconds
+        return self.total(lambda timed: timed.compute) / self.seconds
 
     @property
     def mbu(self) -> float:
@@ -187,24 +180,26 @@ def prefilling(new: int, cached: int = 0, finishes: bool = True) -> Step:
     return Step(prefill=((new, cached, finishes),))
 
 
-def mixing(batch: int, context: int, chunk: int, cached: int = 0, finishes: bool = False) -> Step:
+def mixing(batch: int, context: int, chunk: int, cached: int = 0) -> Step:
     """A decode step that carries `chunk` tokens of a prompt."""
-    plain = decoding(batch, context)
-    return Step(decode=plain.decode, prefill=prefilling(chunk, cached, finishes).prefill)
+    return Step(decode=decoding(batch, context).decode, prefill=prefilling(chunk, cached, finishes=False).prefill)
 
 
 def check_layout(model: Model, ranks: Ranks) -> None:
     """Raises ServingError, one line, where a model cannot be cut into these ranks."""
+    if why := undivided(model, ranks):
+        raise ServingError(why)
+
+
+def undivided(model: Model, ranks: Ranks) -> str:
+    """Why a model cannot be cut into these ranks, or ""."""
     try:
         ranks.check(model)
     except ValueError as error:
-        raise ServingError(str(error)) from None
+        return str(error)
+    return ""
 
 
-def divides(model: Model, ranks: Ranks) -> bool:
-    """Whether a model can be cut into these ranks."""
-    try:
-        ranks.check(model)
-    except ValueError:
-        return False
-    return True
+def layouts(model: Model, counts: Iterable[int]) -> list[Ranks]:
+    """The numbers of tensor-parallel devices that a model can be cut into, of these."""
+    return [ranks for ranks in (Ranks(tensor=count) for count in counts) if not undivided(model, ranks)]

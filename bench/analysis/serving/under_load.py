@@ -1,34 +1,36 @@
 """What users meet under load: interference of prompts, queues, chunks, two pools; and what a million tokens cost."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from bench import units
-from bench.analysis.serving import formulas, queueing
-from bench.analysis.serving.errors import ServingError
-from bench.analysis.serving.machine import ASSUMED, FORMULA, PROVENANCE
+from bench.analysis.serving import ServingError, formulas, queueing
+from bench.analysis.serving.machine import ASSUMED, FORMULA, least_sure
 from bench.analysis.serving.planner import Answer, Planner, mixed_of, of_step
 from bench.analysis.serving.step import StepTime
 
 
+def _answered(planner: Planner, batch: float, step: StepTime) -> list[tuple[float, StepTime]]:
+    """What one request is made of: its own steps, and the prompts of as many users as share them."""
+    return [(planner.request.output - 1, step), (batch, planner.prefill(planner.request.prompt))]
+
+
 def loops(planner: Planner) -> Iterator[Answer]:
     """A closed loop of B users, both ends of their phase: TTFT mean and p95, TPOT, output tokens/s of the system."""
-    request = planner.request
-    prefill = planner.prefill(request.prompt)
+    output, prefill = planner.request.output, planner.prefill(planner.request.prompt)
     for batch in _loaded(planner):
         step = planner.decode(batch, planner.mean_context)
-        for in_phase in (False, True):
-            loop = queueing.closed(batch, request.output, step.seconds, prefill.seconds, in_phase)
-            about = {"batch": batch, "prompt": request.prompt, "output": request.output,
-                     "phase": "in phase" if in_phase else "out of phase"}  # fmt: skip
-            parts = [(request.output - 1, step), (batch, prefill)]
-            yield mixed_of("closed loop ttft", loop.ttft, "s", [(1, prefill)], **about)
-            yield mixed_of("closed loop ttft p95", loop.tail, "s", [(1, prefill)], **about)
-            yield mixed_of("closed loop tpot", loop.tpot, "s", parts, "(E2E - TTFT)/(OSL - 1)", **about)
-        rate = loop.rate * request.output
-        about = {"batch": batch, "prompt": request.prompt, "output": request.output}
-        yield mixed_of("closed loop output", rate, "tokens/s", parts, "output tokens only", **about)
+        parts, about = (
+            _answered(planner, batch, step),
+            {"batch": batch, "prompt": planner.request.prompt, "output": output},
+        )
+        for in_phase, phase in ((False, "out of phase"), (True, "in phase")):
+            loop, at = queueing.closed(batch, output, step.seconds, prefill.seconds, in_phase), about | {"phase": phase}
+            yield mixed_of("closed loop ttft", loop.ttft, "s", [(1, prefill)], **at)
+            yield mixed_of("closed loop ttft p95", loop.tail, "s", [(1, prefill)], **at)
+            yield mixed_of("closed loop tpot", loop.tpot, "s", parts, "(E2E - TTFT)/(OSL - 1)", **at)
+        yield mixed_of("closed loop output", loop.rate * output, "tokens/s", parts, "output tokens only", **about)
         yield mixed_of("closed loop prefill share", loop.busy, "1", parts, **about)
 
 
@@ -38,20 +40,16 @@ def _loaded(planner: Planner) -> tuple[int, ...]:
 
 def queue(planner: Planner) -> Iterator[Answer]:
     """Poisson arrivals: by the rate asked for, else at half of what prefill and decode together could take."""
-    request = planner.request
-    if not planner.most:
+    request, most = planner.request, planner.most
+    if not most:
         return
-    prefill, most = planner.prefill(request.prompt), planner.most
-    full = planner.decode(most, planner.mean_context)
+    prefill, full = planner.prefill(request.prompt), planner.decode(most, planner.mean_context)
     ceiling = most / (most * prefill.seconds + (request.output - 1) * full.seconds)
     rate = request.rate if not math.isnan(request.rate) else ceiling / 2
-    about = {"requests_per_s": rate, "prompt": request.prompt, "output": request.output}
-    loop = queueing.opened(
-        rate, request.output, lambda b: planner.decode(b, planner.mean_context).seconds, prefill.seconds, most
-    )
+    loop = _opened(planner, rate, prefill.seconds, lambda step: step.seconds)
     ends = [_opened_at(planner, rate, side) for side in (0, 1)]
-    step = planner.decode(max(1, round(loop.batch)), planner.mean_context)
-    parts = [(request.output - 1, step), (loop.batch, prefill)]
+    parts = _answered(planner, loop.batch, planner.decode(max(1, round(loop.batch)), planner.mean_context))
+    about = {"requests_per_s": rate, "prompt": request.prompt, "output": request.output}
     yield mixed_of("open loop batch", loop.batch, "sequences", parts, **about)
     for name, kind, made, note in (
         ("open loop ttft", "ttft", [(1, prefill)], ""),
@@ -59,25 +57,31 @@ def queue(planner: Planner) -> Iterator[Answer]:
         ("open loop tpot", "tpot", parts, ""),
     ):
         # a queue is not proportional to its service: the bar is the loop solved again with the steps at both ends
-        bar = [getattr(each, kind) if each else math.nan for each in ends]
-        yield replace(mixed_of(name, getattr(loop, kind), "s", made, note, **about), low=bar[0], high=bar[1])
+        low, high = (getattr(each, kind) if each else math.nan for each in ends)
+        yield replace(mixed_of(name, getattr(loop, kind), "s", made, note, **about), low=low, high=high)
     yield mixed_of("largest stable rate", ceiling, "requests/s", parts, "every slot taken", batch=most)
 
 
-def _opened_at(planner: Planner, rate: float, side: int) -> queueing.Loop | None:
+def _opened(planner: Planner, rate: float, prefill: float, seconds: Callable[[StepTime], float]) -> queueing.UserLoop:
+    """The loop with its decode steps as long as `seconds` says."""
+    return queueing.opened(
+        rate,
+        planner.request.output,
+        lambda batch: seconds(planner.decode(batch, planner.mean_context)),
+        prefill,
+        planner.most,
+    )
+
+
+def _opened_at(planner: Planner, rate: float, side: int) -> queueing.UserLoop | None:
     """The loop with every step at one end of its bar, None where it has none; where that overloads it, without end."""
     prefill = planner.prefill(planner.request.prompt).bar
     if prefill is None or planner.decode(1, planner.mean_context).bar is None:
         return None
-
-    def decode(batch: int) -> float:
-        step = planner.decode(batch, planner.mean_context)
-        return (step.bar or (step.seconds, step.seconds))[side]
-
     try:
-        return queueing.opened(rate, planner.request.output, decode, prefill[side], planner.most)
+        return _opened(planner, rate, prefill[side], lambda step: (step.bar or (step.seconds,) * 2)[side])
     except ServingError:
-        return queueing.Loop(math.inf, math.inf, math.inf, math.inf, math.inf, rate, 1.0)
+        return queueing.UserLoop(*(math.inf,) * 5, rate, 1.0)
 
 
 def interference(planner: Planner) -> Iterator[Answer]:
@@ -115,10 +119,13 @@ def pools(planner: Planner) -> Iterator[Answer]:
     step = planner.decode(found.apart, planner.mean_context)
     parts = [(1, prefill), ((request.output - 1) / found.apart, step)]
     about = {"tpot_limit_s": limit, "prompt": request.prompt, "output": request.output}
-    yield mixed_of("gain of two pools", found.gain, "1", parts, **about)
-    yield mixed_of("batch in one pool", found.together, "sequences", parts, **about)
-    yield mixed_of("batch of the decode pool", found.apart, "sequences", parts, **about)
-    yield mixed_of("prefill devices per decode device", found.devices, "1", parts, **about)
+    for name, value, unit in (
+        ("gain of two pools", found.gain, "1"),
+        ("batch in one pool", found.together, "sequences"),
+        ("batch of the decode pool", found.apart, "sequences"),
+        ("prefill devices per decode device", found.devices, "1"),
+    ):
+        yield mixed_of(name, value, unit, parts, **about)
     note = f"{units.bandwidth(request.network)} between the pools"
     yield Answer("KV transfer", found.transfer, "s", "network", ASSUMED, about, note=note)
 
@@ -143,7 +150,7 @@ def cost(planner: Planner) -> Iterator[Answer]:
             origin = machine.origin if math.isnan(request.watts) and not machine.simulated else FORMULA
             note = "power of full load throughout: an upper bound where starts and communication take a share"
             energy = of_step("energy of output", joules, "J per 1e6 tokens", step, note, **about, watts=watts)
-            yield replace(energy, origin=max(origin, step.origin, key=PROVENANCE.index))
+            yield replace(energy, origin=least_sure((origin, step.origin)))
     if not math.isnan(request.price):
         usd = formulas.usd_per_million(request.price, prefill.devices, request.prompt / prefill.seconds)
         yield of_step("cost of input", usd, "USD per 1e6 tokens", prefill, prompt=request.prompt)

@@ -64,7 +64,7 @@ def _case(
     make, note = partial(_launch, sizes[:5], dtype, causal, backend), partial(_note, backend)
     check = partial(attentions.check_last_head, allowed=5e-2)
     return Case(
-        params=params | {"causal": causal, "backend": backend},
+        params=params | {"causal": causal, "backend": backend} | attentions.heads_of(HEADS, LAYOUTS[layout], HEAD_DIM),
         work=demand,
         prepare=partial(ring, make, check, demand.bytes, note),
         # a slow backend must not predict a fast one's time

@@ -69,9 +69,8 @@ def decode(info: DeviceInfo, budget) -> Cases:
         yield case("LM head", facts, demand, _cold(partial(_head, count, dtype), check_head, demand))
     for prefix in budget.thin(PREFIXES):
         demand = work.attention(1, HEADS, GROUPED, NEW, prefix + NEW, HEAD_DIM, dtype, unit, causal=True)
-        yield case(
-            "prefill attention", {"new": NEW, "prefix": prefix}, demand, partial(_prefix, prefix, demand.bytes, dtype)
-        )
+        facts = {"new": NEW, "prefix": prefix} | attentions.heads_of(HEADS, GROUPED, HEAD_DIM)
+        yield case("prefill attention", facts, demand, partial(_prefix, prefix, demand.bytes, dtype))
     for batch, context in grid[1:]:
         yield from _kinds(info, case, batch, context, dtype)
     for count in rows:
@@ -80,6 +79,7 @@ def decode(info: DeviceInfo, budget) -> Cases:
         works = [work.attention(1, HEADS, GROUPED, 1, keys, HEAD_DIM, dtype, unit) for keys in lengths]
         demand = work.Work(sum(w.flops for w in works), unit, dtype, bytes=sum(w.bytes for w in works))
         facts = {"layout": "gqa", "cache": dtype, "batch": len(lengths), "context": sum(lengths), "spread": spread}
+        facts |= attentions.heads_of(HEADS, GROUPED, HEAD_DIM)
         yield case("ragged attention", facts, demand, partial(_ragged, lengths, demand.bytes, dtype))
 
 
@@ -96,7 +96,7 @@ def _kinds(info: DeviceInfo, case: Callable, batch: int, context: int, dtype: st
     sizes = {"batch": batch, "context": context}
     for layout, kv_heads in LAYOUTS.items():
         demand = work.attention(batch, HEADS, kv_heads, 1, context, HEAD_DIM, dtype, unit)
-        facts = {"layout": layout, "cache": dtype} | sizes
+        facts = {"layout": layout, "cache": dtype} | sizes | attentions.heads_of(HEADS, kv_heads, HEAD_DIM)
         make = partial(_attention, batch, kv_heads, context, dtype)
         yield case("attention", facts, demand, _cold(make, attentions.check_attend, demand, "SDPA"))
     for method, call in LATENT.items():
@@ -104,6 +104,7 @@ def _kinds(info: DeviceInfo, case: Callable, batch: int, context: int, dtype: st
         cached = tokens * (MLA_RANK + MLA_ROPE) * size
         demand = work.cached_attention(*shape, dtype, unit, cached=cached, activation=size)
         facts = {"layout": "mla", "cache": dtype} | sizes | {"method": method}
+        facts |= attentions.heads_of(MLA_HEADS, 1, MLA_RANK + MLA_ROPE)
         make = partial(_latent, batch, context, call, dtype)
         yield case("attention", facts, demand, _cold(make, check_latent, demand, *method.split(", ")))
     for narrow in QUANTISED:
@@ -111,7 +112,7 @@ def _kinds(info: DeviceInfo, case: Callable, batch: int, context: int, dtype: st
         shape = tokens, batch, HEADS, HEAD_DIM, HEAD_DIM
         cached = 2 * tokens * GROUPED * (HEAD_DIM * work.ITEMSIZE[narrow] + size)
         demand = work.cached_attention(*shape, dtype, unit, cached=cached, activation=size)
-        facts = {"layout": "gqa", "cache": narrow} | sizes
+        facts = {"layout": "gqa", "cache": narrow} | sizes | attentions.heads_of(HEADS, GROUPED, HEAD_DIM)
         lacking = "" if narrow in info.units else f"this device has no {narrow}"
         make = partial(_narrow, batch, context, narrow, dtype)
         prepare = _cold(make, attentions.check_attend, demand, "dequantise into memory, then SDPA")

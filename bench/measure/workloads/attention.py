@@ -18,6 +18,11 @@ from bench.measure.workloads import compare
 _BACKENDS = ("flash", "cudnn", "efficient", "overrideable", "math")
 
 
+def heads_of(heads: int, kv_heads: int, head_dim: int) -> dict[str, int]:
+    """What stands last in the params of a case of attention: its heads, and how wide one's score is."""
+    return {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
+
+
 class KvCache(NamedTuple):
     """Keys and values of a span, [batch, KV heads, tokens, head dimension] each."""
 

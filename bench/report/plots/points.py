@@ -92,7 +92,7 @@ def _steps(part: Sequence, keys: Sequence[str], marker: str, frame: Viewport) ->
     begins: another weight matrix, another shape.
     """
     rows = theme.thinned(part)
-    first = rows[0].params
+    first = names.told(rows[0].params)
     common = {key: first[key] for key in first if len({repr(row.params.get(key)) for row in rows}) == 1}
     paths: dict[tuple, list] = {}
     for row in rows:
@@ -104,7 +104,7 @@ def _steps(part: Sequence, keys: Sequence[str], marker: str, frame: Viewport) ->
             out = row.intensity > frame.right
             x = frame.clamped(row.intensity, row.flop_rate)[0] if out else row.intensity
             symbol = OUT["right"] if out else theme.symbol(marker, row.validity)
-            own = names.case({key: value for key, value in row.params.items() if key not in common})
+            own = names.case({key: value for key, value in names.told(row.params).items() if key not in common})
             steps.append((brief(x), brief(row.flop_rate), symbol, told(row, theme.safe(own))))
     return f"<b>{theme.safe(rows[0].probe)}</b> {theme.safe(names.case(common))}", steps
 

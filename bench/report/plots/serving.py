@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 from bench import units
 from bench.analysis import names
 from bench.analysis.serving import records
-from bench.analysis.serving.deployment import CACHE, Deployment
 from bench.analysis.serving.machine import MEASURED
+from bench.analysis.serving.records import CACHE, Deployment
 from bench.report.plots import sweep, theme
 
 _FAST = 30  # tokens/s per user, the pace that an attentive reader follows

@@ -8,12 +8,12 @@ import pytest
 from bench import models
 from bench.analysis.facts import facts as fit_facts
 from bench.analysis.fit import fit
+from bench.analysis.serving import ServingError
 from bench.analysis.serving.answers import QUESTIONS, answer, to_json
-from bench.analysis.serving.capacity import capacity
-from bench.analysis.serving.errors import ServingError
 from bench.analysis.serving.machine import LAUNCH, TYPICAL
 from bench.analysis.serving.machine_io import of_facts, of_file, of_product, of_run
-from bench.analysis.serving.request import PRESETS, Request, Sla, sla
+from bench.analysis.serving.planner import capacity
+from bench.analysis.serving.request import PRESETS, ServingRequest, Sla, sla
 from bench.analysis.serving.selfcheck import self_check
 from bench.analysis.serving.step import decoding, prefilling, timed
 from bench.transformer import FORMATS, Precision, Ranks
@@ -34,7 +34,7 @@ def h200():
 
 @pytest.fixture(scope="module")
 def full(h200):
-    return answer(LLAMA8, h200, Request(price=2.0))
+    return answer(LLAMA8, h200, ServingRequest(price=2.0))
 
 
 def test_every_question_is_answered_and_every_number_says_what_it_is(full):
@@ -59,7 +59,7 @@ def test_a_mixture_answers_of_its_experts(h200):
 
 def test_thirty_tokens_per_second_for_each_user_of_a_70b_model_on_two(h200):
     """Datasheet roofs, bf16: memory is what two of them have least of."""
-    request = Request(ranks=Ranks(tensor=2), sla=sla("tps=30"), prompt=1024, output=256)
+    request = ServingRequest(ranks=Ranks(tensor=2), sla=sla("tps=30"), prompt=1024, output=256)
     found = answer(LLAMA70, h200, request)
     pick = found.find("sla batch, users out of phase", devices=2)
     room = 2 * 0.9 * h200.memory_bytes - 2 * LLAMA70.params_total
@@ -72,13 +72,13 @@ def test_thirty_tokens_per_second_for_each_user_of_a_70b_model_on_two(h200):
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (Request(batches=(0,)), "batch must be a whole number of 1 or more, not 0"),
-        (Request(contexts=(-1,)), "a context cannot be negative: -1"),
-        (Request(contexts=(1 << 20,)), "takes 131072 tokens of context; 1048576 were asked for"),
-        (Request(ranks=Ranks(tensor=3)), "3 tensor-parallel ranks cannot share its 32 heads"),
-        (Request(mode="lazy"), "unknown launch mode 'lazy'"),
-        (Request(host=-1.0), "host's time per step must be 0 or more"),
-        (Request(usable=0.0), "usable share of the memory"),
+        (ServingRequest(batches=(0,)), "batch must be a whole number of 1 or more, not 0"),
+        (ServingRequest(contexts=(-1,)), "a context cannot be negative: -1"),
+        (ServingRequest(contexts=(1 << 20,)), "takes 131072 tokens of context; 1048576 were asked for"),
+        (ServingRequest(ranks=Ranks(tensor=3)), "3 tensor-parallel ranks cannot share its 32 heads"),
+        (ServingRequest(mode="lazy"), "unknown launch mode 'lazy'"),
+        (ServingRequest(host=-1.0), "host's time per step must be 0 or more"),
+        (ServingRequest(usable=0.0), "usable share of the memory"),
     ],
 )
 def test_what_cannot_be_served_is_one_clear_line(h200, request_, words):
@@ -91,7 +91,7 @@ def test_what_cannot_be_served_is_one_clear_line(h200, request_, words):
 def test_a_model_that_does_not_fit_is_told_by_how_much_and_on_how_many_it_would(h200):
     with pytest.raises(ServingError, match=r"GiB short; 8 devices would do"):
         answer(models.model("Llama-3.1-405B"), h200)
-    answer(models.model("Llama-3.1-405B"), h200, Request(ranks=Ranks(tensor=8)))
+    answer(models.model("Llama-3.1-405B"), h200, ServingRequest(ranks=Ranks(tensor=8)))
 
 
 @pytest.mark.parametrize(

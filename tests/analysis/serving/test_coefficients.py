@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from bench.analysis.serving.coefficients import Phase, _solver, coefficients
-from bench.analysis.serving.deployment import DEVICES, KV, WEIGHTS
+from bench.analysis.serving.export import StepKind, _solver, coefficients
+from bench.analysis.serving.records import DEVICES, KV, WEIGHTS
 from bench.analysis.serving.request import served
 from bench.models import models
 from bench.transformer import Ranks, operations
@@ -18,7 +18,7 @@ def summed(sparse, features, weight=0.0, cached=0.0):
 @pytest.mark.parametrize("name", ["decode", "prefill"])
 @pytest.mark.parametrize("model", models(), ids=lambda model: model.name)
 def test_every_operator_of_every_model_counts_the_same(model, name):
-    drawn, phase = random.Random(model.name), Phase(name, model)
+    drawn, phase = random.Random(model.name), StepKind(name, model)
     for _ in range(6):
         ranks = Ranks(tensor=drawn.choice(DEVICES))
         shape = (drawn.randint(1, 5000), drawn.randint(1, 40000))[: 1 + (name == "decode")]

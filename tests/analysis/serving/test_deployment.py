@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from bench import models
+from bench.analysis.serving import ServingError
 from bench.analysis.serving.answers import answer
-from bench.analysis.serving.deployment import CACHE, DEVICES, KV, LINEAR, WEIGHTS, Deployment, default
-from bench.analysis.serving.errors import ServingError
 from bench.analysis.serving.machine_io import of_product
 from bench.analysis.serving.planner import Planner
-from bench.analysis.serving.request import Request, served
+from bench.analysis.serving.records import CACHE, DEVICES, KV, LINEAR, WEIGHTS, Deployment, default
+from bench.analysis.serving.request import ServingRequest, served
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_the_cache_overtakes_the_weights_where_it_is_said_to(h200):
 
 def test_narrower_formats_come_after_ones_own_and_none_of_them_twice(h200):
     for weights, kv in (("bf16", "bf16"), ("fp8", "fp8"), ("int4-g128", "int8")):
-        request = Request(precision=served(weights, kv))
+        request = ServingRequest(precision=served(weights, kv))
         found = Deployment(Planner(models.model("Llama-3.1-8B"), h200, request)).beside()
         pairs = [each.formats for each in found]
         assert pairs[0] == (weights, kv)

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 
 from bench import models
 from bench.analysis.serving import formulas, queueing
-from bench.analysis.serving.capacity import capacity
 from bench.analysis.serving.curves import curve
-from bench.analysis.serving.efficiency_curves import curves_of
-from bench.analysis.serving.points import Point
-from bench.analysis.serving.step import decoding, divides, mixing, prefilling, timed
+from bench.analysis.serving.efficiency_curves import MeasuredCase, curves_of
+from bench.analysis.serving.planner import capacity
+from bench.analysis.serving.step import decoding, mixing, prefilling, timed, undivided
 from bench.roofline import Roof, Roofline
 from bench.transformer import FORMATS, Precision, Ranks
 from bench.work import gemm
@@ -37,9 +36,10 @@ steps = st.one_of(
 def test_the_sum_of_maxima_lies_between_the_whole_step_bound_and_the_sum_of_both(model, machine, step):
     found = timed(model, machine, Precision(), step)
     slack = 1 + 1e-12
-    assert found.bounds.whole <= found.bounds.each * slack
-    assert found.bounds.each <= found.bounds.both * slack
-    assert found.bounds.each <= found.seconds * slack
+    whole, each, both = found.bounds.values()
+    assert whole <= each * slack
+    assert each <= both * slack
+    assert each <= found.seconds * slack
     assert sum(found.shares.values()) == pytest.approx(1)
     assert found.mfu <= slack
     assert found.mbu <= slack
@@ -77,13 +77,13 @@ def test_fewer_bytes_never_take_longer_and_one_device_has_nobody_to_talk_to(mode
 def test_the_largest_batch_is_a_whole_number_that_falls_with_context_and_grows_with_ranks(model, memory, one, other):
     machine = flat(7e14, 3e12, memory_bytes=memory)
     short, long = sorted((one, other))
-    found = [capacity(model, machine, Precision(), tokens, page=1) for tokens in (short + 1, long + 1)]
+    found = [capacity(model, machine, Precision(), tokens) for tokens in (short + 1, long + 1)]
     assert all(isinstance(each.batch, int) and each.batch >= 0 for each in found)
     assert found[0].batch >= found[1].batch
     assert all(each.batch == 0 for each in found if each.weights > each.room)
     for ranks in (Ranks(tensor=2), Ranks(tensor=4)):
-        if divides(model, ranks) and ranks.tensor <= model.kv_heads and not model.latent:
-            assert capacity(model, machine, Precision(), short + 1, ranks, page=1).batch >= found[0].batch
+        if not undivided(model, ranks) and ranks.tensor <= model.kv_heads and not model.latent:
+            assert capacity(model, machine, Precision(), short + 1, ranks).batch >= found[0].batch
 
 
 @given(st.integers(1, 500), st.integers(2, 500), st.floats(1e-4, 1), st.floats(1e-4, 10), st.booleans())
@@ -130,7 +130,7 @@ def test_no_operator_beats_its_roof_whatever_was_measured(shares, batch, context
     for power, share in enumerate(shares):
         work = gemm(1 << power, 4096, 4096, "bfloat16", "tensor")
         params = {"dtype": "bfloat16", "batch": 1 << power, "n": 4096, "k": 4096, "strided": 0}
-        points.append(Point("gemm", params, work, roofline.seconds(work) / share))
+        points.append(MeasuredCase("gemm", params, work, roofline.seconds(work) / share))
     machine = replace(FLAT, curves=curves_of(points, roofline))
     assert len(machine.curves.beaten) == sum(share > 1.03 for share in shares)
     for row in timed(models.model("Llama-3.1-8B"), machine, Precision(), decoding(batch, context)).rows:

@@ -8,19 +8,18 @@ import pytest
 
 from bench import cli, models
 from bench.analysis.fit import fit
-from bench.analysis.serving import formulas, queueing, sla_search
+from bench.analysis.serving import ServingError, formulas, queueing, sla_search
 from bench.analysis.serving.answers import answer, to_json
 from bench.analysis.serving.curves import curve, family, length, messages, surface
-from bench.analysis.serving.efficiency_curves import Curves, curves_of
-from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving.efficiency_curves import Curves, MeasuredCase, curves_of
+from bench.analysis.serving.export import exported
 from bench.analysis.serving.machine import ErrorRange, scaled
 from bench.analysis.serving.machine_io import of_facts
 from bench.analysis.serving.planner import Planner
-from bench.analysis.serving.points import Point
-from bench.analysis.serving.request import Request, served, sla
+from bench.analysis.serving.request import ServingRequest, served, sla
 from bench.analysis.serving.step import decoding, prefilling, timed
 from bench.roofline import Roof, Roofline
-from bench.transformer import Precision, Ranks
+from bench.transformer import Precision, Ranks, operations
 from bench.work import Work, linear
 from tests.analysis.serving.flat import flat
 
@@ -31,7 +30,7 @@ ROOFS = Roofline("x", (Roof("dram", 1e12), Roof("tensor.bfloat16.library", 1e14)
 def product(m, n, k, share, weights="bf16", size=2):
     work = linear(m, n, k, "bfloat16", "tensor", weight=size, activation=2, out=2)
     params = {"batch": m, "n": n, "k": k, "weights": weights, "dtype": "bfloat16"}
-    return Point("quantised", params, work, ROOFS.seconds(work) / share)
+    return MeasuredCase("quantised", params, work, ROOFS.seconds(work) / share)
 
 
 # --- a dtype that the unit lacks
@@ -55,16 +54,35 @@ def test_fp8_weights_without_an_fp8_unit_are_as_slow_as_they_were_measured():
 
 def test_a_format_is_served_the_same_way_wherever_it_is_asked_for():
     machine = flat(1e14, 1e12)
-    plain = to_json(answer(LLAMA8, machine, Request(served("int8", "bf16"))))
+    plain = to_json(answer(LLAMA8, machine, ServingRequest(served("int8", "bf16"))))
     assert plain["inputs"]["math"] == "bfloat16"
     batch = max(each["about"]["batch"] for each in plain["answers"]["quantisation"])
-    planner = Planner(LLAMA8, machine, Request(served("int8", "bf16")))
+    planner = Planner(LLAMA8, machine, ServingRequest(served("int8", "bf16")))
     [mine] = [
         each["value"]
         for each in plain["answers"]["quantisation"]
         if each["name"] == "quantised tpot" and each["about"]["weights"] == "int8"
     ]
     assert mine == pytest.approx(planner.decode(batch, planner.mean_context).seconds)
+
+
+def test_a_look_is_decided_once_and_says_roof_curve_range_and_provenance():
+    points = [product(m, 4096, 4096, 0.5) for m in (1, 256)]
+    machine = flat(1e14, 1e12).using(roofline=ROOFS, curves=curves_of(points, ROOFS), origin="measured")
+    rows = {row.name: row for row in operations(LLAMA8, Precision(), decoding(8, 1024), Ranks(tensor=2))}
+    known, wider = machine.look(rows["QKV"]), machine.look(rows["decode attention"])
+    assert (known.roof.key, known.origin, known.shaped) == ("tensor.bfloat16.library", "measured", False)
+    assert known.range == pytest.approx((1, 256))
+    assert (wider.curve, wider.range, wider.up, wider.down) == (None, None, 1.0, 1.0)
+    message = machine.look(rows["all-reduce"])
+    assert (message.roof.key, message.origin) == ("link", "assumed")
+    size = rows["all-reduce"].params["bytes"]
+    least = min(start + each * size for start, each in message.lines)
+    assert machine.seconds(rows["all-reduce"]).seconds == pytest.approx(least)
+    # the page is told the same, by number
+    (told,) = exported(machine, [LLAMA8])["models"]
+    look = next(row["look"] for row in told["ranks"][1]["decode"] if row["name"] == "O")
+    assert exported(machine, [LLAMA8])["looks"][look[0]]["shaped"] is True
 
 
 # --- collectives among other numbers of ranks
@@ -152,7 +170,7 @@ def test_the_gate_between_the_products_of_experts_is_counted_once():
     )
     gate = 3 * rows * ffn * 2 / 1e12
     params = {"routing": "uniform", "tokens": tokens, "experts": experts, "active": active, "expert_ffn": ffn}
-    point = Point("moe", params, work, ROOFS.seconds(work) + gate)
+    point = MeasuredCase("moe", params, work, ROOFS.seconds(work) + gate)
     line, _ = curves_of([point], ROOFS).experts.nearest((128.0, 8.0))
     assert line(tokens) == pytest.approx(1.0)
 
@@ -189,7 +207,9 @@ def test_out_of_phase_the_tail_of_the_first_token_is_no_less_than_a_simulation_s
 
 
 def test_what_is_printed_of_a_limit_is_what_was_held_against_it():
-    planner = Planner(LLAMA8, flat(7e14, 2.8e12), Request(sla=sla("mlperf llama-3.1-8b interactive"), prompt=512))
+    planner = Planner(
+        LLAMA8, flat(7e14, 2.8e12), ServingRequest(sla=sla("mlperf llama-3.1-8b interactive"), prompt=512)
+    )
     pick = sla_search.pick(planner, Ranks())
     tails = [each for each in sla_search.answers(planner) if each.name == "sla ttft tail"]
     [tail] = [each for each in tails if each.about["devices"] == 1]
@@ -203,10 +223,12 @@ def test_the_bar_of_an_open_loop_is_the_loop_at_its_ends():
     plain = flat(7e14, 2.8e12).using(origin="measured", launch_origin="measured")
     checked = plain.using(errors={"decode": ErrorRange(-0.2, 0.0), "prefill": ErrorRange(-0.2, 0.0)})
     rate = 8.0
-    found = answer(LLAMA8, checked, Request(rate=rate)).find("open loop ttft p95")
+    found = answer(LLAMA8, checked, ServingRequest(rate=rate)).find("open loop ttft p95")
     slower = flat(0.8 * 7e14, 0.8 * 2.8e12)
     assert found.low == pytest.approx(found.value)
-    assert found.high == pytest.approx(answer(LLAMA8, slower, Request(rate=rate)).find("open loop ttft p95").value)
+    assert found.high == pytest.approx(
+        answer(LLAMA8, slower, ServingRequest(rate=rate)).find("open loop ttft p95").value
+    )
     assert found.high > found.value / 0.8
 
 
@@ -298,7 +320,7 @@ def test_no_host_time_is_a_time(capsys, tmp_path):
 
 
 def test_the_form_of_a_tree_is_the_one_that_scales():
-    assert formulas.tree(0, 8, 1, 1) == 3 * formulas.tree(0, 2, 1, 1)
+    assert formulas.tree_steps(8) == 3 * formulas.tree_steps(2)
 
 
 # --- a kernel that was too small to be measured out of a cache
@@ -311,7 +333,9 @@ def test_a_small_parts_curve_is_a_share_of_the_memory_roof_whatever_level_served
 
     def points(channel):
         return [
-            Point("layer", {"part": "norm + residual", "tokens": 1, "count": 2}, Work(bytes=size, channel=level), 1e-6)
+            MeasuredCase(
+                "layer", {"part": "norm + residual", "tokens": 1, "count": 2}, Work(bytes=size, channel=level), 1e-6
+            )
             for size, level in zip(sizes, (channel, "dram", "dram", "dram"), strict=True)
         ]
 

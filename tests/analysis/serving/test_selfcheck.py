@@ -9,16 +9,14 @@ import pytest
 from bench import models
 from bench.analysis.facts import facts as fit_facts
 from bench.analysis.fit import fit
-from bench.analysis.serving import sla_search
+from bench.analysis.serving import ServingError, sla_search
 from bench.analysis.serving.answers import answer, to_json
 from bench.analysis.serving.curves import curve, family, reaching
-from bench.analysis.serving.efficiency_curves import curves_of
-from bench.analysis.serving.errors import ServingError
+from bench.analysis.serving.efficiency_curves import MeasuredCase, curves_of
 from bench.analysis.serving.machine import ErrorRange
 from bench.analysis.serving.machine_io import of_facts, of_file, of_product, of_run
 from bench.analysis.serving.planner import Planner, mixed_of, of_step
-from bench.analysis.serving.points import Point
-from bench.analysis.serving.request import Request, sla
+from bench.analysis.serving.request import ServingRequest, sla
 from bench.analysis.serving.selfcheck import errors, self_check
 from bench.analysis.serving.step import decoding, mixing, prefilling, timed
 from bench.roofline import Roof, Roofline
@@ -142,13 +140,13 @@ def test_times_rates_and_sums_carry_the_bar_and_nothing_else_does():
 
 
 def test_a_datasheet_has_no_bars_and_json_says_null():
-    found = to_json(answer(LLAMA8, of_product("h200-sxm"), Request()))
+    found = to_json(answer(LLAMA8, of_product("h200-sxm"), ServingRequest()))
     assert found["inputs"]["self_check"] == {}
     assert all(each["low"] is None and each["high"] is None for group in found["answers"].values() for each in group)
 
 
 def test_every_bar_of_a_full_answer_holds_its_range_in_order(machine):
-    found = [each for group in answer(LLAMA8, machine, Request(price=2.0)).groups.values() for each in group]
+    found = [each for group in answer(LLAMA8, machine, ServingRequest(price=2.0)).groups.values() for each in group]
     barred = [each for each in found if not math.isnan(each.low)]
     assert {each.unit for each in barred} >= {"s", "tokens/s", "USD per 1e6 tokens"}
     assert all(0 < each.low <= each.high for each in barred)
@@ -157,7 +155,7 @@ def test_every_bar_of_a_full_answer_holds_its_range_in_order(machine):
 def test_the_picker_stays_on_the_safe_side():
     """A limit is met by the slowest that the self-check allows; what is faster than predicted buys nothing."""
     plain = flat(700e12, 2.8e12)
-    limits = Request(sla=sla("tps=60,ttft=10s"))
+    limits = ServingRequest(sla=sla("tps=60,ttft=10s"))
 
     def batch(errors):
         return sla_search.pick(Planner(LLAMA8, plain.using(errors=errors), limits), Ranks()).chosen.batch
@@ -226,7 +224,7 @@ def test_few_tokens_of_a_shape_say_nothing_of_many():
     def point(m, n, k, share):
         work = gemm(m, n, k, "bfloat16", "tensor")
         params = {"dtype": "bfloat16", "batch": m, "n": n, "k": k}
-        return Point("gemm", params, work, roofline.seconds(work) / share)
+        return MeasuredCase("gemm", params, work, roofline.seconds(work) / share)
 
     curves = curves_of([point(1, 4096, 4096, 0.1), *(point(m, 8192, 8192, 0.9) for m in (1, 64, 1024))], roofline)
     line, known = curves.gemm["bf16", "bfloat16"].nearest((4096.0, 4096.0))
@@ -238,12 +236,13 @@ def test_few_tokens_of_a_shape_say_nothing_of_many():
 # --- narrow caches
 
 
-def _cache(dtype: str, element: float, share: float, context: int, roofline: Roofline) -> Point:
+def _cache(dtype: str, element: float, share: float, context: int, roofline: Roofline) -> MeasuredCase:
     work = cached_attention(
         8 * context, 8, 32, 128, 128, "bfloat16", "tensor", cached=2 * 8 * 8 * context * 128 * element, activation=2
     )
     params = {"part": "attention", "layout": "gqa", "cache": dtype, "dtype": "bfloat16", "batch": 8, "context": context}
-    return Point("decode", params, work, roofline.seconds(work) / share)
+    params |= {"heads": 32, "kv_heads": 8, "head_dim": 128}
+    return MeasuredCase("decode", params, work, roofline.seconds(work) / share)
 
 
 def test_a_narrow_cache_is_as_fast_as_it_was_measured_and_no_faster():
@@ -272,12 +271,12 @@ def test_memory_in_use_before_the_model_came_is_no_room_for_it(simulated):
 
     free, full = of_run(simulated), of_run(replace(simulated, cases=tuple(map(taken, simulated.cases))))
     assert (free.reserve, full.reserve) == (0.0, 10e9)
-    one, other = (Planner(LLAMA8, each, Request()).fits(8192) for each in (free, full))
+    one, other = (Planner(LLAMA8, each, ServingRequest()).fits(8192) for each in (free, full))
     assert one.room - other.room == pytest.approx(10e9)
     assert other.batch < one.batch
-    asked = Planner(LLAMA8, full, Request(reserve=0.0))
+    asked = Planner(LLAMA8, full, ServingRequest(reserve=0.0))
     assert asked.fits(8192).batch == one.batch, "what the user says goes before"
-    assert to_json(answer(LLAMA8, full, Request()))["inputs"]["reserve"] == 10e9
+    assert to_json(answer(LLAMA8, full, ServingRequest()))["inputs"]["reserve"] == 10e9
 
 
 def test_both_sets_of_curves_make_the_bars(simulated, machine):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.analysis.serving.points import PROBES
+from bench.analysis.serving.efficiency_curves import PROBES
 from bench.measure.probes import GROUPS, UnknownProbe, probe, probes, select
 from bench.schema import ProbeText
 from bench.work import MIXES

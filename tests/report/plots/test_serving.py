@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from bench import models
-from bench.analysis.serving.deployment import Deployment, default
 from bench.analysis.serving.machine_io import of_product
 from bench.analysis.serving.planner import Planner
-from bench.analysis.serving.request import Request, served
+from bench.analysis.serving.records import Deployment, default
+from bench.analysis.serving.request import ServingRequest, served
 from bench.report.plots import serving as figures
 from bench.transformer import Ranks
 from tests.report.serving_machines import MACHINES
@@ -63,7 +63,7 @@ def test_nothing_that_fits_is_nothing_to_draw(found):
 
 
 def test_several_devices_are_drawn_as_one_engine():
-    request = Request(ranks=Ranks(tensor=2))
+    request = ServingRequest(ranks=Ranks(tensor=2))
     made = Deployment(Planner(models.model("Llama-3.1-70B"), of_product("h200-sxm"), request))
     step = made.planner.decode(1, made.context)
     assert figures.pareto(made).data[0].x[0] == pytest.approx(1 / step.seconds)
@@ -78,5 +78,5 @@ def test_several_devices_are_drawn_as_one_engine():
     ],
 )
 def test_formats_are_called_as_people_call_them(found, weights, kv, words):
-    request = Request(precision=served(weights, kv))
+    request = ServingRequest(precision=served(weights, kv))
     assert figures.formats(Deployment(Planner(found.model, found.planner.machine, request))) == words

@@ -6,7 +6,7 @@ from selenium.webdriver.common.keys import Keys
 from bench import models
 from bench.analysis.serving.machine_io import of_run
 from bench.analysis.serving.planner import Planner
-from bench.analysis.serving.request import Request, served
+from bench.analysis.serving.request import ServingRequest, served
 from bench.report import serving
 from bench.report.render import html
 from bench.units import seconds
@@ -66,7 +66,7 @@ def test_the_answer_follows_the_controls_and_is_pythons(asked, measured):
     filled(asked, "batch", "4")
     filled(asked, "context", "2048")
     machine, model = of_run(measured), models.model("Mistral-7B")
-    planner = Planner(model, machine, Request(precision=served("int8", "bf16"), prompt=2048))
+    planner = Planner(model, machine, ServingRequest(precision=served("int8", "bf16"), prompt=2048))
     found = asked.evaluate(TILES)
     assert found["Time per token"] == seconds(planner.decode(4, 2048).seconds)
     assert found["First token"] == seconds(planner.prefill(2048).seconds)
@@ -115,7 +115,7 @@ def test_the_choice_is_drawn_over_the_figure(asked, measured):
     assert not asked.evaluate(f"{own}?.x?.length")
     picked(asked, "weights", "INT8")
     assert asked.until(f"{own}.x.length") > 3
-    planner = Planner(models.model("Llama-3.1-8B"), of_run(measured), Request(precision=served("int8", "bf16")))
+    planner = Planner(models.model("Llama-3.1-8B"), of_run(measured), ServingRequest(precision=served("int8", "bf16")))
     drawn = dict(zip(asked.evaluate(f"{own}.x"), asked.evaluate(f"{own}.y"), strict=True))
     rates = [planner.decode(batch, 1024).seconds for batch in (1, 2, 4)]
     assert list(drawn)[:3] == pytest.approx([1 / rate for rate in rates])

@@ -4,34 +4,39 @@
     >>> next(row for row in rows if row.id == "P2-38").verdict
     'right with condition'
 
-The claims are in claims.toml; the numbers of the reference are recomputed by `reference/`, those of the machine by
-`here/`. A claim that the Run cannot answer names the probe to run and keeps the reference's verdict.
+claims.toml has them, of two kinds: those that a Run can decide, by a function of kernels.py, layers.py or roofs.py, and
+those that guard against an error that people make, on whatever machine. A claim that the Run cannot answer names the
+probe to run and keeps the reference's verdict.
 """
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from bench.analysis.fit import Fit
-from bench.analysis.serving.claims.evidence import CONDITION, DEPENDS, OPEN, RIGHT, VERDICTS, Evidence, MissingProbe
-from bench.analysis.serving.claims.here import answers
-from bench.analysis.serving.claims.machine_under_test import MachineUnderTest
-from bench.analysis.serving.claims.reference import numbers
-from bench.analysis.serving.claims.words import filled
+from bench.analysis.serving.claims import kernels, layers, roofs
+from bench.analysis.serving.claims.evidence import (
+    CONDITION,
+    DEPENDS,
+    OPEN,
+    RIGHT,
+    VERDICTS,
+    Evidence,
+    MachineUnderTest,
+    MissingProbe,
+    facts,
+    filled,
+)
 from bench.analysis.serving.machine import Machine
 from bench.roofline import MissingRoof
 
-__all__ = ["VERDICTS", "Checked", "Contradiction", "Tally", "checked", "contradictions", "tally"]
-
+_TOPICS = {"kernels": kernels, "layers": layers, "roofs": roofs}
 _ANYWHERE, _NOWHERE = "the same on any machine", "no machine can tell"
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedClaim:
     """A claim and its verdict on this machine. document: the text's title. measured: a probe's numbers decide it.
 
     here: what this machine shows; None where the Run lacks it, and then `missing` is the probe to run, of which the Run
@@ -75,85 +80,72 @@ class Tally:
 
     reference: Mapping[str, int]
     here: Mapping[str, int]
-    changed: tuple[Checked, ...]
+    changed: tuple[CheckedClaim, ...]
     unmeasured: int
 
 
-@cache
-def _facts() -> Mapping[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
-
-
-def checked(fit: Fit, machine: Machine | None) -> tuple[Checked, ...]:
+def checked(fit: Fit, machine: Machine | None) -> tuple[CheckedClaim, ...]:
     """Every claim, in the order of the texts. machine: of the same fit, None where that has too few roofs for one."""
-    subject, facts = MachineUnderTest(fit, machine), _facts()
-    titles = facts["documents"]
-    return tuple(
-        _checked(subject, name, titles[name.split("-")[0]], row)
-        for name, row in facts.items()
-        if name not in ("documents", "contradictions")
-    )
+    tested = MachineUnderTest(fit, machine)
+    rows = {name: row for name, row in facts().items() if name not in ("documents", "contradictions")}
+    return tuple(_checked(tested, name, row) for name, row in rows.items())
 
 
-def _checked(subject: MachineUnderTest, name: str, title: str, row: Mapping[str, str]) -> Checked:
-    found, missing = _found(subject, name, row)
+def _checked(tested: MachineUnderTest, name: str, row: Mapping[str, Any]) -> CheckedClaim:
+    shown, missing = _shown(tested, row)
     verdict, correction = row["verdict"], row.get("correction", "")
     # a machine that meets a condition does not lift it, and a simulated one measures nothing
-    decides = found and found.verdict and not subject.fit.info.simulated
-    if decides and (found.verdict, verdict) != (RIGHT, CONDITION):
-        verdict = found.verdict
-    return Checked(
+    decides = shown and shown.verdict and not tested.fit.info.simulated
+    if decides and (shown.verdict, verdict) != (RIGHT, CONDITION):
+        verdict = shown.verdict
+    return CheckedClaim(
         id=name,
-        document=title,
+        document=facts()["documents"][name.split("-")[0]],
         group=row["group"],
         claim=row["claim"],
         shown_by=row.get("shown_by", ""),
-        here=found.text if found else None,
+        here=shown.text if shown else None,
         missing=missing,
-        reference=filled(row.get("reference", ""), numbers().get(name, ())),
+        reference=filled(row.get("reference", ""), **row.get("numbers", {})),
         verdict=verdict,
         correction=correction if verdict == row["verdict"] or not correction else f"by the reference: {correction}",
         measured="probe" in row,
         by_reference=row["verdict"],
-        depends_on=found.depends_on if found and verdict == DEPENDS else "",
-        partly=bool(missing) and _has(subject, missing),
+        depends_on=shown.depends_on if shown and verdict == DEPENDS else "",
+        partly=bool(missing) and _has(tested, missing),
     )
 
 
-def _has(subject: MachineUnderTest, probe: str) -> bool:
+def _has(tested: MachineUnderTest, probe: str) -> bool:
     try:
-        return bool(subject.cases(probe))
+        return bool(tested.cases(probe))
     except MissingProbe:
         return False
 
 
-def _found(subject: MachineUnderTest, name: str, row: Mapping[str, str]) -> tuple[Evidence | None, str]:
+def _shown(tested: MachineUnderTest, row: Mapping[str, Any]) -> tuple[Evidence | None, str]:
     """(what the machine shows, or None and the probe to run)."""
-    answer = answers().get(name)
-    if answer is None:
+    if "answer" not in row:
         return Evidence(_NOWHERE if row["verdict"] == OPEN else _ANYWHERE), ""
+    topic, function = row["answer"].split(".")
     try:
-        return answer(subject), ""
+        return getattr(_TOPICS[topic], function)(tested), ""
     except MissingProbe as needed:
-        return None, _probe(subject, row, str(needed))
+        # the claim's own probe where the Run has nothing of it, else the one that its answer needs beside it
+        own = row.get("probe", str(needed))
+        return None, str(needed) if _has(tested, own) else own
     except MissingRoof:
         return None, "peak"
-
-
-def _probe(subject: MachineUnderTest, row: Mapping[str, str], needed: str) -> str:
-    """The claim's own probe where the Run has nothing of it, else the one that its answer needs beside it."""
-    own = row.get("probe", needed)
-    return needed if _has(subject, own) else own
 
 
 def contradictions() -> tuple[Contradiction, ...]:
     """What clashes between and inside the texts."""
     return tuple(
-        Contradiction(tuple(each["claims"]), each["clash"], each["decided_by"]) for each in _facts()["contradictions"]
+        Contradiction(tuple(each["claims"]), each["clash"], each["decided_by"]) for each in facts()["contradictions"]
     )
 
 
-def tally(rows: Iterable[Checked]) -> Tally:
+def tally(rows: Iterable[CheckedClaim]) -> Tally:
     """The counts of a table, and what the measurement changed."""
     rows = tuple(rows)
     reference, here = (Counter(getattr(row, which) for row in rows) for which in ("by_reference", "verdict"))
