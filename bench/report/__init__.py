@@ -38,14 +38,9 @@ def html(run: Run, points: Sequence[UserKernel] = (), baseline: Run | None = Non
 
 
 def write(
-    run: Run,
-    path: Path | str,
-    points: Sequence[UserKernel] = (),
-    baseline: Run | None = None,
-    gate: Gate | None = None,
-    form: str = "html",
-    serving: bool | None = None,
-) -> Path:
+    run: Run, path: Path | str, points: Sequence[UserKernel] = (), baseline: Run | None = None,
+    gate: Gate | None = None, form: str = "html", serving: bool | None = None,
+) -> Path:  # fmt: skip
     """Writes a Run in a form and returns the path; no reader ever sees half of it. Raises RunError where it cannot.
 
     serving: whether a page about serving is written beside an HTML file; by default for GPUs.
@@ -57,16 +52,14 @@ def write(
 
 def pages(run: Run, found: Document, path: Path | str, form: str = "html", serving: bool | None = None) -> Path:
     """Writes the Document of a Run, as write() does."""
-    path = Path(path)
-    if serving is None:
-        serving = any(info.sms for info in run.environment.devices)
-    if form == "html" and serving:
-        from bench.report.run import serving_page
+    from bench.report.run import serving_page
 
-        if beside := serving_page(run):
-            name = f"{path.stem}-serving{path.suffix}"
-            save(replace(beside, links=(("Roofline", path.name),)), path.with_name(name))
-            found = replace(found, links=(*found.links, ("Serving", name)))
+    path = Path(path)
+    serving = any(info.sms for info in run.environment.devices) if serving is None else serving
+    if form == "html" and serving and (beside := serving_page(run)):
+        name = f"{path.stem}-serving{path.suffix}"
+        save(replace(beside, links=(("Roofline", path.name),)), path.with_name(name))
+        found = replace(found, links=(*found.links, ("Serving", name)))
     return save(found, path, form)
 
 

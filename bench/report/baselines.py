@@ -6,7 +6,7 @@ from bench import units
 from bench.analysis.gate.baselines import Baseline, Blessed
 from bench.analysis.gate.calibration import Noise
 from bench.analysis.gate.past import Past
-from bench.report.document import WARN, Column, Document, Finding, Section, Table
+from bench.report.document import WARN, Column, Document, Finding, Section, table
 from bench.report.phrases import listed, many, plain, signed
 from bench.schema import DeviceInfo
 
@@ -14,6 +14,10 @@ from bench.schema import DeviceInfo
 def baselines(found: Sequence[Baseline]) -> Document:
     """Each baseline with the cases that it pins and what it expects of them."""
     return Document("Baselines", many(len(found), "baseline"), sections=tuple(map(_baseline, found)))
+
+
+def _plain(*keys: str) -> Iterator[Column]:
+    return (Column(key, text=plain) for key in keys)
 
 
 def _baseline(each: Baseline) -> Section:
@@ -25,8 +29,8 @@ def _baseline(each: Baseline) -> Section:
             rows.append({"metric": f"{name}{warns}", "expected": metric.text(speed), "case": case(pin[0][2])})
     whose = each.info.id if each.own else "this product"
     title = f"{each.info.name}, {whose}: {'SIMULATED, ' * about.simulated}Run of {about.started[:16]}Z"
-    columns = tuple(Column(key, text=plain) for key in ("metric", "expected", "case"))
-    return Section("baseline", plain(title), tables=(Table("expected", str(each.path), columns, tuple(rows)),))
+    made = table("expected", str(each.path), rows, *_plain("metric", "expected", "case"))
+    return Section("baseline", plain(title), tables=[made])
 
 
 def case(params: Sequence[tuple[str, object]]) -> str:
@@ -67,16 +71,15 @@ def _changes(each: Blessed, old: Baseline) -> Iterator[str]:
 
 def history(found: Past) -> Document:
     """The Runs of a product as a gate sees them: newest last, what cannot count said."""
-    rows = [
-        {"file": file, "budget": run.budget, "devices": f"{len(run.devices)}", "counts": run.counts}
-        | {"valid": "{} of {}".format(*run.valid)}
-        for file, run in found.runs.items()
-    ]
-    columns = tuple(Column(key, text=plain) for key in ("file", "budget", "devices", "valid", "counts"))
+    rows = []
+    for file, run in found.runs.items():
+        about = {"file": file, "budget": run.budget, "devices": f"{len(run.devices)}", "counts": run.counts}
+        rows.append(about | {"valid": "{} of {}".format(*run.valid)})
     said = [Finding(f"left out: {plain(file)}: {plain(why)}", WARN) for file, why in found.left_out.items()]
     counting = sum(row["counts"] == "yes" for row in rows)
     head = f"{many(len(rows), 'Run')}, {counting} of them count; {many(len(said), 'file')} left out"
-    return Document("History", head, findings=tuple(said), matrix=Table("history", "Runs", columns, tuple(rows)))
+    made = table("history", "Runs", rows, *_plain("file", "budget", "devices", "valid", "counts"))
+    return Document("History", head, findings=tuple(said), matrix=made)
 
 
 def noise(info: DeviceInfo, found: Mapping[str, Noise]) -> Document:
@@ -86,5 +89,5 @@ def noise(info: DeviceInfo, found: Mapping[str, Noise]) -> Document:
         said = "too noisy to gate" if each.useless else "" if each.metric.gates else "warns"
         rows.append(vars(each) | {"metric": name, "said": said, "floor": None if each.useless else each.floor})
     shares = [Column(key, text=lambda v: units.percent(v, 2)) for key in ("deviation", "worst", "floor")]
-    columns = (Column("metric"), Column("n"), *shares, Column("", "said"))
-    return Document("Noise", plain(f"{info.name} ({info.id})"), matrix=Table("noise", "Noise", columns, tuple(rows)))
+    made = table("noise", "Noise", rows, "metric", "n", *shares, Column("", "said"))
+    return Document("Noise", plain(f"{info.name} ({info.id})"), matrix=made)

@@ -7,6 +7,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import Any
 
 from bench import units
@@ -19,8 +20,8 @@ from bench.analysis.several_runs import SeveralRuns
 from bench.report import differences
 from bench.report import document as doc
 from bench.report.differences import change, span, visible, what
-from bench.report.document import FAIL, PASS, WARN, Column, Document, Finding, Section, Verdict
-from bench.report.phrases import listed, many, plain
+from bench.report.document import DOUBTS, FAIL, PASS, WARN, Column, Document, Finding, Section, Verdict
+from bench.report.phrases import listed, many, plain, texts
 from bench.report.plots.runs import RunLabel, forest, rooflines
 from bench.schema import Run
 
@@ -30,24 +31,6 @@ MOST_CASES = 600
 _WORDS, _FINDINGS = 20, 3
 _OVERLAID = "Rooflines over one another"
 _OUTCOMES = {compared.DIFFERS: WARN, compared.SAME: PASS, compared.NOT_COMPARABLE: doc.NOT_JUDGED}
-_QUALITY = {trust.VALID: PASS, trust.SUSPECT: WARN}
-_METHODS = Section(
-    "methods",
-    "Methods",
-    group="Methods",
-    notes=(
-        "Ratio: the other Run's rate over the reference's, medians of repetitions of equal probe versions. Interval:"
-        " Welch's t over the logarithms, since repetitions of different Runs are not paired.",
-        "A case that was measured once borrows its scatter from the repeated cases of its Run, or from its own samples"
-        ' where these scatter more; its verdict says no more than "perhaps".',
-        f"Headline roofs and ridges are judged at {units.percent(1 - LEVEL, 2)} each. All other roofs are one family,"
-        " all common cases another, by Benjamini and Hochberg's rule: 5 % of alarms are expected to be false, and where"
-        " nothing differs the chance of any is 5 %. Intervals are widened to that level.",
-        '"Visible from" is half of an interval: a smaller difference would not have shown.',
-        "Intervals are about their own Run's repetitions. Another day, room or neighbour may differ by more; a third"
-        " Run of the reference's machine can tell.",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -74,17 +57,19 @@ def document(runs: Sequence[Run]) -> Document:
     kinds = list(dict.fromkeys(plain(each.machine) for each in view.several.facts))
     heading = f"{len(runs)} Runs of {kinds[0]}" if len(kinds) == 1 else " · ".join(kinds)
     told = several_runs.facts(view.several)
+    notes = [note.format(level=units.percent(1 - LEVEL, 2)) for note in texts("methods")["comparison"]]
+    methods = Section("methods", "Methods", notes=notes, group="Methods")
     content = json.dumps(told, indent=1, allow_nan=False)
     return Document(
-        title=f"{flag}{heading} · comparison",
-        heading=heading,
-        about=(f"comparison of {len(runs)} Runs", f"ridgepoint {runs[0].environment.suite}"),
+        f"{flag}{heading} · comparison",
+        heading,
+        (f"comparison of {len(runs)} Runs", f"ridgepoint {runs[0].environment.suite}"),
         simulated=pretend == len(runs),
         banners=tuple(_banners(view)),
         verdicts=(_verdict(view), _measurement(view)),
         findings=tuple(_findings(view)),
         lead=_overlaid(view),
-        sections=(_roofs(view), _around(view), _cases(view), _uncompared(view), _METHODS),
+        sections=(_roofs(view), _around(view), _cases(view), _uncompared(view), methods),
         downloads=(doc.Download("comparison.json", "application/json", content),),
         data=told,
     )
@@ -93,17 +78,11 @@ def document(runs: Sequence[Run]) -> Document:
 def _view(several: SeveralRuns) -> _View:
     named = [f"{plain(each.machine)}, {each.started[:16].replace('T', ' ')}" for each in several.facts]
     labels = [RunLabel(k, several.facts[k].simulated, name) for k, name in enumerate(named)]
-    crowded = any(len(each.pairs) > 1 for each in several.found)
-    rows = [
-        differences.row(label, pair, each, crowded)
-        for label, beside in zip(labels[1:], several.found, strict=True)
-        for pair in beside.pairs
-        for each in pair.differences
-    ]
+    crowded, rows = any(len(each.pairs) > 1 for each in several.found), []
+    for label, beside in zip(labels[1:], several.found, strict=True):
+        for pair in beside.pairs:
+            rows += [differences.row(label, pair, each, crowded) for each in pair.differences]
     return _View(several, labels, rows)
-
-
-# --- the first screen
 
 
 def _banners(view: _View) -> Iterator[Finding]:
@@ -113,7 +92,7 @@ def _banners(view: _View) -> Iterator[Finding]:
     if cut := [label.name for label, each in zip(view.labels, view.several.facts, strict=True) if not each.complete]:
         yield Finding(f"INCOMPLETE: {listed(cut)}. What is missing was not measured.", WARN)
     for label, run, facts in zip(view.labels, view.several.runs, view.several.facts, strict=True):
-        if facts.validity not in _QUALITY:
+        if DOUBTS.get(facts.validity) == FAIL:
             yield Finding(f"{label.name} is {facts.validity}: differences from it say nothing of its machine.", WARN)
         yield from (Finding(f"{label.name}: {plain(warning)}", WARN) for warning in run.warnings)
 
@@ -133,7 +112,7 @@ def _measurement(view: _View) -> Verdict:
     for label, state in zip(view.labels, view.several.qualities, strict=True):
         cause = "".join(f" ({_brief(name, 8)})" for name, _ in state.causes[:1])
         parts.append(f"{label.letter}: {state.counts[trust.VALID]:,} of {state.counts.total():,} valid{cause}")
-    return Verdict("Measurement", _QUALITY.get(worst, FAIL), worst, f"{'; '.join(parts)}.")
+    return Verdict("Measurement", DOUBTS.get(worst, PASS), worst, f"{'; '.join(parts)}.")
 
 
 def _findings(view: _View) -> Iterator[Finding]:
@@ -146,9 +125,9 @@ def _findings(view: _View) -> Iterator[Finding]:
         elif not each.regression and each.relation not in (compared.SAME_RUN, compared.SIMULATED_BESIDE_MEASURED):
             yield Finding(f"{two} is no regression.")
     if causes := [_stated(each) for each in view.several.around if each.may_explain]:
-        head, shown = "Differs around the Runs and may explain it:", 0
-        while shown < len(causes) and len(f"{head} {' '.join(causes[: shown + 1])}".split()) <= _WORDS - 3:
-            shown += 1
+        head = "Differs around the Runs and may explain it:"
+        told = takewhile(lambda text: len(f"{head} {text}".split()) <= _WORDS - 3, accumulate(causes, "{} {}".format))
+        shown = len(list(told))
         left = [f"{len(causes) - shown} more"] * (shown < len(causes))
         yield Finding(f"{head} {listed([*causes[:shown], *left])}.")
 
@@ -193,24 +172,18 @@ def _brief(text: str, most: int) -> str:
     return " ".join(words[:most]) + " …" * (len(words) > most)
 
 
-# --- sections
-
-
 def _roofs(view: _View) -> Section:
     about = "ratios", "Roof by roof", "By how much does each roof differ from the reference, and is it more than noise?"
     rows = sorted(view.judged("roof", "ridge", "knee"), key=lambda row: not row["headline"])
     if not rows:
-        note = "No roof, ridge or knee of these Runs can be compared; the reasons are below."
-        return Section(*about, notes=(note,))
+        return Section(*about, notes=["No roof, ridge or knee of these Runs can be compared; the reasons are below."])
     heads = sum(row["headline"] for row in rows if row["kind"] == "roof")
     alarms = many(max(1, round(heads * LEVEL)), "false alarm")
     notes = [f"{heads} headline comparisons at 95 % each: expect about {alarms} where nothing differs."] * (heads > 10)
     if any(row["few"] for row in rows):
         notes.append("Below five repetitions ranges must not overlap either: small differences stay unseen.")
-    caption = (
-        "Filled: differs. Open: no difference seen. Right of 1: faster, or a higher ridge or knee. Grey: within"
-        f" {units.percent(EQUIVALENT, 1)} of equal. ▸: the interval goes on. Headline roofs first."
-    )
+    caption = "Filled: differs. Open: no difference seen. Right of 1: faster, or a higher ridge or knee. Grey: within"
+    caption += f" {units.percent(EQUIVALENT, 1)} of equal. ▸: the interval goes on. Headline roofs first."
     differ = [f"{row['run']} {row['what']} {change(row['ratio'])}" for row in rows if row["differs"]]
     label = f"Ratios of {len(rows)} roofs, ridges and knees to A. Differing: {listed(differ, 8) or 'none'}."
     figure = forest(rows, view.labels, EQUIVALENT)
@@ -220,11 +193,11 @@ def _roofs(view: _View) -> Section:
 
 
 def _overlaid(view: _View) -> Section:
-    figures = [rooflines(each, view.labels) for each in view.several.overlays]
-    if not figures:
+    overlays = view.several.overlays
+    if not overlays:
         note = "No roofline to draw: no Run has both a memory roof and a compute roof."
         return Section("roofline", _OVERLAID, notes=(note,))
-    first, *rest = figures
+    first, *rest = (rooflines(each, view.labels) for each in overlays)
     caption = "Burst: DRAM and the headline arithmetic. Solid: the reference; others have a dash and marker each."
     said = "; ".join(note.text.replace("<b>", "").replace("</b>", "") for note in first.layout.annotations)
     variants = tuple((each.layout.meta["device"], each) for each in rest)
@@ -236,8 +209,8 @@ def _around(view: _View) -> Section:
     """What the letters stand for, then what is not the same everywhere."""
     keys = ["what", *(label.letter for label in view.labels)]
     records = [dict(zip(keys, (each.what, *each.values), strict=True)) for each in view.several.conditions]
-    columns = (Column("what"), *(Column(label.name, label.letter) for label in view.labels))
-    made = doc.table("conditions", "The Runs, and what differs around them", records, *columns, folded=False)
+    columns = [Column(label.name, label.letter) for label in view.labels]
+    made = doc.table("conditions", "The Runs, and what differs around them", records, "what", *columns, folded=False)
     said = "One of these may explain a difference before the machine does."
     if not view.several.around:
         said = "Nothing that a Run records differs: same devices, budget, versions, driver, libraries and system."

@@ -17,7 +17,7 @@ from bench.report.plots.runs import RunLabel
 from bench.schema import SUSTAINED
 
 MARKS = {"slower": FAIL, "faster": PASS, "perhaps slower": WARN, "perhaps faster": WARN}
-_GROUP = (Column("number"), Column("why"), Column("which"))
+_GROUP = ("number", "why", "which")
 
 
 def what(found: Difference) -> str:
@@ -50,9 +50,6 @@ def visible(share: float) -> str:
     return units.percent(share, 2) if share < 1 else f"× {units.digits(min(1 + share, LOST), 2)}"
 
 
-# --- rows and tables
-
-
 def row(label: RunLabel, pair: Pair, found: Difference, crowded: bool) -> dict[str, Any]:
     """For tables and the forest plot. crowded: there are several devices."""
     two = [names.device(fit.info.id) for fit in (pair.other, pair.reference)]
@@ -77,7 +74,7 @@ def _amount(number: float, quantity: str) -> str:
 def as_table(id: str, caption: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[RunLabel]) -> Table:
     """Every judged quantity with its interval and verdict."""
     alone = len(labels) == 2
-    columns = [Column("what")] + [Column("Run", "run")] * (not alone) + [Column("devices")]
+    columns = ["what", *[Column("Run", "run")] * (not alone), "devices"]
     columns += [Column(labels[0].name, "reference", _amount, by="quantity")]
     columns += [Column(labels[1].name if alone else "other", "other", _amount, by="quantity")]
     columns += [Column("difference", "ratio", change, unit="other / reference"), Column("interval", "span")]
@@ -106,11 +103,8 @@ def one_sided(reference: RunLabel, others: Iterable[tuple[RunLabel, RunCompariso
             about = {"in": there, "not in": lacking, "probe": case.probe, "why": why, "kind": kind_of(why)}
             found.append(about | {"which": names.case(case.params)})
     rows = grouped(found, "in", "not in", "probe", "kind")
-    columns = Column("measured in", "in"), Column("not in"), Column("probe")
-    return table("one-sided", "Measured in one of two Runs only", rows, *columns, *_GROUP)
-
-
-# --- a Run beside its baseline
+    columns = Column("measured in", "in"), "not in", "probe", *_GROUP
+    return table("one-sided", "Measured in one of two Runs only", rows, *columns)
 
 
 def since(against: RunComparison, chosen: Fit | None) -> Iterator[Finding]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # How a finding, a cell or a verdict stands; "" is a plain statement. Each has a symbol, so that colour is never alone.
 PASS, WARN, FAIL, NOT_JUDGED, SKIP = "pass", "warn", "fail", "not judged", "skip"
 SYMBOLS = {PASS: "✓", WARN: "!", FAIL: "✕", NOT_JUDGED: "○", SKIP: "–", "": ""}
+# What is to be doubted of a measurement, a Run or its quality -> how it stands.
+DOUBTS = {"suspect": WARN, "incomplete": WARN, "invalid": FAIL, "not usable": FAIL, "empty": FAIL}
 NONE = "–"
 MOST_FINDINGS = 3
 
@@ -46,12 +48,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, and how a row's value under `key` (its own name, where it is left out) is read. Values stay in base
-    units: they are sorted and exported.
+    """A heading, and how a row's value under `key` (the heading, if left out) is read. Values stay in base units.
 
-    text: the value for a reader; by: another of the row's keys that `text` takes as its second argument
-    (`Column("rate", text=units.rate_text, by="key")`). unit: the base unit of a column of numbers. mark: the row's key
-    under which a status of the cell stands. is_number: said by the table, of a column in which every value is one.
+    text: the value for a reader; by: another of the row's keys that `text` takes as its second argument; unit: the base
+    unit of a column of numbers; mark: the row's key of the cell's status; is_number: said by the table.
     """
 
     name: str
@@ -77,10 +77,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of values (mappings, or what DataFrame.to_dict("records") gives) with the columns that show them.
-
-    A column that no row has a value for is left out. folded: a page opens it on demand only. detail: for a page and for
-    CSV, too long for a comment or a terminal.
+    """Rows of values with the columns that show them; a column that no row has a value for is left out. folded: a page
+    opens it on demand only. detail: for a page and for CSV, too long for a comment or a terminal.
     """
 
     id: str
@@ -104,9 +102,10 @@ class Table:
         return [[_cell(column, row) for column in self.shown] for row in self.rows]
 
 
-def table(id: str, caption: str, rows: Iterable[Mapping[str, Any]], *columns: Column, **more: bool) -> Table:
-    """A Table from any rows, a DataFrame's records among them."""
-    return Table(id, caption, columns, tuple(rows), **more)
+def table(id: str, caption: str, rows: Iterable[Mapping[str, Any]], *columns: Column | str, **more: bool) -> Table:
+    """A Table from any rows, a DataFrame's records among them; a text is the column of that name."""
+    found = tuple(Column(each) if isinstance(each, str) else each for each in columns)
+    return Table(id, caption, found, tuple(rows), **more)
 
 
 def has(value: Any) -> bool:
@@ -122,8 +121,7 @@ def _cell(column: Column, row: Mapping[str, Any]) -> Cell:
     value, mark = row.get(column.key), str(row.get(column.mark) or "") if column.mark else ""
     if not has(value) or (isinstance(value, float) and not math.isfinite(value)):
         return Cell(NONE, "", mark)
-    given = (value, row.get(column.by)) if column.by else (value,)
-    return Cell(column.text(*given), value, mark)
+    return Cell(column.text(value, row.get(column.by)) if column.by else column.text(value), value, mark)
 
 
 @dataclass(frozen=True)
@@ -190,10 +188,9 @@ class Document:
     """One answer as every form shows it: the first screen (verdicts, findings, tiles, matrix, lead), then sections.
 
     about: who, when and how, in short. banners: what must be read before anything else. matrix: devices × quantities
-    with a status per cell. lead: the section that belongs to the first screen. absent: what was not measured, in a
-    line. links: (text, file) of documents beside it. rows: the flat table behind it in base units, for CSV and Parquet.
-    data: what JSON holds beside verdicts and findings. scripts: files of render/ that this page needs too, or
-    package/file.
+    with a status per cell. absent: what was not measured, in a line. links: (text, file) of documents beside it.
+    rows: the flat table behind it in base units. data: what JSON holds beside verdicts and findings. scripts: files of
+    render/ that this page needs too, or package/file.
     """
 
     title: str
@@ -221,11 +218,6 @@ class Document:
     @property
     def every_plot(self) -> tuple[Plot, ...]:
         return tuple(plot for section in self.every_section for plot in section.plots)
-
-    @property
-    def every_table(self) -> tuple[Table, ...]:
-        tables = tuple(table for section in self.every_section for table in section.tables)
-        return (*((self.matrix,) if self.matrix else ()), *tables)
 
 
 def groups(sections: Iterable[Section]) -> list[tuple[str, list[Section]]]:

@@ -12,41 +12,24 @@ from typing import Any
 
 from bench import report, units
 from bench.analysis import names
-from bench.analysis.gate.causes import CLOCK, KERNEL, SOFTWARE
 from bench.analysis.gate.facts import facts, marker, repetitions
 from bench.analysis.gate.groups import SLOW, Group, doubtful, groups, worst_of
 from bench.analysis.gate.verdict import OK, STATUSES, Gate, MetricVerdict
 from bench.report import document as doc
 from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN, Column, Document, Finding, Section, Verdict
-from bench.report.phrases import listed, many, plain, sentence, signed
+from bench.report.phrases import listed, many, plain, sentence, signed, texts
 from bench.store import RunError, whole_file
 
-# What `--export FORM=FILE` takes; each is a file of render/.
+# What `--export FORM=FILE` takes; each is a form of render/.
 FORMS = ("junit", "md", "prometheus", "github-benchmark", "pytest-benchmark", "json")
 # Form -> a second file beside the first, by what is added to its name; not written where there is nothing for it.
 _BESIDE = {"github-benchmark": "-smaller"}
 _MARKS = dict(zip(STATUSES, (FAIL, FAIL, FAIL, WARN, WARN, PASS, PASS), strict=True))
 _VALUES = {"B/s": units.bandwidth, "FLOP/s": units.flops, "s": units.seconds}
-_AMOUNT = {"text": lambda value, unit: _VALUES[unit](value), "by": "unit"}
+_AMOUNTS = ("value", "expected", "limit")
 _MOST_FINDINGS, _MOST_NOTES = 8, 12
 # With more rows only what is not ok is worth the screen, and of that so many.
 _FEW_ROWS, _MOST_ROWS = 16, 40
-
-# A status, else what slowed it, else what is slow -> what to do. alone: the same probes on that device alone.
-_STEPS = {
-    "missing": "see the table for why; if that is wanted: `python -m bench baseline promote {run}`",
-    "invalid": "look for Xid errors in `dmesg`; cool, reset or drain the GPU, repeat",
-    "inconclusive": "repeat on a quiet machine: `python -m bench gate`",
-    "suspicious": "measure it again: `python -m bench gate`",
-    "improved": "to keep it: `python -m bench baseline promote {run}`",
-    SOFTWARE: "if the change is wanted: `python -m bench baseline promote {run}`",
-    CLOCK: "check cooling and power: `nvidia-smi -q -d POWER,PERFORMANCE`; compare with its peers",
-    KERNEL: "compare the libraries' versions; repeat alone: `{alone}`",
-    "memory": "check ECC and row remaps; repeat alone: `{alone}`; drain if confirmed",
-    "links": "check lanes and cables: `nvidia-smi topo -m`; repeat: `{alone}`",
-    "latency": "look for other processes and the CPU's governor; repeat: `{alone}`",
-    "": "repeat alone: `{alone}`; drain if confirmed",
-}
 
 
 def document(gate: Gate) -> Document:
@@ -57,7 +40,6 @@ def document(gate: Gate) -> Document:
     shown = [each for each in gate.worst if (each.gates and (few or each.status != OK)) or each.below]
     caption = f"Metrics, the worst {_MOST_ROWS} of {len(shown)}" if len(shown) > _MOST_ROWS else "Metrics, worst first"
     table = _metrics(gate, caption, shown[:_MOST_ROWS])
-    metrics = Section("metrics", "Metrics", tables=[table], notes=_notes(gate))
     return Document(
         title=f"{'SIMULATED · ' * about.simulated}Gate: {_word(gate).upper()} · {product}",
         heading=product,
@@ -65,8 +47,8 @@ def document(gate: Gate) -> Document:
         simulated=about.simulated,
         verdicts=(verdict(gate),),
         findings=findings(gate),
-        matrix=_matrix(gate) if len(gate.devices) > 1 else None,
-        sections=(metrics,),
+        matrix=_matrix(gate),
+        sections=(Section("metrics", "Metrics", tables=[table], notes=_notes(gate)),),
         rows=repetitions(gate),
         data=to_json(gate),
     )
@@ -75,8 +57,7 @@ def document(gate: Gate) -> Document:
 def section(gate: Gate) -> Section:
     """The gate on the page of the Run that it judged."""
     told = (Column(*each, _text) for each in (("compared with", "source"), ("why", "why"), ("likely cause", "cause")))
-    metrics = _metrics(gate, "Every followed metric and its verdict", gate.worst, *told)
-    tables = (_matrix(gate) if len(gate.devices) > 1 else None, metrics)
+    tables = _matrix(gate), _metrics(gate, "Every followed metric and its verdict", gate.worst, *told)
     return Section("gate", "Gate", "Did this hardware become slower?", "", findings(gate), (), tables, _notes(gate))
 
 
@@ -117,7 +98,7 @@ def findings(gate: Gate) -> tuple[Finding, ...]:
     found += [Finding(sentence(_text(text)), FAIL) for text in gate.baseline_elsewhere]
     found += [finding(group, gate) for group in every if group.gates]
     if gate.no_reference:
-        step = f"to compare the next one with it: `python -m bench baseline set {_typed(gate.run.source, 'RUN')}`"
+        step = f"to compare the next one with it: `python -m bench baseline set {_file(gate)}`"
         found.append(Finding("No baseline yet: nothing says what is usual here.", WARN * gate.required, step))
     if len(found) > _MOST_FINDINGS:
         more = many(len(found) - _MOST_FINDINGS, "more finding")
@@ -129,17 +110,25 @@ def findings(gate: Gate) -> tuple[Finding, ...]:
 
 
 def finding(group: Group, gate: Gate) -> Finding:
-    """A group of metrics in a sentence: how many, how far, confirmed or not, and the worst with its numbers."""
+    """A group of metrics in a sentence: how many, how far, confirmed or not, and the worst with its numbers; and what
+    to do about it, after the cause that is likely.
+    """
     worst, several = group.verdicts[0], len(gate.devices) > 1
     who = f"all {len(gate.devices)} devices" if group.together and several else _device(group.device)
     how = f"{group.kind}: {_text(worst.why, 120)}"
     if group.kind in (SLOW, "improved"):
         values = units.between(worst.value, worst.expected, _VALUES[worst.metric.unit]).replace("–", " against ")
+        low, high = (signed(1 + change) for change in group.range)
+        span = units.between(*group.range, lambda change: signed(1 + change)).replace("–", " to ")
         look = _confirmed(group) if group.kind == SLOW else group.kind
-        how = f"{_range(group)}, {look} ({_text(worst.metric.name, 120)} {values})"
+        how = f"{low if low == high else span}, {look} ({_text(worst.metric.name, 120)} {values})"
     what = f"{who} {group.family}".strip()
     text = sentence(f"{what}: {len(group.verdicts)} of {many(group.of, 'metric')} {how}")
-    return Finding(text, _MARKS[group.status], _next(group, gate))
+    alone = f"python -m bench run --device {names.selector(group.device)} --probes {','.join(group.probes)}"
+    steps, cause = texts("gate"), _text(group.cause)
+    step = steps.get(group.remedy, steps[""]).format(alone=alone, run=_file(gate))
+    step = f"Likely cause: {cause}. {sentence(step)}" if cause.rstrip("s") not in group.family else step
+    return Finding(text, _MARKS[group.status], step)
 
 
 def _confirmed(group: Group) -> str:
@@ -150,24 +139,9 @@ def _confirmed(group: Group) -> str:
     return "confirmed" if group.confirmed == len(group.gated) else f"{group.confirmed} confirmed"
 
 
-def _range(group: Group) -> str:
-    """ "−9.6 to −10 %"."""
-    low, high = group.range
-    span = units.between(low, high, lambda change: signed(1 + change)).replace("–", " to ")
-    return signed(1 + low) if signed(1 + low) == signed(1 + high) else span
-
-
-def _next(group: Group, gate: Gate) -> str:
-    """What to do about it, after the cause that is likely."""
-    cause = _text(group.cause)
-    alone = f"python -m bench run --device {names.selector(group.device)} --probes {','.join(group.probes)}"
-    step = _STEPS.get(group.remedy, _STEPS[""]).format(alone=alone, run=_typed(gate.run.source, "RUN"))
-    return f"Likely cause: {cause}. {sentence(step)}" if cause.rstrip("s") not in group.family else step
-
-
-def _typed(text: str, otherwise: str) -> str:
-    """What is copied into a shell is never a foreign text."""
-    return text if re.fullmatch(r"[\w./:+-]+", text, re.ASCII) else otherwise
+def _file(gate: Gate) -> str:
+    """The Run's file, for a command: what is copied into a shell is never a foreign text."""
+    return gate.run.source if re.fullmatch(r"[\w./:+-]+", gate.run.source, re.ASCII) else "RUN"
 
 
 def _text(text: str, most: int = 400) -> str:
@@ -210,8 +184,8 @@ def _notes(gate: Gate) -> Iterator[str]:
             yield f"And {len(found) - _MOST_NOTES} more."
 
 
-def _matrix(gate: Gate) -> doc.Table:
-    """A row per device: its worst change in each family of metrics."""
+def _matrix(gate: Gate) -> doc.Table | None:
+    """A row per device: its worst change in each family of metrics. None of a single device."""
     rows = []
     for device in gate.devices:
         row = {"device": _device(device), "gated": _tally(gate.tally(device)) or "none"}
@@ -222,24 +196,23 @@ def _matrix(gate: Gate) -> doc.Table:
         rows.append(row)
     families = dict.fromkeys(each.metric.family for each in gate.verdicts)
     marked = (Column(family, mark=f"{family} mark") for family in families)
-    columns = Column("device"), *marked, Column("gated metrics", "gated", mark="broken")
-    return doc.table("gate-devices", "Every device by family of metrics", rows, *columns, folded=False)
+    columns = "device", *marked, Column("gated metrics", "gated", mark="broken")
+    made = doc.table("gate-devices", "Every device by family of metrics", rows, *columns, folded=False)
+    return made if len(rows) > 1 else None
 
 
 def _metrics(gate: Gate, caption: str, shown: Sequence[MetricVerdict], *evidence: Column) -> doc.Table:
     """A row per verdict that is shown; with columns for its evidence a page opens the table on demand only."""
+    amounts = {name: Column(name, text=lambda value, unit: _VALUES[unit](value), by="unit") for name in _AMOUNTS}
     columns = [Column("metric", text=_text)] + [Column("device", text=_device)] * (len(gate.devices) > 1)
-    columns += [Column("value", **_AMOUNT), Column("expected", **_AMOUNT)]
-    columns += [Column("change", text=lambda change: signed(1 + change))]
-    columns += [Column("limit", **_AMOUNT), Column("n")]
-    columns += [Column("verdict", mark="mark"), *evidence]
+    columns += [amounts["value"], amounts["expected"], Column("change", text=lambda change: signed(1 + change))]
+    columns += [amounts["limit"], "n", Column("verdict", mark="mark"), *evidence]
     rows = []
     for each in shown:
-        row = vars(each) | {name: getattr(each, name) for name in ("value", "expected", "change", "limit")}
+        row = vars(each) | {name: getattr(each, name) for name in (*_AMOUNTS, "change")}
         row |= {"metric": each.metric.name, "unit": each.metric.unit}
         row["verdict"] = f"{_status(each)}{', only warns' * (not each.gates)}"
-        mark = _MARKS[each.status] if each.gates else WARN
-        row["mark"] = "" if each.status == OK else mark
+        row["mark"] = "" if each.status == OK else _MARKS[each.status] if each.gates else WARN
         rows.append(row | {"source": each.reference.source if each.reference else ""})
     return doc.table("gate-metrics", caption, rows, *columns, folded=bool(evidence))
 

@@ -1,11 +1,21 @@
 """Counts, lists and intervals in words: what the findings of every section are put together from."""
 
 import re
+import tomllib
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from bench import units
 from bench.roofline import Roof
 from bench.stats import Estimate
+
+
+@cache
+def texts(name: str) -> dict[str, Any]:
+    """A table of texts.toml."""
+    return tomllib.loads(Path(__file__).with_name("texts.toml").read_text(encoding="utf-8"))[name]
 
 
 def many(count: int, noun: str, plural: str = "") -> str:

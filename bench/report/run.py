@@ -28,14 +28,13 @@ from bench.analysis.run_comparison import RunComparison, comparisons
 from bench.analysis.user_kernels import UserKernel, place
 from bench.report import differences, sections
 from bench.report import gate as gates
-from bench.report.document import FAIL, PASS, WARN, Document, Download, Finding, Section, Tile, Verdict
+from bench.report.document import DOUBTS, FAIL, PASS, WARN, Document, Download, Finding, Section, Tile, Verdict
 from bench.report.phrases import listed, many, plain, sentence, spread
 from bench.report.sections import RunView, checks, devices, energy, methods, roofline, user_kernels, verdict
 from bench.report.sections import datasheet as roofs
 from bench.report.sections.health import section as health_section
 from bench.schema import Run
 
-_STATUS = {trust.VALID: PASS, trust.SUSPECT: WARN, trust.INVALID: FAIL, trust.NOT_USABLE: FAIL, trust.EMPTY: FAIL}
 # Samples beyond which a page holds medians only, so that it stays small.
 _MOST_SAMPLES = 200_000
 _REPEAT = "repeat on an idle machine before believing small differences"
@@ -44,23 +43,15 @@ _REPEAT = "repeat on an idle machine before believing small differences"
 def document(
     run: Run, points: Sequence[UserKernel] = (), baseline: Run | None = None, gate: Gate | None = None
 ) -> Document:
-    """points: kernels of the reader, drawn under the roofs; baseline: an older Run to state changes from; gate: the
-    verdicts on this Run.
-    """
+    """As bench.report.html has them."""
     against = comparisons((baseline, run))[0] if baseline else None
     fits = tuple(against.theirs if against else fit(run))
     node, state = health(run, fits, against), quality(run, fits)
     chosen = shown(fits, node)
-    about = run.environment
-    common = {
-        "title": title(run, fits),
-        "heading": machine(run, fits),
-        "about": tuple(_about(run)),
-        "simulated": about.simulated,
-        "banners": tuple(_banners(run)),
-    }
+    common = {"title": title(run, fits), "heading": machine(run, fits), "about": tuple(_about(run))}
+    common |= {"simulated": run.environment.simulated, "banners": tuple(_banners(run)), "absent": methods.absent(run)}
     if chosen is None:
-        return Document(**common, verdicts=(_measurement(run, state),), absent=methods.absent(run))
+        return Document(**common, verdicts=(_measurement(run, state),))
     theory = datasheet(chosen.info)
     gaps = compare(chosen.roofline, theory) if theory else ()
     kernels = tuple(place(chosen, kernel) for kernel in points)
@@ -75,7 +66,6 @@ def document(
         matrix=verdict.matrix(view) if view.several else None,
         lead=roofline.section(view),
         sections=tuple(section for section in _sections(view, gate) if section),
-        absent=methods.absent(run),
         downloads=(_raw(run),),
         rows=tidy.flat(pd.concat(view.cases.values(), ignore_index=True), names.case),
         data=_values(view),
@@ -84,8 +74,7 @@ def document(
 
 def _values(view: RunView) -> dict[str, Any]:
     """Every fit in base units, and the reader's kernels beside them."""
-    about = view.run.environment
-    found = {"run": view.run.source, "run_id": about.run_id, "complete": view.run.complete}
+    found = {"run": view.run.source, "run_id": view.run.environment.run_id, "complete": view.run.complete}
     found |= {"health": view.health, "quality": view.quality, "devices": [facts(each) for each in view.fits]}
     if view.kernels:
         found |= {"points_device": view.fit.info.id, "points": placed(view.kernels)}
@@ -94,8 +83,7 @@ def _values(view: RunView) -> dict[str, Any]:
 
 def _raw(run: Run) -> Download:
     """The Run itself; a large one with the median of each repetition for its samples."""
-    name = Path(run.source).stem or f"{run.environment.started[:10]}-{run.environment.run_id[:8]}"
-    note = ""
+    name, note = Path(run.source).stem or f"{run.environment.started[:10]}-{run.environment.run_id[:8]}", ""
     if sum(len(m.seconds) for m in run.measurements) > _MOST_SAMPLES:
         note = f"Here each repetition is its median; every sample is in {Path(run.source).name or 'the Run file'}."
         small = (replace(m, seconds=(m.median,), clock_hz=()) if m.seconds else m for m in run.measurements)
@@ -169,7 +157,7 @@ def _measurement(run: Run, state: trust.Quality, node: NodeHealth | None = None)
         text += "" if node and any(reason.stays for reason in node.reasons) else f"; {_REPEAT}"
     elif state.status == trust.EMPTY:
         text = "nothing was measured"
-    return Verdict("Measurement", _STATUS[state.status], state.status, f"{text}.")
+    return Verdict("Measurement", DOUBTS.get(state.status, PASS), state.status, f"{text}.")
 
 
 def _findings(view: RunView, against: RunComparison | None, gate: Gate | None) -> Iterator[Finding]:

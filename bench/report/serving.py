@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-
 from bench import units
 from bench.analysis import names
 from bench.analysis.fit import Fit
@@ -34,24 +32,18 @@ _FAR = 0.5
 # Answers, by the section that shows them.
 _APART = "sla batch, users out of phase"
 _PICKS = ("sla batch", "sla output", "sla output per device", "sla tpot", "sla ttft tail", _APART)
-_TIMES = (
-    *map(Shown, ("latency floor", "time to first token", "bounds")),
-    Shown("time between tokens", ("batch",), ("context",), ("tpot",)),
-)
+_TIMES = [*map(Shown, ("latency floor", "time to first token", "bounds"))]
+_TIMES += [Shown("time between tokens", ("batch",), ("context",), ("tpot",))]
 _LOAD = (
     Shown("sla", ("devices",), (), (_APART, "sla output, users out of phase"), "If users stay out of phase"),
     Shown("closed loop", ("batch",), ("phase",)),
     *map(Shown, ("open loop", "chunked prefill", "two pools")),
     Shown("cost and energy", ("batch",)),
 )
-_CHANGES = (
-    Shown("quantisation", ("weights", "kv")),
-    Shown("tensor parallel", ("devices",), ("batch",)),
-    Shown("pipeline parallel", ("stages",)),
-    Shown("experts"),
-    Shown("speculation", ("batch",), ("acceptance",), ("speculation, best length",)),
-    Shown("speculation", ("drafts",), ("acceptance",), ("speculation speed-up",)),
-)
+_CHANGES = [Shown("quantisation", ("weights", "kv")), Shown("tensor parallel", ("devices",), ("batch",))]
+_CHANGES += [Shown("pipeline parallel", ("stages",)), Shown("experts")]
+_CHANGES += [Shown("speculation", ("batch",), ("acceptance",), ("speculation, best length",))]
+_CHANGES += [Shown("speculation", ("drafts",), ("acceptance",), ("speculation speed-up",))]
 
 
 def document(found: Answers, full: bool = False) -> Document:
@@ -114,9 +106,6 @@ def _interactive(deployment: Deployment, device: str) -> dict[str, Any]:
     return data | {"at": deployment.choice, "device": device, "limits": limits}
 
 
-# --- the first screen
-
-
 def _verdict(found: Answers) -> Verdict:
     """What batch meets the limits on how many devices, and what stops the next one."""
     batches, best = records.best(found["sla"])
@@ -125,9 +114,8 @@ def _verdict(found: Answers) -> Verdict:
     if best is None:
         return Verdict("Limits", FAIL, "not met", sentence(batches[0].note))
     on = f" on {many(best.about['devices'], 'device')}" if len(batches) > 1 else ""
-    return Verdict(
-        "Limits", PASS, "met", f"batch {best.value:.0f}{on}; {names.terms(best.about['stops'])} stops the next one"
-    )
+    stops = names.terms(best.about["stops"])
+    return Verdict("Limits", PASS, "met", f"batch {best.value:.0f}{on}; {stops} stops the next one")
 
 
 def _findings(found: Answers, deployment: Deployment) -> Iterator[Finding]:
@@ -146,7 +134,7 @@ def _findings(found: Answers, deployment: Deployment) -> Iterator[Finding]:
         yield Finding("By formula from stated roofs: nothing here was measured.")
     elif machine.errors:
         points = sum(each.points for each in machine.errors.values())
-        spans = [f"{phase} {span(pd.Series([each.low, each.high]), error)}" for phase, each in machine.errors.items()]
+        spans = [f"{phase} {span((each.low, each.high), error)}" for phase, each in machine.errors.items()]
         yield Finding(f"Error bars by the self-check: {', '.join(spans)} ({many(points, 'point')}).")
     else:
         yield Finding("No error bar: no whole layer was measured here.", WARN, "`bench run --probes layer`")
@@ -169,16 +157,13 @@ def _room(found: Answers) -> Iterator[Finding]:
 def _split(step: StepTime) -> str:
     """What most of a step's time is spent on."""
     shares = sorted(step.shares.items(), key=lambda each: -each[1])[:2]
-    words = {"fixed": "kernel starts"}
-    return ", ".join(f"{share(part)} {words.get(name, name)}" for name, part in shares if part >= 0.005)
+    said = (f"{share(part)} {'kernel starts' if name == 'fixed' else name}" for name, part in shares if part >= 0.005)
+    return ", ".join(said)
 
 
 def _barred(step: StepTime) -> str:
     bar = f" ({units.between(*step.bar, units.seconds)})" if step.bar else ""
     return f"{units.seconds(step.seconds)}{bar}"
-
-
-# --- every question
 
 
 def _sections(found: Answers, deployment: Deployment) -> Iterator[Section]:
@@ -235,9 +220,6 @@ def _changes(one: StepTime) -> Iterator[str]:
         yield "More compute does not cure latency."
 
 
-# --- the self-check
-
-
 def _accuracy(found: SelfCheck) -> Section:
     """How far off the planner is from layers that were measured."""
     about = "serving-accuracy", "How far off is this?", "", ""
@@ -254,7 +236,7 @@ def _errors(found: SelfCheck) -> Iterator[str]:
     beside = f" beside {worst.chunk:,} of a prompt" if worst.chunk else ""
     where = f"{worst.phase}, batch {worst.batch}, {worst.context:,} tokens{beside}"
     yield f"Worst: {error(worst.error)} for {worst.model}, {where} ({worst.largest} takes most)."
-    phases = [f"{phase} {span(pd.Series(found.of(phase).range), error)}" for phase in found.phases]
+    phases = [f"{phase} {span(found.of(phase).range, error)}" for phase in found.phases]
     yield f"By phase: {', '.join(phases)}."
 
 
@@ -263,8 +245,7 @@ def _composed(found: SelfCheck) -> Iterator[str]:
     if found.checks:
         yield "Nothing is corrected: the furthest error on either side, with or without its own parts, is the bar."
     if composed := [each.composition for each in found.checks if each.composition]:
-        factors = span(pd.Series(composed), units.digits)
-        yield f"A layer took {factors} times the sum of its parts measured alone."
+        yield f"A layer took {span(composed, units.digits)} times the sum of its parts measured alone."
     if tokens := [each.token.error for each in found.checks if each.token]:
-        errors = span(pd.Series(tokens), error)
-        yield f"A token of the whole model: the planner is off by {errors} from as many measured layers as it has."
+        off = f"off by {span(tokens, error)}"
+        yield f"A token of the whole model: the planner is {off} from as many measured layers as it has."

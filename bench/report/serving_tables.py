@@ -17,7 +17,7 @@ from bench.analysis.serving.claims.evidence import CONDITION, DEPENDS, OPEN, RIG
 from bench.analysis.serving.planner import Answer
 from bench.analysis.serving.records import Deployment
 from bench.analysis.serving.selfcheck import SelfCheck
-from bench.report.document import FAIL, PASS, SKIP, WARN, Column, Section, Table, table
+from bench.report.document import DOUBTS, FAIL, PASS, SKIP, WARN, Column, Section, Table, table
 from bench.report.phrases import listed, many, signed, slug
 from bench.report.plots import serving as figures
 from bench.transformer import FORMATS
@@ -26,8 +26,12 @@ from bench.transformer import FORMATS
 _BAD = 0.2
 # Tables of more rows are opened on demand.
 _LONG = 16
+_MARKS = {RIGHT: PASS, CONDITION: PASS, DEPENDS: WARN, WRONG: FAIL, OPEN: SKIP}
 share = partial(units.percent, significant=2)
 _length = "{:,}".format
+_SECONDS = {"text": units.seconds, "unit": "s"}
+_SELF_CHECK = Column("by the self-check", "bar")
+_ENDS = (Column("binds", "bound"), "origin", Column("note", text=names.terms))
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,15 @@ class Shown:
 
     def table(self, found: Answers) -> Table | None:
         answers = [each for each in found[self.question] if not self.names or each.name in self.names]
+        if not answers:
+            return None
         id = slug("-".join([self.question, *self.over, self.caption]))
         caption = self.caption or (self.names[0] if len(self.names) == 1 else self.question).capitalize()
         if self.over:
-            return _pivot(id, caption, answers, self) if answers else None
-        return _table(id, caption, map(_row, answers), *_LIST) if answers else None
+            return _pivot(id, caption, answers, self)
+        columns = [Column("answer", "name", names.terms), Column("holds for", "holds")]
+        columns += [Column("value", text=records.spelt, by="unit"), _SELF_CHECK, *_ENDS]
+        return _table(id, caption, map(_row, answers), *columns)
 
 
 def error(value: float) -> str:
@@ -71,59 +79,23 @@ def _plain(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else figures.label(value) if value in FORMATS else str(value)
 
 
-def _texts(**heads: str) -> tuple[Column, ...]:
-    return tuple(Column(head, key) for key, head in heads.items())
-
-
-_SELF_CHECK = Column("by the self-check", "bar")
-_ENDS = (*_texts(bound="binds", origin="origin"), Column("note", text=names.terms))
-_AMOUNT = Column("value", text=records.spelt, by="unit")
-_LIST = (Column("answer", "name", names.terms), Column("holds for", "holds"), _AMOUNT, _SELF_CHECK, *_ENDS)
-_CURVE = (
-    Column("batch"),
-    Column("per token", "tpot_s", units.seconds, unit="s"),
-    Column("per user", "tokens_per_user", units.digits, unit="tokens/s"),
-    Column("in all", "value", units.number, unit="tokens/s"),
-    _SELF_CHECK,
-    Column("fixed", text=share),
-    *_ENDS,
-)
-_OPERATORS = (
-    *map(Column, ("step", "operator", "count")),
-    Column("FLOP", "flops", units.number),
-    Column("bytes", text=units.number, unit="B"),
-    Column("intensity", text=units.digits, unit="FLOP/B"),
-    Column("one launch", "seconds", units.seconds, unit="s"),
-    Column("% of the step", "part", share),
-    Column("fixed", text=share),
-    Column("waits for", "bound", figures.bound),
-    Column("origin"),
-)
-_CHECKS = (
-    *map(Column, ("model", "phase", "batch")),
-    Column("context", text=_length),
-    Column("chunk", "beside", _length),
-    Column("measured", text=units.seconds, unit="s", mark="doubt"),
-    Column("predicted", text=units.seconds, unit="s"),
-    Column("error", text=error, mark="far"),
-    Column("sum of its parts", "parts", units.seconds, unit="s"),
-    Column("layer over parts", "composition", units.digits),
-    Column("largest operator", "largest"),
-    Column("whole model by layers", "layers", units.seconds, unit="s"),
-    Column("by the planner", "planned", units.seconds, unit="s"),
-)
-
-
 def curves(deployment: Deployment) -> Iterator[Table]:
     """Throughput and latency over batch, a table per pair of formats."""
+    columns = ["batch", Column("per token", "tpot_s", **_SECONDS)]
+    columns += [Column("per user", "tokens_per_user", units.digits, unit="tokens/s")]
+    columns += [Column("in all", "value", units.number, unit="tokens/s"), _SELF_CHECK, Column("fixed", text=share)]
     for number, each in enumerate(deployment.beside()):
-        rows = map(_row, latency.pareto(each.planner))
-        yield table(f"serving-pareto-{number}", f"{figures.formats(each)}, by batch", rows, *_CURVE)
+        caption, rows = f"{figures.formats(each)}, by batch", map(_row, latency.pareto(each.planner))
+        yield table(f"serving-pareto-{number}", caption, rows, *columns, *_ENDS)
 
 
 def operators(deployment: Deployment) -> Table:
     """Every operator of the steps that are drawn."""
-    return _table("operators", "Every operator", records.operators(deployment), *_OPERATORS)
+    columns = ["step", "operator", "count", Column("FLOP", "flops", units.number)]
+    columns += [Column("bytes", text=units.number, unit="B"), Column("intensity", text=units.digits, unit="FLOP/B")]
+    columns += [Column("one launch", "seconds", **_SECONDS), Column("% of the step", "part", share)]
+    columns += [Column("fixed", text=share), Column("waits for", "bound", figures.bound), "origin"]
+    return _table("operators", "Every operator", records.operators(deployment), *columns)
 
 
 def fits(deployment: Deployment) -> Table:
@@ -136,15 +108,18 @@ def fits(deployment: Deployment) -> Table:
 
 def checks(found: SelfCheck) -> Table:
     """Every measured layer beside its prediction, the bad ones marked."""
-    marks = {"suspect": WARN, "invalid": FAIL}
-    rows = [
-        row | {"far": WARN if abs(row["error"]) > _BAD else "", "doubt": marks.get(row["validity"], "")}
-        for row in records.checks(found)
-    ]
-    return _table("selfcheck", "One transformer layer, predicted and measured", rows, *_CHECKS)
+    rows = []
+    for row in records.checks(found):
+        rows.append(row | {"far": WARN * (abs(row["error"]) > _BAD), "doubt": DOUBTS.get(row["validity"], "")})
+    columns = ["model", "phase", "batch", Column("context", text=_length), Column("chunk", "beside", _length)]
+    columns += [Column("measured", mark="doubt", **_SECONDS), Column("predicted", **_SECONDS)]
+    columns += [Column("error", text=error, mark="far"), Column("sum of its parts", "parts", **_SECONDS)]
+    columns += [Column("layer over parts", "composition", units.digits), Column("largest operator", "largest")]
+    columns += [Column("whole model by layers", "layers", **_SECONDS), Column("by the planner", "planned", **_SECONDS)]
+    return _table("selfcheck", "One transformer layer, predicted and measured", rows, *columns)
 
 
-def _table(id: str, caption: str, rows: Iterable[dict[str, Any]], *columns: Column) -> Table:
+def _table(id: str, caption: str, rows: Iterable[dict[str, Any]], *columns: Column | str) -> Table:
     rows = tuple(rows)
     return table(f"serving-{id}", caption, rows, *columns, folded=len(rows) > _LONG)
 
@@ -181,38 +156,24 @@ def _heading(each: Answer, shown: Shown) -> str:
 def _said(_: float, each: Answer) -> str:
     """Value and bar; what the heading says, or counts sequences, needs no unit."""
     bar = records.bar(each)
-    text = f"{records.spelt(each.value, each.unit)}{f' ({bar})' if bar else ''}"
-    return re.sub(r" (tokens/s|sequences)", "", text)
+    return re.sub(r" (tokens/s|sequences)", "", f"{records.spelt(each.value, each.unit)}{f' ({bar})' if bar else ''}")
 
 
 # --- claims of public texts, and which of them this machine decides otherwise than datasheets do
 
-_MARKS = {RIGHT: PASS, CONDITION: PASS, DEPENDS: WARN, WRONG: FAIL, OPEN: SKIP}
-CLAIMS = (
-    *_texts(id="no.", document="text", said="claim"),
-    Column("this machine", "shown", mark="lack"),
-    Column("verdict", "decided", mark="mark"),
-    *_texts(corrected="correction", reference="reference", shown_by="shown by"),
-)
-_CLASHES = (Column("claims", "claims", ", ".join), *_texts(clash="what clashes", decided_by="what decides"))
-
 
 def claims(checked: Sequence[CheckedClaim], clashes: Iterable[Contradiction]) -> Section:
     """How what public texts claim of serving LLMs stands here; first those whose verdict this machine changes."""
-    changed = [claim(each) for each in checked if each.changed]
-    tables = (
-        table("claims-changed", "Claims that this machine decides otherwise", changed, *CLAIMS, folded=False),
-        table("claims", "Every claim beside what this machine shows", map(claim, checked), *CLAIMS),
-        table("claims-clashes", "Claims that cannot all hold", map(asdict, clashes), *_CLASHES),
-    )
-    return Section(
-        "claims",
-        "Claims, checked",
-        "What do public texts say of serving LLMs, and does it hold here?",
-        findings=_counts(checked),
-        tables=tables,
-        group="Claims",
-    )
+    columns = [Column("no.", "id"), Column("text", "document"), Column("claim", "said")]
+    columns += [Column("this machine", "shown", mark="lack"), Column("verdict", "decided", mark="mark")]
+    columns += [Column("correction", "corrected"), "reference", Column("shown by", "shown_by")]
+    changed, caption = [claim(each) for each in checked if each.changed], "Claims that this machine decides otherwise"
+    tables = [table("claims-changed", caption, changed, *columns, folded=False)]
+    tables += [table("claims", "Every claim beside what this machine shows", map(claim, checked), *columns)]
+    columns = [Column("claims", text=", ".join), Column("what clashes", "clash"), Column("what decides", "decided_by")]
+    tables += [table("claims-clashes", "Claims that cannot all hold", map(asdict, clashes), *columns)]
+    question = "What do public texts say of serving LLMs, and does it hold here?"
+    return Section("claims", "Claims, checked", question, "", _counts(checked), (), tables, group="Claims")
 
 
 def _counts(checked: Sequence[CheckedClaim]) -> Iterator[str]:
@@ -232,11 +193,9 @@ def _counts(checked: Sequence[CheckedClaim]) -> Iterator[str]:
 def claim(each: CheckedClaim) -> dict[str, Any]:
     """A claim as a row."""
     lacking = f"too few points of the {each.missing} probe" if each.partly else f"run the {each.missing} probe"
+    shown, lack = (f"not measured: {lacking}", SKIP) if each.here is None else (each.here, "")
+    decided = f"{each.verdict} (by the reference: {each.by_reference})" if each.changed else each.verdict
     depends = f"depends on {each.depends_on}" if each.depends_on else ""
-    return records.claim(each) | {
-        "shown": f"not measured: {lacking}" if each.here is None else each.here,
-        "lack": SKIP if each.here is None else "",
-        "decided": f"{each.verdict} (by the reference: {each.by_reference})" if each.changed else each.verdict,
-        "mark": _MARKS.get(each.verdict, ""),
-        "corrected": "; ".join(filter(None, (each.correction, depends))),
-    }
+    corrected = "; ".join(filter(None, (each.correction, depends)))
+    about = {"shown": shown, "lack": lack, "decided": decided, "mark": _MARKS.get(each.verdict, "")}
+    return records.claim(each) | about | {"corrected": corrected}

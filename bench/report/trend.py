@@ -22,8 +22,8 @@ from bench.analysis.history_news import Event
 from bench.analysis.moves import Move
 from bench.analysis.series import FEW, SEARCHED, WORTH, Change, Series, Shift
 from bench.report import document as doc
-from bench.report.document import FAIL, NOT_JUDGED, PASS, SKIP, WARN, Column, Document, Finding, Section
-from bench.report.phrases import listed, many, plain, signed, slug
+from bench.report.document import DOUBTS, NOT_JUDGED, PASS, SKIP, WARN, Column, Document, Finding, Section
+from bench.report.phrases import listed, many, plain, signed, slug, texts
 from bench.report.plots import described
 from bench.report.plots.over_time import INFORMATION, caption, chance, metric, moment, over_time, span, text
 from bench.report.sections import METHODS
@@ -32,7 +32,6 @@ from bench.report.sections import METHODS
 MOST_SHOWN, MOST_ROWS = 400, 10_000
 # Findings of one kind, tiles, words of a finding, and rows of a table that still stands open.
 _MOST, _TILES, _WORDS, _OPEN = 5, 5, 20, 24
-_MARKS = {"suspect": WARN, "incomplete": WARN, "invalid": FAIL, "empty": FAIL}
 _AGAINST = {"unknown": "not judged", "still": "within the scatter", records.NOT_COMPARED: records.NOT_COMPARED}
 
 
@@ -40,7 +39,7 @@ def document(found: History, changes: ChangePoints | None = None) -> Document:
     """changes: what a search for change points found, if one was made."""
     told = news.events(found.own_moves, found.shifts)
     lead = told[0].series[0].key if told else next(iter(found.keys), "")
-    first, last = (moment(found.runs[place][1].at)[:10] for place in (0, -1))
+    first, last = (moment(found.runs[place][1].at, 10) for place in (0, -1))
     when = f"on {first}" if first == last else f"from {first} to {last}"
     which = f"{many(len(found.runs), 'Run')} of {many(len(found.devices), 'device')} {when}"
     rows = records.flat(found, MOST_ROWS)
@@ -60,14 +59,11 @@ def document(found: History, changes: ChangePoints | None = None) -> Document:
     )
 
 
-# --- the first screen
-
-
 def _verdict(found: History) -> doc.Verdict:
-    still = sum(move.verdict == "still" for move in found.moves)
+    still, total = sum(move.verdict == "still" for move in found.moves), len({each.number for each in found.series})
     if found.moved:
-        total = many(len({each.number for each in found.series}), "number")
-        return doc.Verdict("Trend", WARN, "moved", f"{len(found.moved)} of {total} moved beyond their scatter.")
+        said = f"{len(found.moved)} of {many(total, 'number')} moved beyond their scatter."
+        return doc.Verdict("Trend", WARN, "moved", said)
     if still or found.searched:
         where = [f"{many(still, 'number')} across changes of the environment"] * bool(still)
         where += [f"{many(found.searched, 'stretch', 'stretches')} of Runs without any"] * bool(found.searched)
@@ -105,14 +101,12 @@ def _findings(found: History, changes: ChangePoints | None) -> Iterator[Finding]
         rest = f" of {many(values.total(), 'value')}: medians, bands and moves leave them out."
         yield Finding(f"{listed(bad)}{rest}", WARN)
     states = Counter(run.state for _, run in found.runs)
-    redacted = sum(run.redacted for _, run in found.runs)
-    for count, one, more in (
-        (states["incomplete"], "Run is incomplete", "Runs are incomplete"),
-        (states["empty"], "Run has no headline number", "Runs have no headline number"),
-        (redacted, *[f"redacted {w}: of unknown devices, neither joined nor judged" for w in ("Run", "Runs")]),
-        (len(found.left_out), "file is left out, see the tables", "files are left out, see the tables"),
-    ):
-        yield from [Finding(f"{many(count, one, more)}.", WARN)] * bool(count)
+    redacted, left_out = sum(run.redacted for _, run in found.runs), len(found.left_out)
+    told = [(states["incomplete"], "Run is incomplete", "Runs are incomplete")]
+    told += [(states["empty"], "Run has no headline number", "Runs have no headline number")]
+    told += [(redacted, *[f"redacted {w}: of unknown devices, neither joined nor judged" for w in ("Run", "Runs")])]
+    told += [(left_out, "file is left out, see the tables", "files are left out, see the tables")]
+    yield from (Finding(f"{many(*each)}.", WARN) for each in told if each[0])
     if broken := dict.fromkeys(metric(e.key) for e in found.series if any(not s.joined for s in e.segments[1:])):
         yield _said("A probe measures otherwise than before, the sides are not compared: ", listed(list(broken), 2))
 
@@ -121,7 +115,10 @@ def _told(found: History, moves: Sequence[Move], lines: Sequence[Series]) -> lis
     """What moved, what is visible though not judged, what lies outside its band, and which changes moved nothing."""
     said = {Move: _move, Shift: _shift}
     told = [said[type(each.largest)](found, each) for each in news.events(moves, news.of(lines, found.shifts))]
-    told += [_outlier(found, each) for each in found.outliers if each in lines]
+    for each in (each for each in found.outliers if each in lines):
+        off = f"{units.percent(abs(each.outlier), 2)} {'below' if each.outlier < 0 else 'above'} its median"
+        by, step = f": newest {text(each.newest.value.value, each.key)}, {off}", "measure again before believing it"
+        told.append(_said(_name(found, each), by, ", outside the band", status=WARN, step=step))
     if len(told) > _MOST:
         told[_MOST:] = [Finding(f"{len(told) - _MOST} more: see what was judged.")]
     quiet, unsure = ([_brief(each) for each in changes] for changes in news.unmoved(moves))
@@ -149,12 +146,6 @@ def _shift(found: History, event: Event) -> Finding:
     step = f"measure again{also}; so few Runs may scatter as much"
     reach = f" ({span(shift.low, shift.high, key)})" * (len(event.series) == 1)
     return _said(_name(found, *event.series), by, ", outside their range", reach, status=NOT_JUDGED, step=step)
-
-
-def _outlier(found: History, each: Series) -> Finding:
-    side = "below" if each.outlier < 0 else "above"
-    by = f": newest {text(each.newest.value.value, each.key)}, {units.percent(abs(each.outlier), 2)} {side} its median"
-    return _said(_name(found, each), by, ", outside the band", status=WARN, step="measure again before believing it")
 
 
 def _said(*parts: str, status: str = "", step: str = "") -> Finding:
@@ -193,14 +184,11 @@ def _tile(found: History, key: str) -> doc.Tile:
     for move in moved[:1]:
         cause = listed([change.factor for change in move.changes]) or f"a {move.kind}"
         who = f", {move.series.device}" * (len(found.devices) > 1)
-        said = [f"{signed(move.ratio)}, {moment(move.until)[:10]} ({cause}{who})"]
+        said = [f"{signed(move.ratio)}, {moment(move.until, 10)} ({cause}{who})"]
     lines = f" of {len(mine.lines)} lines" * (len(mine.lines) > 1)
     spread = f"median of {many(mine.n, 'valid Run')}{lines}, newest segment"
     notes = (*said, *(f"{regime} {level}" for regime, level in rest), spread)
     return doc.Tile(metric(key), now[1], notes, WARN if moved else "")
-
-
-# --- sections
 
 
 def _number(found: History, key: str, changes: ChangePoints | None, leads: bool) -> Section:
@@ -230,35 +218,33 @@ def _tables(found: History, changes: ChangePoints | None, rows: Sequence[dict[st
     total = sum(len(run.devices) for _, run in found.runs)
     note = f"The CSV file holds the newest {MOST_ROWS:,} of {total:,} rows; --json prints all."
     left_out = [{"file": file, "why": why} for file, why in found.left_out.items()]
-    columns = map(Column, ("file", "why"))
     tables = [_standing(found), _judged(found, changes), _runs(found, rows, total)]
-    tables.append(_cut("left-out", "Files left out", left_out, len(left_out), *columns))
+    tables.append(_cut("left-out", "Files left out", left_out, len(left_out), "file", "why"))
     return Section("tables", "Where each number stands", tables=tables, notes=(note,) * (total > MOST_ROWS))
 
 
-def _cut(id: str, caption: str, rows: Sequence[Mapping[str, Any]], total: int, *columns: Column) -> doc.Table:
+def _cut(id: str, caption: str, rows: Sequence[Mapping[str, Any]], total: int, *columns: Column | str) -> doc.Table:
     more = f": the newest {MOST_SHOWN} of {total:,}" * (total > MOST_SHOWN)
     return doc.table(id, f"{caption}{more}", rows[:MOST_SHOWN], *columns)
 
 
-def _which(found: History) -> tuple[Column, ...]:
+def _which(found: History) -> list[Column | str]:
     """What tells a series from others: devices and budgets where there are several."""
-    devices = [Column("device")] * (len(found.devices) > 1)
-    budgets = [Column("budget")] * (len({each.budget for each in found.series}) > 1)
-    return (Column("number", "key", metric), Column("regime"), *devices, *budgets)
+    several = {"device": len(found.devices) > 1, "budget": len({each.budget for each in found.series}) > 1}
+    return [Column("number", "key", metric), "regime", *filter(several.get, several)]
 
 
 def _standing(found: History) -> doc.Table:
     rows = list(records.standing(found))
     for row in rows:
         changed = _changes(row["changes"]) or "nothing changed", _AGAINST.get(row["against"])
-        row |= {"with": "; ".join(filter(None, changed)), "since": moment(row["since"])[:10]}
+        row |= {"with": "; ".join(filter(None, changed)), "since": moment(row["since"], 10)}
         row["interval"] = span(row["low"], row["high"], row["key"]) if row["n"] else ""
-        row["mark"] = _MARKS.get(row["validity"])
-    columns = [Column("newest", "value", text, "key"), *map(Column, ("interval", "n")), Column("validity", mark="mark")]
+        row["mark"] = DOUBTS.get(row["validity"])
+    columns = [Column("newest", "value", text, "key"), "interval", "n", Column("validity", mark="mark")]
     columns += [Column("segment median", "median", text, "key")]
     columns += [Column("±", "deviation", partial(units.percent, significant=2)), Column("valid Runs", "runs")]
-    columns += [Column("since"), Column("moved by", "ratio", signed), Column("with")]
+    columns += ["since", Column("moved by", "ratio", signed), "with"]
     return doc.table("standing", "Newest values", rows, *_which(found), *columns, folded=len(rows) > _OPEN)
 
 
@@ -272,10 +258,9 @@ def _judged(found: History, changes: ChangePoints | None) -> doc.Table:
         row["verdict"] = (row["verdict"] or f"{INFORMATION}{few}") if known else "not judged"
         row["changed"] = _changes(row["changes"]) or "nothing recorded"
         row |= {name: moment(row[name]) for name in ("since", "until")}
-    columns = [Column("since"), Column("until"), *_which(found)]
-    columns += [Column("what", "kind"), Column("moved by", "ratio", signed)]
+    columns = ["since", "until", *_which(found), Column("what", "kind"), Column("moved by", "ratio", signed)]
     columns += [Column("interval or p" if changes else "interval", "interval"), Column("Runs before", "before")]
-    columns += [Column("after"), Column("verdict", mark="mark"), Column("changed")]
+    columns += ["after", Column("verdict", mark="mark"), "changed"]
     return _cut("moves", "What was judged", rows, len(rows), *columns)
 
 
@@ -283,39 +268,24 @@ def _runs(found: History, rows: Sequence[dict[str, Any]], total: int) -> doc.Tab
     """A row per Run and device, the newest first."""
     marked = []
     for row in reversed(rows[-MOST_SHOWN:]):
-        marks = {name: _MARKS.get(word) for name, word in row.items() if name.endswith(" validity")}
-        marked.append(row | marks | {"mark": _MARKS.get(row["state"])})
+        marks = {name: DOUBTS.get(word) for name, word in row.items() if name.endswith(" validity")}
+        marked.append(row | marks | {"mark": DOUBTS.get(row["state"])})
     columns = [Column("started", text=lambda at: at[:16].replace("T", " "))]
     columns += [Column("device", "name")] * (len(found.devices) > 1)
-    columns += [Column("budget"), Column("state", mark="mark"), Column("doubts")]
+    columns += ["budget", Column("state", mark="mark"), "doubts"]
     for key, regime in dict.fromkeys((each.key, each.regime) for each in found.series):
-        name = f"{key} {regime}"
-        shown = partial(text, key=key)
+        name, shown = f"{key} {regime}", partial(text, key=key)
         columns.append(Column(f"{metric(key)}, {regime}", name, shown, mark=f"{name} validity"))
     # of the environment a few; the file has all
-    columns += [Column(name) for name in ("driver", "power limit", "torch", "host", "file")]
-    return _cut("runs", "Every Run", marked, total, *columns)
+    environment = "driver", "power limit", "torch", "host", "file"
+    return _cut("runs", "Every Run", marked, total, *columns, *environment)
 
 
 def _methods(changes: ChangePoints | None) -> Section:
-    notes = [
-        "A value is a roof or ridge of one Run, with the interval over its repetitions. A device is known by its UUID,"
-        " else by its place on its host. A segment shares driver, power limit, libraries, compiler, ECC, MIG, suite and"
-        " probe versions. Medians, bands (twice the scaled MAD) and moves rest on valid values alone.",
-        "At a change, the step between up to fifty valid Runs a side is estimated by least squares in the logarithm,"
-        " from eight a side on with a common slope. In a segment of ten, the better of a drift and a step is tried."
-        " Intervals allow for correlated neighbours and hold at 95 % for all questions of the page together; less than"
-        f" {units.percent(WORTH, 1)} is no move. A step at a change is not proof that the change did it.",
-        "With fewer Runs the newest stand beside the median of the earlier ones. Outside their range: no interval of"
-        " one side reaches the other's. Of four Runs that scatter alike, the newest lies outside every second time.",
-    ]
-    if changes:
+    words, fill = texts("methods"), {"worth": units.percent(WORTH, 1), "least": units.percent(LEAST, 1)}
+    fill |= {"information": INFORMATION, "most_p": MOST_P}
+    notes = words["trend"] + [words["searched"]] * bool(changes)
+    if changes and changes.left_out:
         left = [f"{metric(each.key)} ({each.regime}) of {plain(each.device)}: {why}" for each, why in changes.left_out]
-        notes += [
-            "E-divisive (Matteson & James 2014, arXiv:1306.4933), as Apache Otava runs it in windows of 50 Runs with"
-            f" t-tests (doi:10.1145/3578244.3583719), is {INFORMATION}: p at most {MOST_P:g}, levels"
-            f" {units.percent(LEAST, 1)} or more apart. In simulations it marked 1 to 3 of 100 unchanged series, 12 of"
-            " 100 whose neighbouring Runs were correlated by 0.3, and it cut drifts into stairs.",
-            *[f"Not searched for change points: {listed(left, 3)}."] * bool(left),
-        ]
-    return Section("methods", "Methods", notes=notes, group=METHODS)
+        notes.append(f"Not searched for change points: {listed(left, 3)}.")
+    return Section("methods", "Methods", notes=[note.format(**fill) for note in notes], group=METHODS)

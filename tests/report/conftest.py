@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 
 from bench import report, store, work
+from bench.report.document import Document, Table
 from bench.schema import Run
 from tests.report.runs import QUICK, by_hand, cpu, measured, simulated, through_file
 
 RESULTS = Path(__file__).parents[2] / "results"
 HOSTILE = "</script><img src=x onerror=\"window.broken='a string'\"><a href='javascript:broken()'>x</a>"
+
+
+def every_table(document: Document) -> list[Table]:
+    """The matrix, and every table of every section."""
+    tables = [document.matrix, *(table for section in document.every_section for table in section.tables)]
+    return list(filter(None, tables))
 
 
 @pytest.fixture(scope="session")

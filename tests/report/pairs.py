@@ -7,6 +7,7 @@ from bench import report, work
 from bench.measure.probes import probes
 from bench.report import comparison
 from bench.schema import Run
+from tests.report.conftest import every_table
 from tests.report.runs import by_hand, measured, simulated
 
 NOISE = "noise=0.002:0.007"
@@ -72,5 +73,5 @@ def section(name: str, *runs: Run):
 
 def table(name: str, *runs: Run) -> list[dict[str, str]]:
     """A table of the page as a reader sees it: a mapping from headings to texts per row."""
-    found = next(each for each in comparison.document(runs).every_table if each.id == name)
+    found = next(each for each in every_table(comparison.document(runs)) if each.id == name)
     return [{column.name: cell.text for column, cell in zip(found.shown, row, strict=True)} for row in found.cells]

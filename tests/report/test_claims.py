@@ -10,7 +10,6 @@ from bench.analysis.serving.claims import checked, contradictions, tally
 from bench.analysis.serving.machine_io import of_run
 from bench.report.document import FAIL, PASS, SKIP, Document, Finding, Section, table
 from bench.report.render import markdown
-from bench.report.serving_tables import CLAIMS as COLUMNS
 from bench.report.serving_tables import claim
 from bench.report.serving_tables import claims as section
 from tests.report.runs import by_hand
@@ -83,7 +82,7 @@ DOC = Path(__file__).parents[2] / "docs" / "claims.md"
 def by_reference() -> str:
     """Every claim, a section per chapter of its text; no machine is asked."""
     rows = checked(fit(by_hand())[0], None)
-    columns = [each for each in COLUMNS if each.key not in ("document", "shown")]
+    columns = [each for each in section(rows, ()).tables[0].columns if each.key not in ("document", "shown")]
     chapters: dict[str, list] = {}
     for each in rows:
         chapter = f"{each.document}: {each.group}" if each.group not in (each.document, "") else each.document

@@ -25,6 +25,7 @@ from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN
 from bench.report.render import html, markdown, terminal
 from bench.store import RunError
 from tests.analysis.gate.runs import DECODE, GEMV, READ, TRIAD, gated, run
+from tests.report.conftest import every_table
 from tests.report.gates import (
     ANY_TEXT,
     GATES,
@@ -445,7 +446,7 @@ def test_every_text_of_the_document_is_one_printable_line(text):
     said += [
         *texts(hostile(text)),
         *made.sections[0].notes,
-        *(cell.text for row in made.every_table[-1].cells for cell in row),
+        *(cell.text for row in every_table(made)[-1].cells for cell in row),
     ]
     assert all(each.isprintable() for each in said)
 

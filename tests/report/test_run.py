@@ -16,7 +16,7 @@ from bench.analysis import names
 from bench.report import run as view
 from bench.report.document import Document
 from bench.schema import Cache, End, Run
-from tests.report.conftest import kept
+from tests.report.conftest import every_table, kept
 from tests.report.runs import by_hand, cpu, measured, rounds, simulated
 
 TWO = ("bandwidth", "peak")
@@ -244,7 +244,7 @@ def test_assumed_peaks_are_not_called_a_datasheet():
     document = view.document(kept())
     assert "no datasheet, no sibling and no baseline" in health(document).text
     assert "Measured against assumed peak" in [section.title for section in document.every_section]
-    columns = [column.name for table in document.every_table for column in table.columns]
+    columns = [column.name for table in every_table(document) for column in table.columns]
     assert "% of assumed peak" in columns
     assert not [name for name in columns if "datasheet" in name]
 

@@ -24,7 +24,7 @@ from bench.report.render import data, html, terminal
 from bench.report.serving_tables import Shown
 from bench.transformer import Ranks
 from bench.units import seconds
-from tests.report.conftest import RESULTS
+from tests.report.conftest import RESULTS, every_table
 from tests.report.runs import by_hand, cpu, measured
 from tests.report.serving_machines import CLAIMS, MACHINES, measured_fit
 
@@ -157,10 +157,10 @@ def test_sentences_are_short_plain_and_three_at_most_in_a_section(full):
 
 
 def test_every_question_has_its_numbers_in_a_table(full, two):
-    shown = {row["name"] for table in full.every_table for row in table.rows if "name" in row}
-    columns = " ".join(each.name for table in full.every_table for each in table.columns)
+    shown = {row["name"] for table in every_table(full) for row in table.rows if "name" in row}
+    columns = " ".join(each.name for table in every_table(full) for each in table.columns)
     for made in (full, serving.document(two, full=True)):
-        assert len({table.id for table in made.every_table}) == len(made.every_table)
+        assert len({table.id for table in every_table(made)}) == len(every_table(made))
     assert {"latency floor, bandwidth", "ttft", "sum of maxima", "ridge", "weights", "drain time"} <= shown
     assert {"largest stable rate", "worst gap, chunked prefill", "context where KV equals compute"} <= shown
     for word in ("context 1024", "TTFT p95, in phase", "tensor-parallel efficiency", "pipeline TPOT", "acceptance 0.8"):
@@ -171,7 +171,7 @@ def test_every_question_has_its_numbers_in_a_table(full, two):
 
 
 def test_every_number_of_the_tables_says_where_it_comes_from(full):
-    named = [table for table in full.every_table if table.id != "serving-fits"]
+    named = [table for table in every_table(full) if table.id != "serving-fits"]
     assert len(named) > 12
     for table in named:
         assert table.rows

@@ -22,6 +22,7 @@ from bench.report.trend import document
 from bench.store import RunError
 from tests.analysis.histories import DRAM, gpu, put, run
 from tests.perf.trend import template, written
+from tests.report.conftest import every_table
 
 OLD, NEW = "570.86.15", "580.159.03"
 HOSTILE = "</script><img src=x onerror=alert(1)><b>n</b>"
@@ -277,7 +278,7 @@ def test_marks_are_said_to_be_information(folder):
     )
     page = prose(render(made))
     assert re.search(r"Not searched for change points: .*: 9 of the 10 valid Runs that a search needs\.", page)
-    table = next(table for table in made.every_table if table.id == "moves")
+    table = next(table for table in every_table(made) if table.id == "moves")
     (row,) = [row for row in table.rows if row["kind"] == "step by E-divisive"]
     cells = dict(zip((c.name for c in table.shown), table.cells[table.rows.index(row)], strict=True))
     names = ("moved by", "interval or p", "Runs before", "after", "verdict", "changed")

@@ -1,8 +1,7 @@
 """One number over time: each Run with its interval, each segment's median and band, each change as a line.
 
-Many Runs are drawn as stretches of equal count, their median as the line and their whole reach as the band, so that ten
-thousand points neither hide one another nor weigh on the page. Nothing here needs WebGL, whose renderer would need a
-policy that lets scripts make scripts.
+Many Runs are drawn as stretches of equal count, their median as the line and their whole reach as the band. Nothing
+here needs WebGL, whose renderer would need a policy that lets scripts make scripts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -44,8 +43,12 @@ def span(low: float, high: float, key: str) -> str:
     return units.between(low, high, partial(text, key=key))
 
 
-def moment(at: float) -> str:
-    return _iso(at)[:16]
+def moment(at: float, characters: int = 16) -> str:
+    """ "2026-01-02 03:04"."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")[:characters]
+
+
+_iso = partial(moment, characters=19)
 
 
 def chance(p: float) -> str:
@@ -56,17 +59,22 @@ def chance(p: float) -> str:
 def over_time(lines: Sequence[Series], marks: Sequence[ChangePoint] = ()) -> go.Figure:
     """Every line of one number in one regime, with the change points that were found in them."""
     (first, last), (low, high) = thinning.period(lines), thinning.reach(lines)
-    x = theme.axis("", type="date", range=[_iso(first), _iso(last)])
-    ticks, digits = thinning.ticks(low, high)
+    dates, (ticks, digits) = theme.axis("", type="date", range=[_iso(first), _iso(last)]), thinning.ticks(low, high)
     said = [text(value, lines[0].key, digits) for value in ticks]
-    y = theme.axis("", range=[low, high], automargin=True, tickvals=ticks, ticktext=said)
-    fig = theme.figure(300, x, y, margin={"b": 44})
+    values = theme.axis("", range=[low, high], automargin=True, tickvals=ticks, ticktext=said)
+    fig = theme.figure(300, dates, values, margin={"b": 44})
     budgets = len({each.budget for each in lines}) > 1
     for number, each in enumerate(lines):
         stretches = list(thinning.stretches(each, thinning.joined(each, lines)))
         if len(lines) <= FEW_LINES and each.known:
             _medians(fig, each, _colour(number))
-            fig.traces += [_interval(stretch, _colour(number)) for stretch in stretches]
+            look = {"mode": "lines", "hoverinfo": "skip", "showlegend": False, "fill": "toself", "opacity": 0.16}
+            look |= {"fillcolor": _colour(number), "line": {"width": 0}}
+            for stretch in stretches:
+                there = [(_iso(group.at), brief(group.low, _DIGITS)) for group in stretch]
+                back = [(_iso(group.at), brief(group.high, _DIGITS)) for group in reversed(stretch)]
+                x, y = zip(*there, *back, strict=True)
+                fig.add_trace(theme.scatter(x=x, y=y, **look))
         name = f"{each.device}, {each.budget}" if budgets else each.device
         if stretches:
             fig.add_trace(_line(each, stretches, number, name=theme.safe(name), showlegend=len(lines) > 1))
@@ -101,20 +109,8 @@ def _colour(number: int) -> str:
     return theme.SERIES[number % len(theme.SERIES)]
 
 
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
 def _hovers(texts: Iterable[Iterable[str]]) -> dict:
     return theme.hovers(theme.text(map(theme.safe, lines)) for lines in texts)
-
-
-def _interval(stretch: Sequence[Group], colour: str) -> dict:
-    there = [(_iso(group.at), brief(group.low, _DIGITS)) for group in stretch]
-    back = [(_iso(group.at), brief(group.high, _DIGITS)) for group in reversed(stretch)]
-    x, y = zip(*there, *back, strict=True)
-    look = {"fill": "toself", "fillcolor": colour, "opacity": 0.16, "line": {"width": 0}}
-    return theme.scatter(x=x, y=y, mode="lines", hoverinfo="skip", showlegend=False, **look)
 
 
 def _line(each: Series, stretches: Sequence[Sequence[Group]], number: int, **look: Any) -> dict:
@@ -134,11 +130,9 @@ def _hover(group: Group, device: str) -> list[str]:
     first, last, key = group.points[0], group.points[-1], group.points[0].value.key
     if first is last:
         return _point_text(first, device)
-    return [
-        f"{device}, {moment(first.at)} to {moment(last.at)} UTC",
-        f"{len(group.points)} Runs: median {text(group.value, key)}",
-        f"intervals {text(group.low, key)} to {text(group.high, key)}",
-    ]
+    reach = f"intervals {text(group.low, key)} to {text(group.high, key)}"
+    median = f"{len(group.points)} Runs: median {text(group.value, key)}"
+    return [f"{device}, {moment(first.at)} to {moment(last.at)} UTC", median, reach]
 
 
 def _point_text(point: Point, device: str) -> list[str]:
@@ -192,8 +186,7 @@ def _changes(fig: theme.Drawing, lines: Sequence[Series], middle: float) -> None
         # where the values after it are not
         low = each.after > middle
         look = {"yref": "paper", "yanchor": "bottom" if low else "top", "textangle": -90, "name": "change"}
-        look |= {"font": {"size": 11, "color": theme.MUTED}}
-        fig.add_annotation(theme.note(said, _iso(each.at), 0 if low else 1, **look))
+        fig.add_note(said, _iso(each.at), 0 if low else 1, theme.MUTED, 11, **look)
 
 
 def _marks(fig: theme.Drawing, lines: Sequence[Series], marks: Sequence[ChangePoint], early: float) -> None:

@@ -1,7 +1,6 @@
 """What was measured, as points under the roofs: by question, joined where a sweep is a path, flagged where too good.
 
-A reader's own kernels stand there by name, each with an arrow to what its roof allows. One that has no roof here stands
-open; one beyond the frame stands at its edge, pointing outwards, with its value.
+A reader's own kernels stand there by name, each with an arrow to what its roof allows; open without a roof here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -65,12 +64,10 @@ def points(fit: Fit, rows: pd.DataFrame, frame: Viewport) -> Iterator[Drawn]:
         xs, ys, symbols, texts = (list(column) for column in zip(*steps, strict=True))
         name = theme.safe(f"{asked}, {names.dtype(dtype)}" if path else asked)
         symbol = symbols if len(set(symbols)) > 1 else symbols[0]
-        trace = theme.scatter(
-            name=name, x=xs, y=ys, text=texts, hovertemplate=hovered([head], "%{text}"),
-            mode="lines+markers" if path else "markers", meta=f"points {theme.safe(asked)} {dtype}",
-            line={"color": colour, "width": 1.4}, opacity=0.9 if main else 0.6,
-            marker={"symbol": symbol, "size": 7 if main else 5, "color": colour},
-        )  # fmt: skip
+        look = {"mode": "lines+markers" if path else "markers", "meta": f"points {theme.safe(asked)} {dtype}"}
+        look |= {"line": {"color": colour, "width": 1.4}, "opacity": 0.9 if main else 0.6}
+        look |= {"marker": {"symbol": symbol, "size": 7 if main else 5, "color": colour}}
+        trace = theme.scatter(name=name, x=xs, y=ys, text=texts, hovertemplate=hovered([head], "%{text}"), **look)
         probe = asked if main else f"{asked}, other precisions"
         drawn = Drawn(trace, name, {"dtype": dtype, "regime": part[0].regime, "probe": probe})
         yield from (drawn, *flagged(part, drawn, frame))
@@ -88,9 +85,7 @@ def question(probe: str, params: Mapping[str, Any]) -> str:
 
 
 def _steps(part: Sequence, keys: Sequence[str], marker: str, frame: Viewport) -> tuple[str, list[tuple]]:
-    """(what all points have in common, (x, y, symbol, hover) of each), path after path with a gap wherever another
-    begins: another weight matrix, another shape.
-    """
+    """(what all points have in common, (x, y, symbol, hover) of each), path after path with a gap between two."""
     rows = theme.thinned(part)
     first = names.told(rows[0].params)
     common = {key: first[key] for key in first if len({repr(row.params.get(key)) for row in rows}) == 1}
@@ -114,11 +109,10 @@ def flagged(cases: Iterable[Any], drawn: Drawn, frame: Viewport, size: int = 14)
     places = [frame.clamped(each.intensity, each.flop_rate) for each in cases if each.above]
     if places:
         ring = {"symbol": "circle-open", "size": size, "color": theme.ALARM, "line": {"width": 1.5}}
-        found = theme.scatter(
-            x=[brief(x) for x, *_ in places], y=[brief(y) for _, y, _ in places], mode="markers",
-            name="above its roof", hoverinfo="skip", marker=ring, meta=drawn.name.replace("points", "above", 1),
-        )  # fmt: skip
-        yield replace(drawn, trace=found)
+        look = {"mode": "markers", "name": "above its roof", "hoverinfo": "skip", "marker": ring}
+        look |= {"meta": drawn.name.replace("points", "above", 1)}
+        xs, ys = [brief(x) for x, *_ in places], [brief(y) for _, y, _ in places]
+        yield replace(drawn, trace=theme.scatter(x=xs, y=ys, **look))
 
 
 def outside(traces: Sequence[dict], frame: Viewport) -> dict:
@@ -127,7 +121,7 @@ def outside(traces: Sequence[dict], frame: Viewport) -> dict:
     out = sum(x is not None and not frame.holds(x, y) for x, y in places)
     text = f"{many(out, 'point')} outside the frame: “Fit to data” shows them" if out else ""
     look = {"xref": "paper", "yref": "paper", "name": "outside", "visible": bool(out)}
-    return theme.note(text, 0.005, 0.012, font={"size": 12, "color": theme.MUTED}, **look)
+    return theme.note(text, 0.005, 0.012, theme.MUTED, **look)
 
 
 def kernels(placed: Sequence[RooflinePoint], frame: Viewport) -> Iterator[Drawn]:
@@ -142,28 +136,23 @@ def kernels(placed: Sequence[RooflinePoint], frame: Viewport) -> Iterator[Drawn]
     first = dict.fromkeys([*(k for k, out in enumerate(outs) if out), *arrows, *range(len(shown))])
     texts = {k: _text(shown[k], outs[k]) for k in [*first][:_MOST_NAMES]}
     symbols = [OUT.get(out, "bowtie" if each.share else "bowtie-open") for each, out in zip(shown, outs, strict=True)]
-    trace = theme.scatter(
-        x=xs, y=ys, mode="markers+text", name=YOURS, text=[texts.get(k, "") for k in range(len(shown))],
-        textposition=beside([(x, y) for x, y, _ in at], texts, frame), cliponaxis=False,
-        textfont={"size": 12, "color": theme.INK},
-        marker={"symbol": symbols, "size": 13, "color": theme.GOOD, "line": {"color": theme.INK, "width": 1}},
-        meta=f"points {YOURS}", **theme.hovers(map(_hover, shown)),
-    )  # fmt: skip
-    drawn = Drawn(trace, YOURS, {"probe": YOURS})
+    marker = {"symbol": symbols, "size": 13, "color": theme.GOOD, "line": {"color": theme.INK, "width": 1}}
+    look = {"mode": "markers+text", "name": YOURS, "text": [texts.get(k, "") for k in range(len(shown))]}
+    look |= {"textposition": beside([(x, y) for x, y, _ in at], texts, frame), "cliponaxis": False}
+    look |= {"textfont": {"size": 12, "color": theme.INK}, "marker": marker, "meta": f"points {YOURS}"}
+    drawn = Drawn(theme.scatter(x=xs, y=ys, **look, **theme.hovers(map(_hover, shown))), YOURS, {"probe": YOURS})
     yield from (drawn, *flagged(shown, drawn, frame, 20))
     if arrows:
-        heads = theme.scatter(
-            x=[x for k in arrows for x in (xs[k], xs[k], None)],
-            y=[y for k in arrows for y in (ys[k], brief(ys[k] * shown[k].possible), None)],
-            mode="lines+markers", name=YOURS, hoverinfo="skip", meta="possible",
-            line={"color": theme.GOOD, "width": 1.4, "dash": "dot"},
-            marker={"symbol": "triangle-up", "size": [0, 9, 0] * len(arrows), "color": theme.GOOD},
-        )  # fmt: skip
-        yield replace(drawn, trace=heads)
+        heads = [x for k in arrows for x in (xs[k], xs[k], None)]
+        tips = [y for k in arrows for y in (ys[k], brief(ys[k] * shown[k].possible), None)]
+        marker = {"symbol": "triangle-up", "size": [0, 9, 0] * len(arrows), "color": theme.GOOD}
+        look = {"mode": "lines+markers", "name": YOURS, "hoverinfo": "skip", "meta": "possible", "marker": marker}
+        look |= {"line": {"color": theme.GOOD, "width": 1.4, "dash": "dot"}}
+        yield replace(drawn, trace=theme.scatter(x=heads, y=tips, **look))
 
 
 def _text(each: RooflinePoint, out: str) -> str:
-    """Its name, what its roof would allow, and its value where it stands at the edge and not at its place."""
+    """Its name, what its roof would allow, and its value where it stands at the edge."""
     across = f"{each.intensity:.3g} FLOP/B" if out in ("left", "right") else ""
     value = across or (units.flops(each.flop_rate) if out else "")
     return theme.text((theme.safe(each.kernel.name), value, possible(each)))

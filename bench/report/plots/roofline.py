@@ -55,7 +55,11 @@ def roofline(
         *kernels(placed, frame),
     ]
     selectors = _selectors(fit, theory, drawn, placed)
-    chosen = _chosen(selectors)
+    # side -> the values that are shown at first
+    chosen = {
+        each["side"]: [value for choice in each["choices"] if choice["on"] for value in choice["value"].split(" & ")]
+        for each in selectors
+    }
     bound = [line for each, line in lines if each.within(chosen)]
     reach = spans(bound, frame)
     for each, line in lines:
@@ -65,8 +69,6 @@ def roofline(
     first = [_told(ridge) for ridge in met(known, {line.trace for line in bound})]
     drawn += _markers([ridge.what for ridge in known], first)
     shown = {each.name for each in drawn if each.within(chosen) and each.trace["x"]}
-    x_axis = theme.log_axis("Arithmetic intensity (FLOP/B)", frame.left, frame.right, theme.plain)
-    y_axis = theme.log_axis("Performance (FLOP/s; OP/s for integers)", frame.bottom, frame.top)
     meta = {
         "device": names.device(fit.info.id),
         "traces": {each.name: {"kind": each.kind, "group": each.group} | each.sides for each in drawn},
@@ -76,7 +78,7 @@ def roofline(
         "ridges": list(map(_told, known)),
         "frame": vars(frame),
     }
-    fig = theme.figure(600, x_axis, y_axis, margin={"r": 220, "t": 44}, meta=meta)
+    fig = theme.figure(600, *theme.plane(**vars(frame)), margin={"r": 220, "t": 44}, meta=meta)
     # of a kind the first speaks for all
     legend = {each.kind: each.name for each in reversed(drawn) if each.name in shown}
     for each in drawn:
@@ -121,28 +123,15 @@ def _selectors(
     return found
 
 
-def _chosen(selectors: Sequence[dict]) -> dict[str, list[str]]:
-    """Side -> the values that are shown at first."""
-    return {
-        each["side"]: [value for choice in each["choices"] if choice["on"] for value in choice["value"].split(" & ")]
-        for each in selectors
-    }
-
-
 def _told(ridge: RidgePoint) -> dict[str, Any]:
     """A ridge as it is drawn: its place, its hover (`text`), its label (`title`)."""
     value = ridge.intensity
     said = f"{units.intensity(value.value)}, {spread(value, units.digits) if value.n else 'by the datasheet'}"
     pair = theme.safe(f"{names.roof(ridge.compute)} / {names.channel(ridge.memory)}")
     place = {"x": brief(value.value), "low": brief(value.low), "high": brief(value.high), "y": brief(ridge.rate)}
-    return place | {
-        "what": ridge.what,
-        "compute": ridge.compute,
-        "memory": ridge.memory,
-        "text": f"{pair}<br>{said}",
-        "title": f"<b>ridge{', sustained' * (ridge.what == SUSTAINED)}</b> {said}",
-        "size": _RIDGES[ridge.what][2 if ridge.lead else 3],
-    }
+    about = {"what": ridge.what, "compute": ridge.compute, "memory": ridge.memory, "text": f"{pair}<br>{said}"}
+    title = f"<b>ridge{', sustained' * (ridge.what == SUSTAINED)}</b> {said}"
+    return place | about | {"title": title, "size": _RIDGES[ridge.what][2 if ridge.lead else 3]}
 
 
 def _markers(known: Iterable[str], shown: Sequence[dict]) -> Iterator[Drawn]:
@@ -151,12 +140,10 @@ def _markers(known: Iterable[str], shown: Sequence[dict]) -> Iterator[Drawn]:
         name, symbol, *_ = _RIDGES[what]
         sides = ("x", "y", "low", "high", "text", "size")
         xs, ys, lows, highs, texts, sizes = ([each[s] for each in shown if each["what"] == what] for s in sides)
-        trace = theme.scatter(
-            x=xs, y=ys, text=texts, mode="markers", error_x=theme.error(xs, lows, highs, theme.INK),
-            marker={"symbol": symbol, "color": theme.INK, "size": sizes, "line": {"width": 1.6}},
-            name=name, meta=f"ridge {what}", hovertemplate=f"<b>{name}</b> %{{text}}<extra></extra>",
-        )  # fmt: skip
-        yield Drawn(trace, name, {})
+        look = {"marker": {"symbol": symbol, "color": theme.INK, "size": sizes, "line": {"width": 1.6}}}
+        look |= {"error_x": theme.error(xs, lows, highs, theme.INK), "name": name, "meta": f"ridge {what}"}
+        look |= {"hovertemplate": f"<b>{name}</b> %{{text}}<extra></extra>", "mode": "markers"}
+        yield Drawn(theme.scatter(x=xs, y=ys, text=texts, **look), name, {})
 
 
 def _zones(fig: theme.Drawing, ridge: dict, frame: Viewport) -> None:
@@ -165,15 +152,13 @@ def _zones(fig: theme.Drawing, ridge: dict, frame: Viewport) -> None:
     """
     middle, there = ridge.get("x") or math.sqrt(frame.left * frame.right), bool(ridge)
     look = {"yref": "paper", "xanchor": "center", "visible": there}
-    zone = look | {"yanchor": "top", "name": "zone", "font": {"size": 12, "color": theme.MUTED}}
-    for x0, x1, colour, text in (
-        (frame.left, middle, theme.MEMORY, "memory-bound"),
-        (middle, frame.right, theme.COMPUTE, "compute-bound"),
-    ):
+    zone = look | {"yanchor": "top", "name": "zone", "colour": theme.MUTED}
+    sides = (frame.left, middle, theme.MEMORY, "memory-bound"), (middle, frame.right, theme.COMPUTE, "compute-bound")
+    for x0, x1, colour, text in sides:
         fig.add_vrect(x0, x1, fillcolor=colour, opacity=0.055, layer="below", line={"width": 0}, visible=there)
-        fig.add_annotation(theme.note(text, theme.log(math.sqrt(x0 * x1)), 1, **zone))
+        fig.add_note(text, theme.log(math.sqrt(x0 * x1)), 1, **zone)
     fig.add_vline(middle, line={"color": theme.MUTED, "width": 1, "dash": "dot"}, visible=there)
-    fig.add_annotation(theme.note(ridge.get("title", ""), theme.log(middle), 1, yshift=16, name="ridge name", **look))
+    fig.add_note(ridge.get("title", ""), theme.log(middle), 1, yshift=16, name="ridge name", **look)
 
 
 def common(figure: go.Figure, others: Iterable[go.Figure]) -> None:

@@ -1,9 +1,8 @@
 """Roofs as lines: measured, under lasting load and claimed, those of siblings and of a baseline, and their names.
 
-A line is drawn from where it begins to bind to where it ends, and named where it is: plateaus in the right margin, each
-on a line of its own with a leader to its roof, slopes along their line; no name lies on another, nor on a roof. All of
-that depends on what else is shown: this file says so for what is shown at first, and roofline.js, which makes the same
-spans and labels again, for what a reader chooses.
+A line is drawn from where it begins to bind to where it ends, and named where it is: plateaus in the right margin,
+slopes along their line; no name lies on another, nor on a roof. All of that depends on what else is shown: this file
+says so for what is shown at first, and roofline.js, by the same rules, for what a reader chooses.
 """
 
 import math
@@ -38,21 +37,14 @@ _LEVELS = {"h2d": "host", "d2h": "host", "duplex": "host"}
 @dataclass(frozen=True)
 class Drawn:
     """A trace, what a click on it isolates (group), and the sides by which it is selected ("dtype", "method", "level",
-    "regime", "probe"); one without a side is shown whatever is chosen there.
+    "regime", "probe"); one without a side is shown whatever is chosen there. kind: its legend entry.
     """
 
     trace: dict
     group: str
     sides: dict[str, str]
-
-    @property
-    def name(self) -> str:
-        return self.trace["meta"]
-
-    @property
-    def kind(self) -> str:
-        """Its legend entry."""
-        return self.trace["name"]
+    name = property(lambda self: self.trace["meta"])
+    kind = property(lambda self: self.trace["name"])
 
     def within(self, chosen: Mapping[str, Sequence[str]]) -> bool:
         """Whether a selection (side -> its values; a side left out is free) shows it."""
@@ -98,11 +90,9 @@ def _drawn(fit: Fit, theory: Roofline | None, what: str, roof: Roof, frame: View
     kind = "measured, doubtful" if doubt else kinds(theory)[what]
     dash, *widths, faint = _LOOKS[what]
     colour = theme.THEORY if what == "datasheet" else theme.COMPUTE if roof.is_compute else theme.MEMORY
-    trace = theme.scatter(
-        x=[], y=[], mode="lines", name=kind, meta=f"{what} {roof.key}", opacity=1 if lead else faint,
-        line={"color": colour, "width": widths[not lead], "dash": "dashdot" if doubt else dash},
-        hovertemplate=hovered(_hover(fit, theory, what, roof, doubt)),
-    )  # fmt: skip
+    look = {"mode": "lines", "name": kind, "meta": f"{what} {roof.key}", "opacity": 1 if lead else faint}
+    look |= {"line": {"color": colour, "width": widths[not lead], "dash": "dashdot" if doubt else dash}}
+    trace = theme.scatter(x=[], y=[], hovertemplate=hovered(_hover(fit, theory, what, roof, doubt)), **look)
     if what == "roof" and roof.high > roof.low:
         # at the first point of the line, a little inside the frame
         at = 1 if roof.is_compute else _inset(roof, frame)
@@ -113,10 +103,8 @@ def _drawn(fit: Fit, theory: Roofline | None, what: str, roof: Roof, frame: View
     elif what == SUSTAINED and burst and not (lead and abs(roof.rate / burst.rate - 1) > _VISIBLE):
         unless = [roof.key]
     text = f"{units.rate_text(roof.rate, roof.key)}{'' if what == 'roof' else f' {what}'}"
-    line = RoofLine(
-        trace["meta"], roof.key, brief(roof.rate), theme.safe(names.roof(roof.key)), text, lead and what == "roof",
-        tuple(f"roof {key}" for key in unless),
-    )  # fmt: skip
+    told = theme.safe(names.roof(roof.key)), text, lead and what == "roof", tuple(f"roof {key}" for key in unless)
+    line = RoofLine(trace["meta"], roof.key, brief(roof.rate), *told)
     regime = fit.info.regime if what == "roof" else SUSTAINED
     more = {"method": "datasheet"} if what == "datasheet" else {"regime": regime}
     return Drawn(trace, names.quantity(roof.key), sides(roof.key) | more), line
@@ -155,11 +143,9 @@ def _hover(fit: Fit, theory: Roofline | None, what: str, roof: Roof, doubt: str)
 
 
 def hovered(lines: Iterable[str], *own: str) -> str:
-    """A hover that is the same all along a trace, but for what is its points' own; plotly would read %{...} in a text
-    of the machine.
-    """
-    same = (line.replace("%{", "% {") for line in lines)
-    return "<br>".join([*same, *own]) + "<extra></extra>"
+    """A hover that is the same all along a trace, but for what is its points' own."""
+    # plotly would read %{...} in a text of the machine
+    return "<br>".join([*(line.replace("%{", "% {") for line in lines), *own]) + "<extra></extra>"
 
 
 def stretched(line: RoofLine, span: tuple[float, float], frame: Viewport) -> dict[str, list[float]]:
@@ -174,8 +160,7 @@ def _inset(roof: Roof | Line, frame: Viewport) -> float:
 
 def ghosts(fits: Sequence[Fit], frame: Viewport, probe: str, name: str) -> Iterator[Drawn]:
     """The leading roofs of other devices, as one thin line."""
-    xs: list[float | None] = []
-    ys: list[float | None] = []
+    xs, ys = [], []
     for fit in fits:
         roofs = [roof for side in ceilings(fit.roofline) for roof in side if roof.key in leading(fit)]
         lines = [Line(f"{probe} {roof.key}", roof.key, brief(roof.rate)) for roof in roofs]
@@ -189,16 +174,14 @@ def ghosts(fits: Sequence[Fit], frame: Viewport, probe: str, name: str) -> Itera
 
 
 def labels(lines: Sequence[RoofLine], spans: Mapping[str, tuple[float, float]], frame: Viewport) -> Iterator[dict]:
-    """Annotations of the lines that are shown; of what is drawn twice (burst and sustained, measured and claimed) the
-    first.
-    """
+    """Annotations of the lines that are shown; of what is drawn twice (in a burst, sustained, claimed) the first."""
     shown = {line.trace for line in lines}
     kept = [line for line in lines if line.trace in spans and not shown & set(line.unless)]
     flat = sorted((line for line in kept if line.is_compute), key=lambda line: -line.rate)
     texts = [_named(line, "<br>" if len(line.name + line.text) > _WIDE[line.lead] else " ") for line in flat]
     places = [HEIGHT * math.log10(frame.top / line.rate) / frame.decades[1] for line in flat]
     middles = apart(places, [_LINE * (1 + text.count("<br>")) for text in texts])
-    look = {"name": "roof name", "yanchor": "middle", "align": "left", "font": {"size": 12, "color": theme.COMPUTE}}
+    look = {"name": "roof name", "yanchor": "middle", "align": "left", "colour": theme.COMPUTE}
     look |= {"showarrow": True, "arrowhead": 0, "arrowwidth": 1, "arrowcolor": theme.MUTED, "ax": _LEADER}
     for line, text, place, middle in zip(flat, texts, places, middles, strict=True):
         leader = round(middle - place, 1)
@@ -206,7 +189,7 @@ def labels(lines: Sequence[RoofLine], spans: Mapping[str, tuple[float, float]], 
     for near in clusters([line for line in kept if not line.is_compute], frame):
         low, high = spans[near[0].trace]
         x, text = low * (high / low) ** 0.58, " · ".join(_named(line, " ") for line in near)
-        look = {"name": "slope label", "xanchor": "center", "font": {"size": 12, "color": theme.MEMORY}}
+        look = {"name": "slope label", "xanchor": "center", "colour": theme.MEMORY}
         yield theme.note(text, theme.log(x), theme.log(near[0].rate * x), **look)
 
 

@@ -30,10 +30,9 @@ def place(row: str, roof: Roof, what: str, more: str = "") -> Place:
 
 def marks(name: str, places: Sequence[Place], symbol: str | list[str], colour: str, size: int = 9, **more: Any) -> dict:
     values, rows, hovers = zip(*places, strict=True)
-    return theme.scatter(
-        marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.6, "color": colour}},
-        **{"name": name, "x": list(values), "y": list(rows), "mode": "markers"} | theme.hovers(hovers) | more,
-    )  # fmt: skip
+    marker = {"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.6, "color": colour}}
+    look = {"mode": "markers", "marker": marker} | theme.hovers(hovers) | more
+    return theme.scatter(name=name, x=list(values), y=list(rows), **look)
 
 
 def stroke(name: str, places: Sequence[Place], size: int = 20, colour: str = theme.THEORY) -> dict:
@@ -50,17 +49,16 @@ def claimed(theory: Roofline | None, rows: Iterable[Row]) -> Iterator[dict]:
 
 def measured(name: str, rows: Sequence[Row], symbol: str, colour: str, theory: Roofline | None) -> Iterator[dict]:
     """Open where suspect."""
-    if not rows:
-        return
     places = []
     for row, each in rows:
         claim = theory.find(each.roof.quantity) if theory else None
         share = f"<br>{units.percent(each.roof.rate / claim.rate)} of {names.claim(claim.evidence)}" if claim else ""
         case = theme.safe(names.case(each.winner.params))
         places.append(place(row, each.roof, name, f"<br>{rate_spread(each.roof)}, n = {each.roof.n}{share}<br>{case}"))
-    span = [(each.roof.rate, each.roof.low, each.roof.high) for _, each in rows]
-    symbols = [theme.symbol(symbol, each.winner.validity) for _, each in rows]
-    yield marks(name, places, symbols, colour, error_x=theme.error(*zip(*span, strict=True), colour))
+    if places:
+        span = zip(*((each.roof.rate, each.roof.low, each.roof.high) for _, each in rows), strict=True)
+        symbols = [theme.symbol(symbol, each.winner.validity) for _, each in rows]
+        yield marks(name, places, symbols, colour, error_x=theme.error(*span, colour))
 
 
 def sustained(fit: Fit, rows: Iterable[Row]) -> Iterator[dict]:
@@ -70,9 +68,7 @@ def sustained(fit: Fit, rows: Iterable[Row]) -> Iterator[dict]:
         yield marks("sustained", found, "diamond-tall-open", theme.INK, 11)
 
 
-def figure(
-    axis: dict[str, Any], names: Sequence[str], traces: Iterable[dict], height: int = 0, **layout: Any
-) -> go.Figure:
+def figure(axis: dict, names: Sequence[str], traces: Iterable[dict], height: int = 0, **layout: Any) -> go.Figure:
     """names: from the bottom; no two are alike."""
     # half a row of room at both ends, or the outermost marks would be cut
     about = {"type": "category", "automargin": True, "range": [-0.6, len(names) - 0.4]}
@@ -81,16 +77,13 @@ def figure(
     return theme.figure(height, axis, y_axis, traces, margin={"l": 60}, **layout).made()
 
 
-def datasheet(
-    ratios: Sequence[RoofRatio], doubtful: Sequence[str] = (), clocked: Mapping[str, float] | None = None
-) -> go.Figure | None:
+def datasheet(ratios: Sequence[RoofRatio], doubtful: Sequence[str], clocked: Mapping[str, float]) -> go.Figure | None:
     """Measured over datasheet: a row per roof with its interval, 100 % is the claim. doubtful: roofs that stand open.
     clocked: roof -> rate by the datasheet at the clock that was seen, a tick in its row.
     """
     if not ratios:
         return None
-    allowed = clocked or {}
-    ticks = [(each, allowed[each.ours.key]) for each in ratios if each.ours.key in allowed]
+    ticks = [(each, clocked[each.ours.key]) for each in ratios if each.ours.key in clocked]
     ends = [end for each in ratios for end in (each.low, each.high)] + [rate / each.theirs.rate for each, rate in ticks]
     span = [max(0, min(90.0, 98 * min(ends))), max(105.0, 102 * max(ends))]
     axis = theme.axis(f"Measured, percent of {names.claim(ratios[0].theirs.evidence)}", range=span, ticksuffix=" %")
@@ -123,9 +116,9 @@ def _share(each: RoofRatio, rate: float, text: str) -> Place:
     return 100 * (rate / each.theirs.rate), name, f"<b>{name}</b><br>{text}"
 
 
-def strip(siblings: pd.DataFrame, few: Sequence[str] = ()) -> go.Figure | None:
+def strip(siblings: pd.DataFrame, few: Sequence[str]) -> go.Figure | None:
     """Every GPU beside its siblings: a row per roof, a dot per GPU, outliers by name. siblings: as
-    bench.analysis.siblings has them; few: the roofs to draw, all without.
+    bench.analysis.siblings has them; few: the roofs to draw, all if there are none.
     """
     seen = siblings[siblings["key"].isin(few)] if len(few) else siblings
     if seen.empty:
@@ -135,21 +128,18 @@ def strip(siblings: pd.DataFrame, few: Sequence[str] = ()) -> go.Figure | None:
     axis = theme.axis("Percent of the other GPUs' median", range=[100 - reach, 100 + reach], ticksuffix=" %")
     traces = [_dots(part, bool(outlier)) for outlier, part in seen.groupby("outlier")]
     fig = figure(axis, [names.roof(key) for key in dict.fromkeys(seen["key"])][::-1], traces)
-    look = {"layer": "below", "line_width": 0}
-    fig.add_vrect(x0=100 - usual, x1=100 + usual, fillcolor=theme.MUTED, opacity=0.12, **look)
+    look = {"layer": "below", "line_width": 0, "fillcolor": theme.MUTED, "opacity": 0.12}
+    fig.add_vrect(x0=100 - usual, x1=100 + usual, **look)
     return fig.add_vline(x=100, line={"color": theme.MUTED, "width": 1.2})
 
 
 def _dots(part: pd.DataFrame, outlier: bool) -> dict:
     """An outlier has its name and interval."""
-    devices = [theme.safe(names.device(device)) for device in part["device"]]
-    roofs = [theme.safe(names.roof(key)) for key in part["key"]]
-    hovers = [
-        f"<b>{device}</b> {roof}<br>{units.rate_text(row.rate, row.key)}"
-        f"<br>{units.percent(row.ratio)} of the others' median {units.rate_text(row.median, row.key)}"
-        for row, device, roof in zip(tidy.each(part), devices, roofs, strict=True)
-    ]
-    places = list(zip(100 * part["ratio"], roofs, hovers, strict=True))
+    devices, places = [theme.safe(names.device(device)) for device in part["device"]], []
+    for row, device in zip(tidy.each(part), devices, strict=True):
+        rate, median = (units.rate_text(value, row.key) for value in (row.rate, row.median))
+        roof, share = theme.safe(names.roof(row.key)), f"{units.percent(row.ratio)} of the others' median {median}"
+        places.append((100 * row.ratio, roof, f"<b>{device}</b> {roof}<br>{rate}<br>{share}"))
     if not outlier:
         return marks("a GPU", places, "circle-open", theme.SERIES[0])
     span = theme.error(*(100 * part[name] for name in ("ratio", "ratio_low", "ratio_high")), theme.ALARM)

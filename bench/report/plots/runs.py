@@ -34,7 +34,7 @@ class RunLabel:
 
     @property
     def name(self) -> str:
-        return f"{self.letter} (simulated)" if self.simulated else self.letter
+        return f"{self.letter}{' (simulated)' * self.simulated}"
 
     @property
     def look(self) -> dict:
@@ -74,7 +74,7 @@ def forest(ratios: Sequence[Ratio], runs: Sequence[RunLabel], near: float) -> go
                 value = signed(bound) if 1 / LOST < bound < LOST else ""
                 said, anchor = (f"◂ {value}", "left") if edge == low else (f"{value} ▸", "right")
                 look = {"xanchor": anchor, "yanchor": "middle", "name": "beyond"}
-                fig.add_annotation(theme.note(said.strip(), theme.log(edge) if log else edge, height, **look))
+                fig.add_note(said.strip(), theme.log(edge) if log else edge, height, **look)
     return marked(fig.made(), runs)
 
 
@@ -91,9 +91,8 @@ def _ratios(run: RunLabel, ratios: Sequence[Ratio], heights: Sequence[float], lo
 def rooflines(several: Overlay, runs: Sequence[RunLabel]) -> go.Figure:
     """Of one device in every Run that has it."""
     frame, drawn = several.frame, {run: roofs for run, roofs in zip(runs, several.roofs, strict=True) if roofs}
-    x = theme.log_axis("Arithmetic intensity (FLOP/B)", frame.left, frame.right, theme.plain)
-    y = theme.log_axis("Performance (FLOP/s; OP/s for integers)", frame.bottom, frame.top)
-    fig = theme.figure(500, x, y, margin={"r": 220}, meta={"device": names.device(several.device), "selectors": None})
+    meta = {"device": names.device(several.device), "selectors": None}
+    fig = theme.figure(500, *theme.plane(**vars(frame)), margin={"r": 220}, meta=meta)
     lines, reach = [], {}
     for run, roofs in drawn.items():
         mine = {_line(run, roof, len(drawn) > 2): roof for roof in roofs}

@@ -47,8 +47,12 @@ def pareto(deployment: Deployment) -> go.Figure | None:
     lines = {formats(each): rows for each in deployment.beside() if len(rows := records.throughput(each))}
     if not lines:
         return None
+
+    def told(row: Any) -> str:
+        return f"batch {row.batch}<br>{units.seconds(row.tpot_s)} per token, {units.number(row.value)} tokens/s in all"
+
     traces = [
-        _line(name, rows, "tokens_per_user", "value", number, _batch, dash=theme.DASHES[number])
+        _line(name, rows, "tokens_per_user", "value", number, told, dash=theme.DASHES[number])
         for number, (name, rows) in enumerate(lines.items())
     ]
     user = partial(theme.log_axis, "Tokens/s per user", text=theme.plain)
@@ -84,8 +88,12 @@ def operators(deployment: Deployment) -> go.Figure:
         text = f"{theme.safe(names.roof(roof.key))}<br>{units.rate_text(roof.rate, roof.key)}"
         look = {"yanchor": "middle", "xshift": 8, "align": "left", "name": "roof label"}
         _note(fig, text, right, roof.rate, theme.COMPUTE, **look)
+
+    def told(row: Any) -> str:
+        return f"{row.operator}<br>{row.count} × {units.seconds(row.seconds)}, {units.percent(row.part)} of the step"
+
     for number, (phase, part) in enumerate(rows.groupby("step", sort=False)):
-        fig.add_trace(_line(phase, part, "intensity", "rate", number, _launches, mode="markers"))
+        fig.add_trace(_line(phase, part, "intensity", "rate", number, told, mode="markers"))
         # what takes most is named
         name, x, y = part.loc[part["part"].idxmax(), ["operator", "intensity", "rate"]]
         side = {"xanchor": "left", "xshift": 10} if x * x < left * right else {"xanchor": "right", "xshift": -10}
@@ -142,19 +150,10 @@ def _line(
     return sweep.curve(name, rows.assign(validity=measured), x, y, number, hover=hover, **look)
 
 
-def _batch(row: Any) -> str:
-    return f"batch {row.batch}<br>{units.seconds(row.tpot_s)} per token, {units.number(row.value)} tokens/s in all"
-
-
-def _launches(row: Any) -> str:
-    return f"{row.operator}<br>{row.count} × {units.seconds(row.seconds)}, {units.percent(row.part)} of the step"
-
-
 def _roof(fig: theme.Drawing, x: Sequence[float], y: Sequence[float], colour: str, width: float) -> None:
     look = {"mode": "lines", "showlegend": False, "hoverinfo": "skip", "line": {"color": colour, "width": width}}
     fig.add_trace(theme.scatter(x=x, y=y, **look))
 
 
-def _note(fig: theme.Drawing | go.Figure, text: str, x: float, y: float, colour: str = theme.INK, **place: Any) -> None:
-    font = {"size": 12, "color": colour}
-    fig.add_annotation(theme.note(text, theme.log(x), theme.log(y), font=font, **place))
+def _note(fig: theme.Drawing | go.Figure, text: str, x: float, y: float, *colour: str, **place: Any) -> None:
+    fig.add_annotation(theme.note(text, theme.log(x), theme.log(y), *colour, **place))

@@ -5,6 +5,7 @@ A mark stands open where its case is suspect, axes hold all that is drawn, and e
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -121,8 +122,8 @@ def _y_axis(values: pd.Series, kind: str, title: str, even: bool) -> dict:
 
 
 def hovers(rows: pd.DataFrame) -> list[str]:
-    cases = [f"<b>{theme.safe(row.probe)}</b> {theme.safe(names.case(row.params))}" for row in tidy.each(rows)]
-    return list(map(told, tidy.each(rows), cases))
+    safe = theme.safe
+    return [told(row, f"<b>{safe(row.probe)}</b> {safe(names.case(row.params))}") for row in tidy.each(rows)]
 
 
 def told(row: Any, head: str) -> str:
@@ -152,15 +153,15 @@ def level(
     fig.add_shape(type="line", x0=0, x1=1, xref="x domain", y0=y, y1=y, yref="y", line=line, layer="below")
     y = max(y, claim) if claim < 1.5 * y else y
     place = theme.log(y) if fig.layout["yaxis"].get("type") == "log" else y
-    look = {"xref": "paper", "xanchor": side, "font": {"size": 12, "color": colour}, "name": "level label"}
-    fig.add_annotation(theme.note(text, 1 if side == "right" else 0.01, place, **look))
+    look = {"xref": "paper", "xanchor": side, "colour": colour, "name": "level label"}
+    fig.add_note(text, 1 if side == "right" else 0.01, place, **look)
 
 
 def boundary(fig: theme.Drawing, size: float, text: str) -> None:
     """Where a cache ends, on an axis of sizes."""
     fig.add_vline(x=size, line={"color": theme.GRID, "width": 1.5, "dash": "dot"})
-    look = {"yref": "paper", "xanchor": "right", "textangle": -90, "font": {"size": 12, "color": theme.MUTED}}
-    fig.add_annotation(theme.note(text, theme.log(size), 0.0, name="cache", **look))
+    look = {"yref": "paper", "xanchor": "right", "textangle": -90, "colour": theme.MUTED, "name": "cache"}
+    fig.add_note(text, theme.log(size), 0.0, **look)
 
 
 def bars(
@@ -176,12 +177,10 @@ def bars(
     again = pd.Series(places).groupby(list(places)).cumcount()
     named = [theme.safe(f"{place} ({n + 1})" if n else place) for place, n in zip(places, again, strict=True)]
     y_axis = theme.axis("", type="category", categoryorder="array", categoryarray=named[::-1], automargin=True)
-    drawn = [
-        {"type": "bar", "orientation": "h", "name": theme.safe(name), "x": list(values), "y": named}
-        | {"marker": {"color": theme.SERIES[number % len(theme.SERIES)]}}
-        | theme.hovers(hover)
-        for number, (name, (values, hover)) in enumerate(traces.items())
-    ]
+    drawn = []
+    for (name, (values, hover)), colour in zip(traces.items(), cycle(theme.SERIES), strict=False):
+        look = {"type": "bar", "orientation": "h", "name": theme.safe(name), "marker": {"color": colour}}
+        drawn.append(look | {"x": list(values), "y": named} | theme.hovers(hover))
     # categories run from the bottom, and so do the bars of a group
     barmode, drawn, order = ("stack", drawn, "normal") if stacked else ("group", drawn[::-1], "reversed")
     return theme.figure(height, x_axis, y_axis, drawn, barmode=barmode).made().update_layout(legend_traceorder=order)

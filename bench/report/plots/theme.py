@@ -48,6 +48,10 @@ class Drawing:
     def add_annotation(self, note: dict[str, Any]) -> None:
         self.layout.setdefault("annotations", []).append(note)
 
+    def add_note(self, text: str, *place: Any, **look: Any) -> None:
+        """As note() has them."""
+        self.add_annotation(note(text, *place, **look))
+
     def add_shape(self, **shape: Any) -> None:
         self.layout.setdefault("shapes", []).append(shape)
 
@@ -63,14 +67,9 @@ class Drawing:
 
 
 _MARGIN = {"l": 56, "r": 16, "t": 20, "b": 48}
-_AXIS = {
-    "title": {"font": {"size": 12, "color": MUTED}, "standoff": 8},
-    "gridcolor": GRID,
-    "linecolor": MUTED,
-    "tickfont": {"size": 12, "color": MUTED},
-    "zeroline": False,
-    "ticks": "",
-}
+_SMALL = {"size": 12, "color": MUTED}
+_AXIS = {"title": {"font": _SMALL, "standoff": 8}, "gridcolor": GRID, "linecolor": MUTED, "tickfont": _SMALL}
+_AXIS |= {"zeroline": False, "ticks": ""}
 TEMPLATE = "ridgepoint"
 pio.templates[TEMPLATE] = go.layout.Template(
     layout={
@@ -103,8 +102,8 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
 
 
 def log_axis(
-    title: str, low: float, high: float, text: Callable[[float], str] | None = None, base: int = 10, **more: Any
-) -> dict:
+    title: str, low: float, high: float, text: Callable[[float], str] | None = None, base: int = 10
+) -> dict:  # fmt: skip
     """A logarithmic axis from low to high with its ticks at powers of the base, at most nine."""
     first, last = math.ceil(math.log(low, base) - 1e-9), math.floor(math.log(high, base) + 1e-9)
     step = max(1, math.ceil((last - first + 1) / 9))
@@ -115,13 +114,18 @@ def log_axis(
     # plotly finds no place for the title where the only tick lies on the edge, or just outside by rounding
     ticks = ticks if len(ticks) > 1 else [math.sqrt(low * high)]
     said = list(map(text or partial(units.number, significant=1), ticks))
-    look = {"type": "log", "range": [log(low), log(high)], "tickvals": ticks, "ticktext": said}
-    return axis(title, **look | more)
+    return axis(title, type="log", range=[log(low), log(high)], tickvals=ticks, ticktext=said)
 
 
 def size_axis(title: str, low: float, high: float) -> dict:
     """Bytes, with ticks at powers of four or more."""
     return log_axis(title, low, high, units.size, base=8 if high / low < 1e6 else 32)
+
+
+def plane(left: float, right: float, bottom: float, top: float) -> tuple[dict, dict]:
+    """The axes of a roofline."""
+    x_axis = log_axis("Arithmetic intensity (FLOP/B)", left, right, plain)
+    return x_axis, log_axis("Performance (FLOP/s; OP/s for integers)", bottom, top)
 
 
 def error(values: Sequence[float], lows: Sequence[float], highs: Sequence[float], colour: str) -> dict:
@@ -158,19 +162,10 @@ def scatter(**look: Any) -> dict[str, Any]:
     return {"type": "scatter"} | look
 
 
-def note(text: str, x: float, y: float, **more: Any) -> dict:
+def note(text: str, x: float, y: float, colour: str = INK, size: int = 12, **more: Any) -> dict:
     """A direct label."""
-    look = {"showarrow": False, "font": {"size": 12, "color": INK}, "xanchor": "left", "yanchor": "bottom"}
+    look = {"showarrow": False, "font": {"size": size, "color": colour}, "xanchor": "left", "yanchor": "bottom"}
     return {"text": text, "x": x, "y": y} | look | more
-
-
-def mark(fig: go.Figure, simulated: bool) -> go.Figure:
-    """Writes SIMULATED across a figure, so that a picture cut out of the page still says so."""
-    if simulated:
-        across = {"font": {"size": 52, "color": ALARM}, "textangle": -18, "opacity": 0.13}
-        flag(fig, "SIMULATED", x=0.5, y=0.5, xanchor="center", yanchor="middle", **across)
-        flag(fig, "simulated, not a measurement")
-    return fig
 
 
 def symbol(marker: str, validity: str) -> str:
@@ -178,8 +173,17 @@ def symbol(marker: str, validity: str) -> str:
     return marker if validity == "valid" else f"{marker}-open"
 
 
-def flag(fig: go.Figure, text: str, **look: Any) -> go.Figure:
+def mark(fig: go.Figure, simulated: bool) -> go.Figure:
+    """Writes SIMULATED across a figure, so that a picture cut out of the page still says so."""
+    if simulated:
+        across = {"size": 52, "textangle": -18, "opacity": 0.13, "xanchor": "center", "yanchor": "middle"}
+        flag(fig, "SIMULATED", 0.5, 0.5, **across)
+        flag(fig, "simulated, not a measurement")
+    return fig
+
+
+def flag(fig: go.Figure, text: str, x: float = 1, y: float = 1, **look: Any) -> go.Figure:
     """The same figure with a word in the colour of alarm, at its upper right if nothing else is said."""
-    corner = {"x": 1, "y": 1, "xanchor": "right", "font": {"size": 12, "color": ALARM}, "name": "simulated"}
-    fig.layout.annotations += (note(text, **corner | {"xref": "paper", "yref": "paper"} | look),)
+    place = {"xanchor": "right", "name": "simulated", "xref": "paper", "yref": "paper"} | look
+    fig.layout.annotations += (note(text, x, y, ALARM, **place),)
     return fig

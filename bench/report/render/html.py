@@ -34,6 +34,7 @@ def render(document: Document) -> str:
         for id, _, figure in variants(plot)
     ]
     template = _environment().get_template("base.html.j2")
+    policy = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; style-src 'unsafe-inline'"
     return template.render(
         document=document,
         groups=groups(document.sections),
@@ -43,10 +44,7 @@ def render(document: Document) -> str:
         javascript=Markup(javascript),
         downloads=[(each, packed(each.content)) for each in _downloads(document)],
         plotly=plotly if figures else "",
-        csp=(
-            "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; style-src 'unsafe-inline';"
-            f" script-src {_hash(javascript)} {plotly_hash}"
-        ),
+        csp=f"{policy}; script-src {_hash(javascript)} {plotly_hash}",
     )
 
 
@@ -93,13 +91,8 @@ def _file(name: str) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=jinja2.FunctionLoader(_file),
-    )
+    strict = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = jinja2.Environment(autoescape=True, loader=jinja2.FunctionLoader(_file), **strict)
     environment.filters |= {"code": _code, "slug": slug, "sortable": _sortable, "picture": svg}
     environment.globals |= {"symbols": SYMBOLS, "suite": __version__, "variants": variants}
     return environment

@@ -1,8 +1,7 @@
 """Plotly's own script without the chart types that no page here draws: 1.1 of 4.8 MB, so that a page stays small.
 
-The bundle that the plotly package brings is a list of modules, each a function that runs when another asks for it, and
-at its end a list of chart types to register. Of these only scatter (always in) and bar stay, and of the modules those
-that they reach. A bundle of another shape is used whole.
+The bundle is a list of modules, each a function that runs when another asks for it, and a list of chart types to
+register: only scatter (always in) and bar stay, with what they reach. A bundle of another shape is used whole.
 """
 
 import re

@@ -85,21 +85,15 @@ def _table(table: Table) -> RichTable:
     made.title_justify = "left"
     columns = []
     for place, column in enumerate(table.shown):
-        marked = [
-            (f"{_bare(c.text)} {_DOUBTS.get(c.mark, '')}".strip(), c.mark) for c in (row[place] for row in table.cells)
-        ]
-        columns.append([Text(text, _STYLES.get(mark, "")) for text, mark in marked])
-        name, widest = _bare(column.name), max((len(text) for text, _ in marked), default=0)
+        cells = [row[place] for row in table.cells]
+        texts = [f"{_bare(cell.text)} {_DOUBTS.get(cell.mark, '')}".strip() for cell in cells]
+        columns.append([Text(text, _STYLES.get(cell.mark, "")) for text, cell in zip(texts, cells, strict=True)])
+        name, widest = _bare(column.name), max(map(len, texts), default=0)
         # short cells are not broken, and their heading is as narrow as they are
         least, short = max(map(len, name.split()), default=1), widest <= _SHORT
         head, side = wrap(name, max(widest, least)) if short else [name], "right" if column.is_number else "left"
-        made.add_column(
-            Text("\n".join(head)),
-            justify=side,
-            overflow="fold",
-            min_width=max(widest, least) if short else least,
-            no_wrap=short,
-        )
+        look = {"justify": side, "overflow": "fold", "no_wrap": short}
+        made.add_column(Text("\n".join(head)), min_width=max(widest, least) if short else least, **look)
     for row in zip(*columns, strict=True):
         made.add_row(*row)
     return made

@@ -19,6 +19,8 @@ from bench.report.sections import RunView, Sentences, plot
 from bench.stats import Estimate
 
 _CAPTION = "Bars: the interval. Grey ticks: the datasheet at the clock seen. Open: suspect or few repetitions."
+_QUESTION = "How much of what its vendor claims does this device deliver, and does the clock explain the rest?"
+_FORMULA = "share = measured / datasheet; datasheet at the clock seen = datasheet × clock seen / its own clock."
 # A ratio this near to 1 is 1, rounded.
 _ROUNDING = 1e-9
 _TOP = 6
@@ -30,17 +32,10 @@ def section(view: RunView) -> Section | None:
     if not fit.roofs and not fit.missing:
         return None
     ratios = sorted(view.gaps, key=lambda each: _rank(view, each.ours.key))
-    drawn = datasheet(ratios, [key for key in fit.roofs if doubtful(fit, key)], clocked(view.fit))
-    return Section(
-        "datasheet",
-        f"Measured against {view.claimed}",
-        "How much of what its vendor claims does this device deliver, and does the clock explain the rest?",
-        "share = measured / datasheet; datasheet at the clock seen = datasheet × clock seen / its own clock.",
-        _findings(view),
-        plot("datasheet", f"Percent of {view.claimed}", drawn, _CAPTION),
-        [_table(view)],
-        _notes(view),
-    )
+    drawn = datasheet(ratios, [key for key in fit.roofs if doubtful(fit, key)], clocked(fit))
+    plots = plot("datasheet", f"Percent of {view.claimed}", drawn, _CAPTION)
+    about = "datasheet", f"Measured against {view.claimed}", _QUESTION, _FORMULA
+    return Section(*about, _findings(view), plots, [_table(view)], _notes(view))
 
 
 def _reasons(view: RunView) -> dict[str, Reason]:
@@ -107,30 +102,22 @@ def _amount(value: float, key: str) -> str:
     return units.intensity(value) if key.startswith("ridge ") else units.rate_text(value, key)
 
 
-_UNIT = "FLOP/s, B/s or FLOP/B"
-_ROOF, _INTERVAL = Column("roof", "name"), Column("interval")
-_MEASURED = Column("measured", "rate", _amount, by="key", unit=_UNIT)
+_AMOUNT = {"text": _amount, "by": "key", "unit": "FLOP/s, B/s or FLOP/B"}
+_ROOF, _MEASURED, _INTERVAL = Column("roof", "name"), Column("measured", "rate", **_AMOUNT), Column("interval")
 _SHARE = Column("% of datasheet", "ratio", units.percent, mark="low")
-_COLUMNS = (
-    _ROOF,
-    Column("key"),
-    _MEASURED,
-    _INTERVAL,
-    *map(Column, ("kind", "n")),
-    Column("datasheet", "claim", _amount, by="key", unit=_UNIT),
-    _SHARE,
-    Column("its interval", "span"),
-    Column("clock seen", "clock_hz", units.hertz, unit="Hz"),
-    Column("datasheet at it", "clocked", _amount, by="key", unit="FLOP/s"),
-    Column("% of that", "clocked_share", units.percent),
-    Column("sustained", text=_amount, by="key", unit=_UNIT),
-    Column("% of burst", "burst_share", units.percent),
-    Column("rests on", "evidence"),
-    Column("doubts", mark="mark"),
-)
 
 
-def _named(view: RunView, columns: Sequence[Column]) -> Iterator[Column]:
+def _columns() -> Iterator[Column]:
+    yield from (_ROOF, Column("key"), _MEASURED, _INTERVAL, Column("kind"), Column("n"))
+    yield from (Column("datasheet", "claim", **_AMOUNT), _SHARE, Column("its interval", "span"))
+    yield Column("clock seen", "clock_hz", units.hertz, unit="Hz")
+    yield Column("datasheet at it", "clocked", _amount, by="key", unit="FLOP/s")
+    yield from (Column("% of that", "clocked_share", units.percent), Column("sustained", **_AMOUNT))
+    yield from (Column("% of burst", "burst_share", units.percent), Column("rests on", "evidence"))
+    yield Column("doubts", mark="mark")
+
+
+def _named(view: RunView, columns: Sequence[Column] | Iterator[Column]) -> Iterator[Column]:
     """What is assumed is not called a datasheet."""
     return (replace(each, name=each.name.replace("datasheet", view.claimed)) for each in columns)
 
@@ -140,17 +127,17 @@ def top(view: RunView) -> Table:
     fit = view.fit
     rest = sorted(fit.roofs, key=lambda key: (key.endswith(".loop"), -fit.roofs[key].roof.rate))
     rows = [_roof(view, key) for key in view.headlines | dict.fromkeys(rest) if key in fit.roofs][:_TOP]
-    columns = (_ROOF, _MEASURED, _SHARE, _INTERVAL)
-    return table("top-roofs", "Most important roofs", rows, *_named(view, columns), folded=False)
+    columns = _named(view, (_ROOF, _MEASURED, _SHARE, _INTERVAL))
+    return table("top-roofs", "Most important roofs", rows, *columns, folded=False)
 
 
 def _table(view: RunView) -> Table:
     fit = view.fit
     rows = [_roof(view, key) for key in sorted(fit.roofs, key=lambda key: _rank(view, key))]
     rows += [_ridge(view, ridge) for ridge in fit.ridges]
-    gone = ({"key": key, "name": names.roof(key), "doubts": f"missing: {why}"} for key, why in fit.missing.items())
-    rows += [row | {"mark": SKIP} for row in gone]
-    return table("roofs", "Every roof and ridge, measured and claimed", rows, *_named(view, _COLUMNS))
+    for key, why in fit.missing.items():
+        rows.append({"key": key, "name": names.roof(key), "doubts": f"missing: {why}", "mark": SKIP})
+    return table("roofs", "Every roof and ridge, measured and claimed", rows, *_named(view, _columns()))
 
 
 def _row(key: str, name: str, value: Estimate, claim: float | None, lasting: Estimate | None) -> dict[str, Any]:

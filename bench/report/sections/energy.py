@@ -6,11 +6,11 @@ from functools import partial
 import plotly.graph_objects as go
 
 from bench import units
-from bench.analysis import energy, names
+from bench.analysis import names
 from bench.analysis.energy import Cost, costs, of, unknown
 from bench.analysis.fit import Energy, Fit
 from bench.report.document import Column, Section, Table, table
-from bench.report.phrases import listed, spread
+from bench.report.phrases import listed, spread, texts
 from bench.report.plots import sweep, theme
 from bench.report.sections import RunView, Sentences, plot
 from bench.work import RoofKey
@@ -19,13 +19,8 @@ _CAPTION = (
     "E(I) = e_flop + e_byte / I (Choi, Bedard, Fowler, Vuduc: A Roofline Model of Energy, IPDPS 2013), e_byte of DRAM."
     " Idle power is inside both terms, so the sum is an upper bound. Marks: the balance e_byte / e_flop."
 )
-_UNKNOWN = {
-    energy.NO_COUNTER: "the suite reads no energy counter of this device",
-    energy.NO_SUSTAINED: "energy needs seconds of load, and this budget has no sustained regime (standard has)",
-    energy.NOT_READ: "the energy counter is not available",
-    energy.NOT_USABLE: "no measurement under lasting load is valid",
-    energy.NOT_MOVED: "the energy counter was not read, or it did not move",
-}
+_QUESTION = "How much energy do a flop and a byte take, and where does arithmetic begin to outweigh moving?"
+_FORMULA = "Energy of a launch = difference of the driver's counter / launches, over seconds of load."
 
 
 def section(view: RunView) -> Section | None:
@@ -34,18 +29,10 @@ def section(view: RunView) -> Section | None:
     if not fit.sustained and not {"peak", "bandwidth"} <= set(view.every["probe"]):
         return None
     known, (why, words) = of(fit), unknown(fit)
-    missing = f"Not measured: {_UNKNOWN.get(why)}{f' ({words})' if words else ''}."
-    return Section(
-        "energy",
-        "Energy",
-        "How much energy do a flop and a byte take, and where does arithmetic begin to outweigh moving?",
-        "Energy of a launch = difference of the driver's counter / launches, over seconds of load.",
-        _findings(fit) if known else [missing],
-        plot("energy-0", "Energy per flop over arithmetic intensity", figure(costs(fit)), _CAPTION),
-        [_table(fit)],
-        _notes(fit) if known else (),
-        group="Energy",
-    )
+    missing = f"Not measured: {texts('energy').get(why)}{f' ({words})' if words else ''}."
+    findings, notes = (_findings(fit), _notes(fit)) if known else ([missing], ())
+    plots = plot("energy-0", "Energy per flop over arithmetic intensity", figure(costs(fit)), _CAPTION)
+    return Section("energy", "Energy", _QUESTION, _FORMULA, findings, plots, [_table(fit)], notes, "Energy")
 
 
 def _findings(fit: Fit) -> Sentences:
@@ -83,15 +70,10 @@ def _table(fit: Fit) -> Table:
         about = {"key": key, "per": names.per(key), "joules": each.joules.value, "interval": _spread(each)}
         rate = fit.lasting(key).roof.rate
         rows.append(about | {"n": each.joules.n, "watts": each.watts, "rate": rate, "each": rate / each.watts})
-    columns = (
-        Column("roof", "key", names.roof),
-        Column("key"),
-        Column("energy", "joules", units.joules, by="per", unit="J"),
-        *map(Column, ("interval", "n")),
-        Column("power", "watts", units.watts, unit="W"),
-        Column("sustained", "rate", units.rate_text, by="key"),
-        Column("per watt", "each", lambda value, key: f"{units.rate_text(value, key)}/W", by="key"),
-    )
+    columns = [Column("roof", "key", names.roof), "key", Column("energy", "joules", units.joules, by="per", unit="J")]
+    columns += ["interval", "n", Column("power", "watts", units.watts, unit="W")]
+    columns += [Column("sustained", "rate", units.rate_text, by="key")]
+    columns += [Column("per watt", "each", lambda value, key: f"{units.rate_text(value, key)}/W", by="key")]
     return table("energy-costs", "Energy of every roof under lasting load", rows, *columns)
 
 

@@ -20,27 +20,50 @@ from bench.report.phrases import listed, plain
 from bench.report.plots import theme
 from bench.report.sections import RunView, Sentences, plot, verdict
 
+_CAPTION = (
+    "A mark per measurement in the order they ran: the mean of what was polled while it ran, least and most as a line."
+    " Open: suspect. Crosses: invalid."
+)
+_QUESTION = "Was the machine fit to be measured, and did anything slow or disturb it?"
+_UNREAD = {
+    "power_mean": "mean power",
+    "ecc_double_bit": "uncorrectable memory errors",
+    "ecc_single_bit": "corrected memory errors",
+}
+_UNITS: dict[str, Callable[[Any], str]] = {
+    "W": units.watts,
+    "Hz": units.hertz,
+    "s": lambda value: units.seconds(value) if value else "0 s",
+    "J": units.joules,
+    "°C": lambda value: f"{value:.0f} °C",
+    "": lambda value: f"{value:.0f}" if isinstance(value, float) else plain(str(value)),
+}
+# Validity -> marker, colour and size, so that what is doubtful is seen without colour too.
+_LOOKS = {
+    "valid": ("circle", theme.SERIES[0], 5),
+    "suspect": ("circle-open", theme.MEMORY, 8),
+    "invalid": ("x", theme.ALARM, 8),
+}
+
 
 def section(view: RunView) -> Section | None:
     """One table of all GPUs, clock and power of the shown one, and what could not be read."""
     shown = view.telemetry[view.fits.index(view.fit)]
-    caption = (
-        "A mark per measurement in the order they ran: the mean of what was polled while it ran, least and most as a"
-        " line. Open: suspect. Crosses: invalid."
-    )
+    title = verdict.TITLE if shown.is_gpu or shown.info.sms else "Device health"
+    plots = plot("health", "Clock and power while measuring", _drawn(shown), _CAPTION)
     further = (each.text for each in verdict.every_reason(view)[verdict.MOST_REASONS :])
-    return Section(
-        "health",
-        verdict.TITLE if shown.is_gpu or shown.info.sms else "Device health",
-        "Was the machine fit to be measured, and did anything slow or disturb it?",
-        findings=(*_ran(shown, view), *_unread(shown)),
-        plots=plot("health", "Clock and power while measuring", _drawn(shown), caption),
-        tables=[counter_table(view.telemetry)],
-        notes=further,
-    )
+    findings = (*_ran(shown), *_unread(shown))
+    return Section("health", title, _QUESTION, "", findings, plots, [counter_table(view.telemetry)], further)
 
 
-def _ran(each: DeviceTelemetry, view: RunView) -> Sentences:
+def _limits(each: DeviceTelemetry) -> dict[str, float | None]:
+    """The highest that each polled quantity may reach, as far as the driver says so."""
+    most = each.info.facts.get("sm_clock_max_hz", "")
+    clock = float(most) if most.replace(".", "", 1).isdigit() else None
+    return {"power_w": each.last("power_limit_w"), "sm_clock_hz": clock}
+
+
+def _ran(each: DeviceTelemetry) -> Sentences:
     """What power, clock and heat were, or whose time a CPU's was."""
     if each.info.simulated:
         yield "Nothing was read from a driver: a simulated device counts what its options tell it to."
@@ -50,11 +73,9 @@ def _ran(each: DeviceTelemetry, view: RunView) -> Sentences:
         return
     if each.is_slice:
         yield "This is a MIG slice, measured as its slice; no datasheet says what a slice reaches."
-    for key, what, text, limit in (
-        ("power_w", "Power", units.watts, each.last("power_limit_w")),
-        ("sm_clock_hz", "SM clock", units.hertz, _number(each.info.facts.get("sm_clock_max_hz"))),
-    ):
+    for key, what, text in (("power_w", "Power", units.watts), ("sm_clock_hz", "SM clock", units.hertz)):
         if span := each.polled(key):
+            limit = _limits(each)[key]
             share = f", {units.percent(span[1] / limit, 2)} of at most {text(limit)}" if limit else ""
             yield f"{what} {text(span[1])} on average ({units.between(span[0], span[2], text)}{share})."
     if heat := each.polled("temperature_c"):
@@ -69,18 +90,9 @@ def _cpu(each: DeviceTelemetry) -> Sentences:
         yield "No counter was read beside the measurements; clocks, power and heat of a CPU are not read."
         return
     own, busy, steal = (alone.gained(key) for key in ("own_s", "busy_s", "steal_s"))
-    yield (
-        f"This Run took {units.seconds(own)} of CPU time while measuring, other processes"
-        f" {units.seconds(max(0.0, busy - own))}, a hypervisor {units.seconds(steal)}."
-    )
+    others = f"other processes {units.seconds(max(0.0, busy - own))}, a hypervisor {units.seconds(steal)}"
+    yield f"This Run took {units.seconds(own)} of CPU time while measuring, {others}."
     yield "Clocks, power and heat of a CPU are not read."
-
-
-_UNREAD = {
-    "power_mean": "mean power",
-    "ecc_double_bit": "uncorrectable memory errors",
-    "ecc_single_bit": "corrected memory errors",
-}
 
 
 def _unread(each: DeviceTelemetry) -> Sentences:
@@ -101,19 +113,9 @@ def counter_table(every: Sequence[DeviceTelemetry]) -> Table | None:
         for found in readings(each, every):
             row = rows.setdefault(found.quantity, {"quantity": found.quantity, "expected": found.expected})
             row |= {each.info.id: _read(found), f"{each.info.id} mark": WARN if found.doubtful else ""}
-    columns = [Column("quantity"), Column("expected")]
-    columns += [Column(names.device(each.info.id), each.info.id, mark=f"{each.info.id} mark") for each in every]
-    return table("counters", "What the driver counted and read on every device", rows.values(), *columns)
-
-
-_UNITS: dict[str, Callable[[Any], str]] = {
-    "W": units.watts,
-    "Hz": units.hertz,
-    "s": lambda value: units.seconds(value) if value else "0 s",
-    "J": units.joules,
-    "°C": lambda value: f"{value:.0f} °C",
-    "": lambda value: f"{value:.0f}" if isinstance(value, float) else plain(str(value)),
-}
+    columns = [Column(names.device(each.info.id), each.info.id, mark=f"{each.info.id} mark") for each in every]
+    caption = "What the driver counted and read on every device"
+    return table("counters", caption, rows.values(), "quantity", "expected", *columns)
 
 
 def _read(found: Reading) -> str:
@@ -126,30 +128,18 @@ def _read(found: Reading) -> str:
     return f"{text(found.value)}{most}{share}"
 
 
-# Validity -> marker, colour and size, so that what is doubtful is seen without colour too.
-_LOOKS = {
-    "valid": ("circle", theme.SERIES[0], 5),
-    "suspect": ("circle-open", theme.MEMORY, 8),
-    "invalid": ("x", theme.ALARM, 8),
-}
-
-
 def _drawn(each: DeviceTelemetry) -> go.Figure | None:
     """SM clock above power, a mark per measurement; None where neither was read."""
-    panels = [
-        ("sm_clock_hz", "SM clock (GHz)", 1e9, _number(each.info.facts.get("sm_clock_max_hz")), "most"),
-        ("power_w", "Power (W)", 1.0, each.last("power_limit_w"), "limit"),
-    ]
+    panels = [("sm_clock_hz", "SM clock (GHz)", 1e9, "most"), ("power_w", "Power (W)", 1.0, "limit")]
     panels = [panel for panel in panels if any(panel[0] in point.polled for point in each.points)]
     if not panels or each.info.simulated:
         return None
     title = "Seconds since the first reading" if each.seconds else "Measurement, in the order they ran"
-    x_axis = theme.axis(title, anchor="y2" if len(panels) > 1 else "y")
-    fig = theme.figure(180 + 130 * len(panels), x_axis)
+    fig = theme.figure(180 + 130 * len(panels), theme.axis(title, anchor="y2" if len(panels) > 1 else "y"))
     places = ((0.56, 1.0), (0.0, 0.44)) if len(panels) > 1 else ((0.0, 1.0),)
     shown: set[str] = set()
-    for index, (key, label, scale, limit, word) in enumerate(panels):
-        axis = "y2" if index else "y"
+    for index, (key, label, scale, word) in enumerate(panels):
+        axis, limit = "y2" if index else "y", _limits(each)[key]
         points = [point for point in each.points if key in point.polled]
         most = max([point.polled[key][2] for point in points] + ([limit] if limit else [])) / scale
         fig.layout[f"yaxis{axis[1:]}"] = theme.axis(label, domain=places[index], range=[0, most * 1.12], anchor="x")
@@ -157,10 +147,9 @@ def _drawn(each: DeviceTelemetry) -> go.Figure | None:
             y, line = limit / scale, {"color": theme.MUTED, "width": 1.2, "dash": "dash"}
             fig.add_shape(type="line", xref="paper", x0=0, x1=1, yref=axis, y0=y, y1=y, line=line)
             place = {"xref": "paper", "yref": axis, "xanchor": "right", "name": "level label"}
-            fig.add_annotation(theme.note(f"{word} {units.digits(y)}", 1, y, **place))
+            fig.add_note(f"{word} {units.digits(y)}", 1, y, **place)
         for validity in _LOOKS:
-            part = theme.thinned([point for point in points if point.validity == validity])
-            if part:
+            if part := theme.thinned([point for point in points if point.validity == validity]):
                 fig.add_trace(_marks(part, key, scale, axis, validity) | {"showlegend": validity not in shown})
                 shown.add(validity)
     return fig.made()
@@ -185,7 +174,3 @@ def _hover(point: Point) -> str:
     lines += [f"{point.polled['temperature_c'][2]:.0f} °C"] if "temperature_c" in point.polled else []
     lines += [f"{point.validity}: {theme.safe('; '.join(point.reasons)[:90])}"] if point.validity != "valid" else []
     return "<br>".join(lines)
-
-
-def _number(text: str | None) -> float | None:
-    return float(text) if text and text.replace(".", "", 1).isdigit() else None

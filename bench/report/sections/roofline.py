@@ -17,6 +17,8 @@ _CAPTION = (
     "Solid: measured, with its interval at the free end. Dashed: datasheet. Dash-dotted or open: suspect, or too few"
     " repetitions. Rings: above the roof. Dotted: sustained, when the clock has settled under load."
 )
+_QUESTION = "What does this machine allow at every arithmetic intensity?"
+_FORMULA = "attainable FLOP/s = min(peak, bandwidth × FLOP/B); a ridge is where both are equal."
 
 
 def section(view: RunView) -> Section:
@@ -24,16 +26,13 @@ def section(view: RunView) -> Section:
     plots = tuple(_plots(view))
     moved = int((view.rows["seconds"].notna() & ~(view.rows["intensity"] > 0)).sum())
     outside = f"{many(moved, 'case')} without arithmetic (copies, collectives): in their own sections."
-    return Section(
-        "roofline",
-        f"Roofline of {names.device(view.fit.info.id)}" if view.several else "Roofline",
-        "What does this machine allow at every arithmetic intensity?",
-        "attainable FLOP/s = min(peak, bandwidth × FLOP/B); a ridge is where both are equal.",
-        _findings(view) if plots else _missing(view),
-        plots,
-        [top(view)],
-        [outside] * bool(moved and plots),
-    )
+    title = f"Roofline of {names.device(view.fit.info.id)}" if view.several else "Roofline"
+    findings = list(_findings(view))
+    if not plots:
+        findings = ["No roofline: it needs a memory roof and a compute roof, measured or claimed."]
+        findings += [f"{names.roof(key)} is missing: {plain(why)}." for key, why in view.fit.missing.items()][:1]
+    notes = [outside] * bool(moved and plots)
+    return Section("roofline", title, _QUESTION, _FORMULA, findings, plots, [top(view)], notes)
 
 
 def _plots(view: RunView) -> Plots:
@@ -65,11 +64,6 @@ def _findings(view: RunView) -> Sentences:
     if claim := claimed_ridge(view.fit, view.theory):
         name, share = names.claim(view.theory.roofs[0].evidence), units.percent(value.value / claim)
         yield f"By the {name} that ridge lies at {units.intensity(claim)}; measured: {share} of it."
-
-
-def _missing(view: RunView) -> Sentences:
-    yield "No roofline: it needs a memory roof and a compute roof, measured or claimed."
-    yield from (f"{names.roof(key)} is missing: {plain(why)}." for key, why in list(view.fit.missing.items())[:1])
 
 
 def _label(view: RunView) -> Sentences:

@@ -8,34 +8,22 @@ from bench.analysis.user_kernels import RooflinePoint
 from bench.report.document import SKIP, WARN, Column, Finding, Section, table
 from bench.report.phrases import listed, many, plain
 from bench.report.plots.points import possible
-from bench.report.sections import RunView
+from bench.report.sections import RATES, RunView
 
 
 def section(view: RunView) -> Section | None:
     """None without kernels; the lead figure draws them."""
     if not view.kernels:
         return None
-    columns = (
-        Column("kernel", "name"),
-        Column("flops", text=units.number, unit="FLOP"),
-        Column("bytes", text=units.size, unit="B"),
-        Column("intensity", text=units.intensity, unit="FLOP/B"),
-        Column("time", "seconds", units.seconds, unit="s"),
-        Column("compute", "flop_rate", units.rate_text, by="compute", unit="FLOP/s"),
-        Column("traffic", "byte_rate", units.bandwidth, unit="B/s"),
-        Column("% of roof", "share", units.percent),
-        Column("possible", text=lambda times: f"× {units.digits(times)}"),
-        Column("limited by", "limit", names.limiter),
-        Column("note", mark="mark"),
-    )
-    return Section(
-        "user-kernels",
-        "Your kernels",
-        "How near do they come to what this machine allows?",
-        "share = time that the measured roofs allow, launch overhead included / time taken.",
-        _findings(view.kernels),
-        tables=[table("kernels", "Your kernels", map(_record, view.kernels), *columns, folded=False)],
-    )
+    columns = [Column("kernel", "name"), Column("flops", text=units.number, unit="FLOP")]
+    columns += [Column("bytes", text=units.size, unit="B"), Column("intensity", text=units.intensity, unit="FLOP/B")]
+    columns += [*RATES, Column("% of roof", "share", units.percent)]
+    columns += [Column("possible", text=lambda times: f"× {units.digits(times)}")]
+    columns += [Column("limited by", "limit", names.limiter), Column("note", mark="mark")]
+    made = table("kernels", "Your kernels", map(_record, view.kernels), *columns, folded=False)
+    question = "How near do they come to what this machine allows?"
+    formula = "share = time that the measured roofs allow, launch overhead included / time taken."
+    return Section("user-kernels", "Your kernels", question, formula, _findings(view.kernels), tables=[made])
 
 
 def _record(each: RooflinePoint) -> dict:
@@ -56,16 +44,15 @@ def _findings(placed: Sequence[RooflinePoint]) -> Iterator[Finding]:
     """The farthest from its roof, what cannot be right, the nearest, and what cannot be judged."""
     usable = sorted((each for each in placed if each.share and not each.above), key=lambda each: each.share)
     if usable:
-        worst = usable[0]
-        more = f": {possible(worst)}" if possible(worst) else ""
-        yield Finding(f"{_name(worst)} is {'farthest from' if usable[1:] else 'at'} its roof, {_share(worst)}{more}.")
+        more = f": {possible(usable[0])}" if possible(usable[0]) else ""
+        yield Finding(f"{_near(usable[0], 'is farthest from' if usable[1:] else 'is at')}{more}.")
     if above := [each for each in placed if each.above]:
-        which = listed([_name(each) for each in above], 2)
+        which = listed([plain(each.kernel.name) for each in above], 2)
         share = units.percent(max(each.share for each in above))
         lie = "lies above its roof" if len(above) == 1 else "lie above their roofs"
         yield Finding(f"{which} {lie}, {share}: miscounted work, a warm cache, or an under-measured roof.", WARN)
     if usable[1:]:
-        yield Finding(f"{_name(usable[-1])} comes nearest to its roof, {_share(usable[-1])}.")
+        yield Finding(f"{_near(usable[-1], 'comes nearest to')}.")
     if lacking := [each for each in placed if each.lacking]:
         count = many(len(lacking), "kernel")
         yield Finding(f"No share for {count}: this Run has no roof for {_lacking(lacking)}.", WARN)
@@ -74,12 +61,9 @@ def _findings(placed: Sequence[RooflinePoint]) -> Iterator[Finding]:
         yield Finding(f"{many(moving, 'kernel')} without arithmetic {have} no place in the figure.")
 
 
-def _name(each: RooflinePoint) -> str:
-    return plain(each.kernel.name)
-
-
-def _share(each: RooflinePoint) -> str:
-    return f"{units.percent(each.share or 0)} of {names.limiter(each.limit)}"
+def _near(each: RooflinePoint, how: str) -> str:
+    share = f"{units.percent(each.share)} of {names.limiter(each.limit)}"
+    return f"{plain(each.kernel.name)} {how} its roof, {share}"
 
 
 def _lacking(placed: Sequence[RooflinePoint]) -> str:

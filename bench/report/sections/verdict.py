@@ -9,7 +9,7 @@ from bench.analysis import reasons as why
 from bench.analysis.health import NOT_JUDGED, PASS, VITALS, vitals
 from bench.analysis.reasons import FAIL, Reason
 from bench.report.document import Column, Finding, Table, Verdict, has, table
-from bench.report.phrases import listed, many, plain, sentence, signed
+from bench.report.phrases import listed, many, plain, sentence, signed, texts
 from bench.report.sections import RunView
 from bench.schema import SUSTAINED
 from bench.work import RoofKey
@@ -17,55 +17,20 @@ from bench.work import RoofKey
 TITLE = "GPU health"
 # Reasons on the first screen; so many devices with one fault are told of together, each by its row in the matrix.
 MOST_REASONS, TOGETHER = 4, 3
-# Cause -> what it says of a device, and what to do about it. {0}: the driver's or the record's own words.
-_CAUSES = {
-    why.NOT_MEASURABLE: ("not measurable: {0}", "look for Xid errors in `dmesg`; reset or drain it; repeat"),
-    why.LOST: ("lost: {0}", "look for Xid errors in `dmesg`; reset or drain it"),
-    why.MEMORY_ERRORS: ("{1:.0f} uncorrectable memory errors", "run `nvidia-smi -q -d ECC`; drain it"),
-    why.CORRECTED_ERRORS: ("{1:.0f} corrected memory errors", "run `nvidia-smi -q -d ECC`; drain it where they grow"),
-    why.ROW_REMAP: ("row remap {0}", "run `nvidia-smi -q -d ROW_REMAPPER`; reset it, drain it if that fails"),
-    why.PCIE: (
-        "{1:.0f} of {2:.0f} PCIe lanes",
-        "reseat the card or cable; check `nvidia-smi --query-gpu=pcie.link.width.current --format=csv`",
-    ),
-    why.NVLINK: ("{1:.0f} of {2:.0f} NVLinks up", "check `nvidia-smi nvlink -s` and its error counters"),
-    why.OTHERS: ("other processes computed on it ({0})", "end them and repeat: `nvidia-smi pmon -c 1`"),
-    why.THROTTLED: ("slowed by {0}", "check cooling and power: `nvidia-smi -q -d PERFORMANCE`"),
-    why.POWER_LIMIT: ("the power limit held the clock", "run `nvidia-smi -q -d POWER`; compare with its peers"),
-    why.CLOCK_SETTING: ("{0}", "run `nvidia-smi -q -d CLOCK`; `nvidia-smi -rgc` frees the clock"),
-    why.CLOCK: ("the clock was low, nothing says why", "run `nvidia-smi -q -d CLOCK,PERFORMANCE` under load"),
-    why.DATASHEET: ("", "compare with its peers: `python -m bench compare OTHER THIS`"),
-    why.SPREAD: ("", "compare settings and topology: `nvidia-smi -q -d CLOCK,POWER`, `nvidia-smi topo -m`"),
-}
-# Beginning of what made a device not measurable -> what to do first.
-_UNMEASURABLE = {
-    "other processes": _CAUSES[why.OTHERS][1],
-    "hardware thermal": "cool it first, then look for Xid errors in `dmesg`; reset or drain it",
-    "heat": "cool it first, then look for Xid errors in `dmesg`; reset or drain it",
-}
-# What a slow roof belongs to -> what to check. {0}: the same probe again.
-_SLOW = {
-    "memory": "check ECC and row remaps: `nvidia-smi -q -d ECC,ROW_REMAPPER`; repeat alone: `{0}`; drain if confirmed",
-    "compute": "check clocks and power: `nvidia-smi -q -d CLOCK,PERFORMANCE`; repeat alone: `{0}`; drain if confirmed",
-    "host": "check PCIe lanes and sockets: `nvidia-smi topo -m`; repeat alone: `{0}`",
-    "link": "check `nvidia-smi nvlink -s` and `nvidia-smi topo -m`; repeat with all GPUs: `{0}`",
-    "cpu": "look for other processes and the clock's governor; repeat: `{0}`",
-}
 _FAMILIES = {"dram": "memory", "h2d": "host", "d2h": "host", "duplex": "host", "link": "link"}
+_COMPARED = (why.SIBLINGS, why.BASELINE, why.SPREAD)
 
 
 def verdict(view: RunView) -> Verdict:
     """GPU health in a line: the gravest reason, or what it was judged by."""
     node = view.health
-    what = "GPU health" if any(each.info.sms for each in node.devices) else "Device health"
-    word = node.status
+    what = TITLE if any(each.info.sms for each in node.devices) else "Device health"
     if node.status in (NOT_JUDGED, PASS):
-        return Verdict(what, node.status, word, (_unjudged if node.status == NOT_JUDGED else _judged)(view))
+        return Verdict(what, node.status, node.status, (_unjudged if node.status == NOT_JUDGED else _judged)(view))
     bad = [each.info.id for each in node.devices if each.status == node.status]
     bad += [each.device for each in node.absent if each.status == node.status]
-    named = view.several or node.absent
-    which = listed([_name(each, view) for each in bad], 3) if named else ""
-    return Verdict(what, node.status, word, which or sentence(_briefly(_led(node.grouped[0], view)[0])))
+    which = listed([_name(each, view) for each in bad], 3) if view.several or node.absent else ""
+    return Verdict(what, node.status, node.status, which or sentence(_briefly(_led(node.grouped[0], view)[0])))
 
 
 def _unjudged(view: RunView) -> str:
@@ -139,36 +104,38 @@ def _finding(reason: Reason, others: Sequence[Reason], view: RunView, who: str =
 
 def _next(reason: Reason, view: RunView) -> str:
     """What to do about it: after its cause, or, of a slow roof, after what else is known of the device."""
+    words = texts("health")
+    causes = words["causes"]
     if reason.cause == why.NOT_MEASURABLE:
-        words = plain(reason.detail)
-        usual = "see why in its section; repeat on an idle GPU" if reason.key else _CAUSES[reason.cause][1]
-        return next((step for k, step in _UNMEASURABLE.items() if words.startswith(k)), usual)
-    if reason.cause in _CAUSES:
-        return _CAUSES[reason.cause][1]
+        usual = "see why in its section; repeat on an idle GPU" if reason.key else causes[reason.cause][1]
+        steps = words["unmeasurable"].items()
+        return next((step for begin, step in steps if plain(reason.detail).startswith(begin)), usual)
+    if reason.cause in causes:
+        return causes[reason.cause][1]
     fit = next((fit for fit in view.fits if fit.info.id == reason.device), view.fit)
-    family = "compute" if fit.info.sms else "cpu"
-    family = _FAMILIES.get(reason.key, family) if fit.info.sms else family
+    family = _FAMILIES.get(reason.key, "compute") if fit.info.sms else "cpu"
     held = view.health.held(reason, driven=family == "compute") if family in ("memory", "compute") else None
     if held:
-        words, step = _CAUSES[held.cause]
-        return f"Likely cause: {words.format(plain(held.detail))}. {sentence(step)}"
+        said, step = causes[held.cause]
+        return f"Likely cause: {said.format(plain(held.detail))}. {sentence(step)}"
     slow = fit.roofs.get(reason.key) or fit.lasting(reason.key)
     probe = slow.winner.probe if slow else "peak" if RoofKey(reason.key).is_compute else "bandwidth"
     chosen = names.selector(reason.device)
     chosen = "auto" if family == "link" and chosen.startswith("cuda:") else chosen
-    return _SLOW[family].format(f"python -m bench run --device {chosen} --probes {probe}")
+    return words["slow"][family].format(f"python -m bench run --device {chosen} --probes {probe}")
 
 
 def _what(reason: Reason, others: Sequence[Reason] = ()) -> str:
     """ "DRAM −9.6 % (4.33 against 4.80 TB/s, median of 7)", or what its cause says."""
+    says = texts("health")["causes"].get(reason.cause, [""])[0]
+    cause = says.format(plain(reason.detail), reason.value or 0, reason.expected or 0)
     if not (reason.key and has(reason.ratio)):
-        text = _CAUSES[reason.cause][0].format(plain(reason.detail), reason.value or 0, reason.expected or 0)
-        text = plain(reason.detail) if reason.detail.startswith(why.NOTHING) else text
+        text = plain(reason.detail) if reason.detail.startswith(why.NOTHING) else cause
         text = f"{names.roof(reason.key)} {text}" if reason.key else text
         if reason.share and reason.cause != why.NOT_MEASURABLE and "%" not in text:
             text += f" {units.percent(reason.share, 2)} of the time"
         return text + (f"; {many(len(others), 'other roof')} too" if others else "")
-    compared, text = _compared(reason), _briefly(reason)
+    compared, text = reason.cause in _COMPARED, _briefly(reason)
     if reason.cause == why.SPREAD:
         return f"{text} against the faster devices: two groups of devices differ"
     rates = units.between(reason.value, reason.expected, lambda v: units.rate_text(v, reason.key)).replace("–", "/", 1)
@@ -177,19 +144,12 @@ def _what(reason: Reason, others: Sequence[Reason] = ()) -> str:
         source = "the baseline" if reason.cause == why.BASELINE else names.others(reason.n)
         text += f" ({value} against {expected}, {source})"
     else:
-        text += f" ({value} of {expected})"
-        cause = _CAUSES[reason.cause][0].format(plain(reason.detail))
-        text += f": {cause}" if cause else ""
+        text += f" ({value} of {expected})" + (f": {cause}" if cause else "")
         text += f" {units.percent(reason.share, 2)} of the time" if has(reason.share) and "%" not in cause else ""
-    ratios = [each.ratio for each in others if has(each.ratio)]
-    if ratios:
+    if ratios := [each.ratio for each in others if has(each.ratio)]:
         span = sorted({signed(ratio) if compared else units.percent(ratio, 2) for ratio in (min(ratios), max(ratios))})
         text += f"; {many(len(others), 'other roof')} {' to '.join(span)}"
     return text
-
-
-def _compared(reason: Reason) -> bool:
-    return reason.cause in (why.SIBLINGS, why.BASELINE, why.SPREAD)
 
 
 def _briefly(reason: Reason) -> str:
@@ -197,7 +157,7 @@ def _briefly(reason: Reason) -> str:
     if not (reason.key and has(reason.ratio)):
         return _what(reason)
     lasting = ", sustained," if reason.detail.startswith(SUSTAINED) else ""
-    share = signed(reason.ratio) if _compared(reason) else f"at {units.percent(reason.ratio)} of datasheet"
+    share = signed(reason.ratio) if reason.cause in _COMPARED else f"at {units.percent(reason.ratio)} of datasheet"
     return f"{names.roof(reason.key)}{lasting} {share}"
 
 
@@ -220,18 +180,9 @@ def matrix(view: RunView) -> Table:
         row["why"] = _briefly(reasons[0]) if reasons else ""
         rows.append(row)
     columns = [Column("GPU", "device", names.device)]
-    columns += [
-        Column(names.roof(key).replace(" vector", ""), key, _percent, f"{key} regime", mark=f"{key} mark")
-        for key in keys
-    ]
-    columns += [Column(name, text=_vital, mark=name) for name in VITALS]
+    for key in keys:
+        name, marked = names.roof(key).replace(" vector", ""), {"by": f"{key} regime", "mark": f"{key} mark"}
+        columns.append(Column(name, key, lambda ratio, regime: f"{100 * ratio:.0f}{regime}", **marked))
+    columns += [Column(name, text=lambda status: "ok" if status == PASS else status, mark=name) for name in VITALS]
     columns += [Column("Health", "verdict", str.upper, mark="verdict"), Column("Why", "why")]
     return table("matrix", "Every GPU: percent of the median of the others", rows, *columns, folded=False)
-
-
-def _percent(ratio: float, regime: str) -> str:
-    return f"{100 * ratio:.0f}{regime}"
-
-
-def _vital(status: str) -> str:
-    return "ok" if status == PASS else status

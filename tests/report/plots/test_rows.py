@@ -45,12 +45,12 @@ def test_shares_names_hovers_and_doubts():
     assert tick.x[0] == 100 * 811 / 989
     assert "811 TFLOP/s by the datasheet at the clock seen" in tick.customdata[0]
     assert "percent of datasheet" in figure.layout.xaxis.title.text
-    assert datasheet(()) is None
+    assert datasheet((), (), {}) is None
 
 
 def test_the_outlier_is_named_and_all_are_within_the_axis(slow_sibling):
     rows = siblings(fit(slow_sibling))
-    figure = strip(rows)
+    figure = strip(rows, ())
     low, high = figure.layout.xaxis.range
     dots = {trace.name: trace for trace in figure.data}
     assert set(dots) == {"a GPU", "outlier"}
@@ -71,12 +71,12 @@ def test_only_the_roofs_that_are_asked_for(slow_sibling):
     assert {y for trace in figure.data for y in trace.y} == {"DRAM", "BF16 GEMM"}
     assert list(figure.layout.yaxis.categoryarray) == ["BF16 GEMM", "DRAM"]
     assert strip(rows, ["nothing"]) is None
-    assert strip(pd.DataFrame(columns=rows.columns)) is None
+    assert strip(pd.DataFrame(columns=rows.columns), ()) is None
 
 
 def test_hostile_names_stay_text(slow_sibling):
     rows = siblings(fit(slow_sibling)).assign(device="<img src=x>:1")
     rows["device"] = "<img src=x>"
-    texts = [text for trace in strip(rows).data for text in (*(trace.text or ()), *trace.customdata)]
+    texts = [text for trace in strip(rows, ()).data for text in (*(trace.text or ()), *trace.customdata)]
     assert len(texts) > len(rows)
     assert all("<img" not in text and "&lt;img" in text for text in texts)

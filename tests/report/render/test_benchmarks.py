@@ -7,20 +7,20 @@ import sys
 import pytest
 
 from bench.report.gate import document
-from bench.report.render import benchmarks
+from bench.report.render import ci
 from tests.report.gates import GATES, every_word, fine, gate, hostile, launched, metric, simulated, verdict
 
 
 def bigger(made) -> bytes:
-    return benchmarks.bigger(document(made))
+    return ci.github_benchmark("higher", document(made))
 
 
 def smaller(made) -> bytes:
-    return benchmarks.smaller(document(made))
+    return ci.github_benchmark("lower", document(made))
 
 
 def pytest_benchmark(made) -> bytes:
-    return benchmarks.pytest_benchmark(document(made))
+    return ci.pytest_benchmark(document(made))
 
 
 def listed(data: bytes) -> dict[str, dict]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from bench.report.gate import document
-from bench.report.render.junit import render
+from bench.report.render import ci
 from tests.report.gates import (
     ANY_TEXT,
     GATES,
@@ -26,7 +26,7 @@ from tests.report.gates import (
 
 
 def junit(made) -> bytes:
-    return render(document(made))
+    return ci.junit(document(made))
 
 
 RESULTS = ("failure", "error", "skipped")

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.analysis.gate.plain import line
 from bench.analysis.gate.verdict import STATUSES
 from bench.report.gate import document
-from bench.report.render.prometheus import render
+from bench.report.render import ci
 from bench.store import RunError
 from tests.report.gates import (
     ANY_TEXT,
@@ -28,7 +28,7 @@ from tests.report.gates import (
 
 
 def prometheus(made) -> bytes:
-    return render(document(made))
+    return ci.prometheus(document(made))
 
 
 def samples(made) -> list:

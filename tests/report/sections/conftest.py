@@ -1,7 +1,5 @@
 """Runs as sections read them, and what a section says and draws of one."""
 
-import importlib
-
 import plotly.graph_objects as go
 
 from bench.analysis.datasheet import compare, datasheet
@@ -10,7 +8,7 @@ from bench.analysis.health import health
 from bench.analysis.quality import quality
 from bench.report import sections
 from bench.report.document import Section
-from bench.report.sections import RunView
+from bench.report.sections import ProbeSection, RunView
 from bench.schema import Run
 
 
@@ -21,6 +19,11 @@ def view(run: Run, device: int = 0, **more) -> RunView:
     gaps = compare(fits[device].roofline, theory) if theory else ()
     about = {"theory": theory, "gaps": gaps, "health": health(run, fits), "quality": quality(run, fits)}
     return RunView(run, fits, fits[device], **about | more)
+
+
+def of_probe(probe: str, shown: RunView) -> ProbeSection:
+    """What a page says of a probe, by its own section."""
+    return sections.own_sections()[probe](shown)
 
 
 def section(run: Run, probe: str, **more) -> Section:
@@ -34,18 +37,16 @@ def said(run: Run, probe: str, **more) -> str:
 
 
 def findings(run: Run, probe: str, **more) -> list[str]:
-    return list(map(str, importlib.import_module(f"bench.report.sections.{probe}").findings(view(run, **more))))
+    return list(map(str, of_probe(probe, view(run, **more)).findings()))
 
 
 def notes(run: Run, probe: str, **more) -> list[str]:
-    module = importlib.import_module(f"bench.report.sections.{probe}")
-    return list(module.notes(view(run, **more))) if hasattr(module, "notes") else []
+    return list(of_probe(probe, view(run, **more)).notes())
 
 
 def drawn(run: Run, probe: str, **more) -> dict[str, go.Figure]:
     """Figures of a probe's section by their titles."""
-    module = importlib.import_module(f"bench.report.sections.{probe}")
-    return {plot.title: plot.figure for plot in module.plots(view(run, **more))}
+    return {plot.title: plot.figure for plot in of_probe(probe, view(run, **more)).plots()}
 
 
 def points(figure: go.Figure, name: str) -> tuple[list, list]:

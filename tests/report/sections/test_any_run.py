@@ -1,6 +1,5 @@
 """Whatever a Run holds, the sections of probes that claim roofs stay short, safe and whole."""
 
-import importlib
 import random
 import re
 from dataclasses import replace
@@ -12,7 +11,7 @@ from bench.report import document, sections
 from bench.work import Work
 from tests.report.conftest import HOSTILE, hostile
 from tests.report.runs import QUICK, by_hand, gpu, measured, simulated
-from tests.report.sections.conftest import drawn, said, section, view
+from tests.report.sections.conftest import drawn, of_probe, said, section, view
 
 FOLDS = {
     "Memory": ("bandwidth", "capacity", "onchip"),
@@ -38,10 +37,6 @@ def whole():
 @cache
 def probe_sections():
     return sections.probe_sections(whole())
-
-
-def module(probe):
-    return importlib.import_module(f"bench.report.sections.{probe}")
 
 
 @pytest.mark.parametrize("probe", [name for name in PROBES if name != "latency"])  # which nobody simulates
@@ -92,9 +87,9 @@ def test_any_subset_with_odd_params_and_notes_is_drawn_without_error(probe, seed
     rows = rows.sample(n=draw.randint(1, len(rows)), random_state=seed) if len(rows) else rows
     notes = [{name: str(value) for name, value in bent(each).items()} for each in rows["notes"]]
     chosen.__dict__["rows"] = rows.assign(params=[bent(each) for each in rows["params"]], notes=notes)
-    assert all(isinstance(text, str) for text in module(probe).findings(chosen))
-    assert all(isinstance(text, str) for text in getattr(module(probe), "notes", lambda _: ())(chosen))
-    assert all(isinstance(plot, document.Plot) for plot in module(probe).plots(chosen))
+    made = of_probe(probe, chosen)
+    assert all(isinstance(text, str) for text in (*made.findings(), *made.notes()))
+    assert all(isinstance(plot, document.Plot) for plot in made.plots())
 
 
 @pytest.mark.parametrize("probe", PROBES)

@@ -10,7 +10,7 @@ from bench.analysis.fit import fit
 from bench.measure.budget import BUDGETS
 from bench.schema import SUSTAINED
 from tests.report.runs import by_hand, simulated
-from tests.report.sections.conftest import view
+from tests.report.sections.conftest import of_probe, view
 
 STANDARD = replace(BUDGETS["standard"], rounds=6)
 
@@ -113,7 +113,7 @@ def test_who_measured_one_probe_did_not_ask_for_energy():
 def test_sections_of_memory_and_compute_say_what_lasting_load_leaves(lasting):
     chosen = view(lasting)
     assert fit(lasting)[0].sustained is not None
-    peak = importlib.import_module("bench.report.sections.peak").findings(chosen)
+    peak = of_probe("peak", chosen).findings()
     assert "Sustained, BF16 GEMM keeps 871 TFLOP/s, 88.0 % of its burst." in list(peak)
-    bandwidth = importlib.import_module("bench.report.sections.bandwidth").findings(chosen)
+    bandwidth = of_probe("bandwidth", chosen).findings()
     assert "Sustained, DRAM keeps 4.80 TB/s, 100 % of its burst." in list(bandwidth)

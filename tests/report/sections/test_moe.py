@@ -3,7 +3,7 @@
 import pytest
 
 from bench.analysis.transformer_cases import experts as experts_of
-from bench.report.sections import moe
+from bench.report.sections.gemm import EXPECTED
 from bench.work import Work
 from tests.report.runs import by_hand, measured
 from tests.report.sections.conftest import drawn, points, said, view
@@ -33,7 +33,7 @@ def test_skew_is_said_where_it_matters_and_the_expectation_is_drawn():
     assert "within 9.7 % of the expected one" in text
     assert "Method: grouped." in text
     figures = drawn(by_hand(ROWS), "moe")
-    xs, ys = points(figures["Experts touched"], moe.EXPECTED)
+    xs, ys = points(figures["Experts touched"], EXPECTED)
     assert xs == [1, 4, 64]
     assert ys[:2] == pytest.approx([2, 5.46875]), "golden values MOE-1 and MOE-2 of the reference"
     assert points(figures["Time"], "skewed routing") == ([4, 64], [1.5e-3, 6e-3])
@@ -48,7 +48,7 @@ def test_the_expectation_has_the_colour_of_uniform_routing_or_its_own():
     rows = [experts("skewed", 4, 3, 1e-3), experts("uniform", 4, 6, 2e-3)]
     for kept, alike in ((rows, "uniform routing"), (rows[:1], None)):
         colours = {trace.name: trace.line.color for trace in drawn(by_hand(kept), "moe")["Experts touched"].data}
-        same = [name for name in colours if name != moe.EXPECTED and colours[name] == colours[moe.EXPECTED]]
+        same = [name for name in colours if name != EXPECTED and colours[name] == colours[EXPECTED]]
         assert same == ([alike] if alike else [])
 
 

@@ -1,6 +1,7 @@
 """A section for a new probe is one new file, and a probe has the section of no question that has its name."""
 
 import sys
+from pkgutil import iter_modules
 
 import pytest
 
@@ -15,24 +16,24 @@ NEW = '''
 
 import plotly.graph_objects as go
 
-from bench.report.sections import lines, plot
+from bench.report.sections import ProbeSection, lines, plot
 from bench.report.plots import sweep
 
-GROUP = "{group}"
 
+class Thrown(ProbeSection):
+    probe, group = "throw", "{group}"
 
-def findings(view):
-    yield from (f"Throw {{number}}." for number in range({count}))
+    def findings(self):
+        yield from (f"Throw {{number}}." for number in range({count}))
 
+    def notes(self):
+        yield "No wind."
 
-def notes(view):
-    yield "No wind."
-
-
-def plots(view):
-    yield from plot("throw-0", "Height", go.Figure(go.Scatter(x=[1, 2], y=[3, 4], name="ball")), "Thrown by hand.")
-    yield from plot("throw-1", "Nothing to draw", None)
-    yield from lines("throw-2", "No line", "", {{}}, "size", "seconds", sweep.SECONDS)
+    def plots(self):
+        ball = go.Scatter(x=[1, 2], y=[3, 4], name="ball")
+        yield from plot("throw-0", "Height", go.Figure(ball), "Thrown by hand.")
+        yield from plot("throw-1", "Nothing to draw", None)
+        yield from lines("throw-2", "No line", "", {{}}, "size", "seconds", sweep.SECONDS)
 '''
 
 
@@ -105,7 +106,7 @@ def test_of_several_reasons_the_first_is_said_and_the_others_are_in_the_table():
     assert [cell.text for cells in made.tables[0].cells for cell in cells if "no wind" in cell.text]
 
 
-QUESTIONS = [name for name, file in sections.files().items() if not hasattr(file, "GROUP")]
+QUESTIONS = [file.name for file in iter_modules(sections.__path__) if file.name not in sections.own_sections()]
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 from functools import cache
-from importlib import import_module
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -14,7 +13,7 @@ from bench.report.sections import GROUPS, RunView, probe_sections
 from bench.work import Work, gemm
 from tests.report.conftest import HOSTILE
 from tests.report.runs import QUICK, by_hand, measured, simulated
-from tests.report.sections.conftest import section, view
+from tests.report.sections.conftest import of_probe, section, view
 
 PROBES = ("attention", "layer", "decode", "mixed", "quantised", "moe", "fusion")
 WORK = gemm(8, 64, 64, "float32", "vector")
@@ -136,9 +135,9 @@ def test_odd_params_notes_and_work_are_passed_over(probe, draw):
     notes = [{name: str(value) for name, value in bent(each).items()} for each in rows["notes"]]
     demands = [Work() if draw.random() < 0.1 else each for each in rows["work"]]
     rows = rows.assign(params=[bent(each) for each in rows["params"]], notes=notes, work=demands)
-    module, seen = import_module(f"bench.report.sections.{probe}"), changed(rows)
-    list(module.plots(seen))
-    told = (*module.findings(seen), *getattr(module, "notes", lambda _: ())(seen))
+    made = of_probe(probe, changed(rows))
+    list(made.plots())
+    told = (*made.findings(), *made.notes())
     assert all(isinstance(text, str) and "nan" not in text.split() for text in told)
 
 
@@ -194,7 +193,7 @@ def test_texts_of_a_run_are_inert_in_figures(probe):
         {name: value if name == "peak_bytes" else HOSTILE for name, value in each.items()} for each in rows["notes"]
     ]
     rows = rows.assign(params=list(map(hostile, rows["params"])), notes=notes, causes=HOSTILE, validity="suspect")
-    figures = [plot.figure.to_dict() for plot in import_module(f"bench.report.sections.{probe}").plots(changed(rows))]
+    figures = [plot.figure.to_dict() for plot in of_probe(probe, changed(rows)).plots()]
     assert figures
     told = [text.lower() for figure in figures for text in strings(figure)]
     assert any("&lt;img" in text for text in told)

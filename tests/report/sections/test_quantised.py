@@ -2,10 +2,9 @@
 
 import pytest
 
-from bench.report.sections import quantised
 from bench.work import Work
 from tests.report.runs import by_hand, measured
-from tests.report.sections.conftest import drawn, points, said, section, view
+from tests.report.sections.conftest import drawn, of_probe, points, said, section, view
 
 SPEEDUP = "Speedup"
 
@@ -28,7 +27,9 @@ ROWS = [
 
 def test_quantised_weights_are_compared_at_the_same_batch_and_shape():
     run = by_hand(ROWS)
-    found = {(row.what, row.batch): (row.times, row.lighter) for row in quantised.gains(view(run)).itertuples()}
+    found = {
+        (row.what, row.batch): (row.times, row.lighter) for row in of_probe("quantised", view(run)).gains.itertuples()
+    }
     assert found["INT4 weights", 1] == pytest.approx((4, 4))
     assert found["INT4 weights", 64] == pytest.approx((0.5, 3))
     assert found["FP8 weights and activations", 1] == pytest.approx((0.5, 2))
