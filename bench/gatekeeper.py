@@ -7,10 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.analysis.gate import baselines, tolerances
-from bench.analysis.gate.expectations import Known
+from bench.analysis.gate.expectations import Baselined
 from bench.analysis.gate.metrics import Candidate, Pin, metrics, pinned
-from bench.analysis.gate.past import identity, past
 from bench.analysis.gate.rule import judged, suspects
+from bench.analysis.gate.samples import past
 from bench.analysis.gate.verdict import Gate
 from bench.measure.budget import BUDGETS, Budget
 from bench.measure.environment import command_line, environment
@@ -18,7 +18,7 @@ from bench.measure.probes import Probe, describe
 from bench.measure.progress import Listener
 from bench.measure.record import record
 from bench.measure.session import NOTHING_SELECTED, CaseSelection
-from bench.schema import CONFIRM, FIRST_ROUND, DeviceInfo, Environment, Run
+from bench.schema import CONFIRM, FIRST_ROUND, DeviceInfo, Environment, Run, case_key
 from bench.store import RunError, read
 
 # Repetitions that state a gated value: a median of three outvotes one bad minute.
@@ -26,7 +26,7 @@ REPETITIONS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class GateOptions:
     """How strictly a gate judges.
 
     confirm: repetitions of a suspect in fresh processes. tolerances: a file that overrides them. required: whether a
@@ -39,19 +39,20 @@ class Options:
     calibrated: bool = True
 
 
-USUAL = Options()
+USUAL = GateOptions()
 
 
 class GateSession:
     """What a gate holds these devices against. A Run's parts come to it as they are known: devices, measurements."""
 
-    def __init__(self, out: Path, probes: Sequence[Probe], console: Console, options: Options = USUAL):
+    def __init__(self, out: Path, probes: Sequence[Probe], console: Console, options: GateOptions = USUAL):
         self.out, self.probes, self._console, self._options = out, probes, console, options
-        self.known: dict[str, Known] = {}
+        self.known: dict[str, Baselined] = {}
         self._home, self._past = out, None
         self._gates = False
+        # why a Run that is measured will not be gated
         self.trouble = ""
-        self.elsewhere: list[str] = []
+        self._elsewhere: list[str] = []
 
     @property
     def blessed(self) -> bool:
@@ -76,16 +77,7 @@ class GateSession:
             self._console.print(f"warning: this Run will not be gated: {error}", style="yellow", markup=False)
             return NOTHING_SELECTED
         self._gates = self.blessed
-        cases = {}
-        for info in infos:
-            known = metrics(info)
-            own = {
-                n: pin
-                for n, pin in self._pins(info).items()
-                if n in known and known[n].gates and not known[n].saturates
-            }
-            cases[info.id] = tuple({**own, **self._blessed(info)}.values())
-        return CaseSelection(cases)
+        return CaseSelection({info.id: tuple(self._pins(info, beside=True).values()) for info in infos})
 
     def again(self, run: Run) -> CaseSelection:
         """What is suspect in a Run, to be measured again before it is believed."""
@@ -101,11 +93,11 @@ class GateSession:
         if not self.known:
             self._learn(run.environment, home)
         if self._past is None:
-            self._past = past(self._home, self._reading)
-        found = judged(run, self.known, self._past, self._past.warnings)
-        return replace(found, baseline_elsewhere=tuple(self.elsewhere), required=self._options.required)
+            self._past = past(self._home, self._tell)
+        gate = judged(run, self.known, self._past, self._past.warnings)
+        return replace(gate, baseline_elsewhere=tuple(self._elsewhere), required=self._options.required)
 
-    def _reading(self, done: int, total: int) -> None:
+    def _tell(self, done: int, total: int) -> None:
         if done == 1 and total > 50:
             self._console.print(f"reading {total} Runs of the history; it is remembered", markup=False)
 
@@ -114,37 +106,33 @@ class GateSession:
         for info in about.devices:
             baseline = baselines.find(self._home, about, info)
             if baseline is None and (other := baselines.elsewhere(self._home, about, info)):
-                self.elsewhere.append(
+                self._elsewhere.append(
                     f"{info.id} is blessed among the devices of {other.name}, and this Run is of {about.product}: is"
                     " one of them gone, or was only a part of them asked for?"
                 )
-            settings = tolerances.Settings()
-            calibrated = tolerances_path(self._home, identity(about, info))
-            if self._options.calibrated and calibrated.is_file():
-                settings = tolerances.read(calibrated)
+            settings, own = tolerances.Settings(), baselines.tolerances_file(self._home, about, info)
+            if self._options.calibrated and own.is_file():
+                settings = tolerances.read(own)
             if self._options.tolerances:
                 settings = tolerances.read(self._options.tolerances).over(settings)
-            self.known[info.id] = Known(baseline, settings)
+            self.known[info.id] = Baselined(baseline, settings)
 
-    def _blessed(self, info: DeviceInfo) -> Mapping[str, Pin]:
-        """A baseline's cases, where the probe still measures what it measured then."""
-        baseline = self.known[info.id].baseline
-        versions = {probe.name: probe.version for probe in self.probes}
-        found = baseline.pins if baseline else {}
-        return {name: pin for name, pin in found.items() if versions.get(pin[0][0]) == pin[0][1]}
-
-    def _pins(self, info: DeviceInfo) -> Mapping[str, Pin]:
+    def _pins(self, info: DeviceInfo, beside: bool = False) -> Mapping[str, Pin]:
+        """Metric -> its case: the baseline's, where the probe still measures what it measured then, else what the
+        registry follows; beside a whole Run, of that only what gates without claiming a roof.
+        """
         cases = [
-            Candidate(
-                ((probe.name, probe.version, tuple(case.params.items())), lasting), case.saturates, 0.0, case.params
-            )
+            Candidate((case_key(probe.name, probe.version, case.params), lasting), case.saturates)
             for probe in self.probes
             for case in describe(info, probe, BUDGETS["standard"])
             for lasting in ((False, True) if info.regime == "burst" else (False,))
             if not case.skip
         ]
-        own = {name: pin for name, metric in metrics(info).items() if (pin := pinned(metric, cases))}
-        return {**own, **self._blessed(info)}
+        followed = {n: m for n, m in metrics(info).items() if not beside or (m.gates and not m.saturates)}
+        own = {name: pin for name, metric in followed.items() if (pin := pinned(metric, cases))}
+        baseline, versions = self.known[info.id].baseline, {probe.name: probe.version for probe in self.probes}
+        blessed = baseline.pins.items() if baseline else ()
+        return {**own, **{name: pin for name, pin in blessed if versions.get(pin[0][0]) == pin[0][1]}}
 
 
 def measured(
@@ -154,20 +142,7 @@ def measured(
     # a Run of a dozen cases is no Run of a whole budget, and a trend must not join the two
     budget = replace(budget, name=f"gate {budget.name}")
     with Listener(console, budget, devices, gate=True) as listener:
-        made = record(
-            devices,
-            session.probes,
-            budget,
-            seed,
-            session.out,
-            command_line(),
-            listen=listener,
-            choose=lambda infos: listener.expect(session.everything(infos)),
-            again=lambda run: listener.expect(session.again(run)),
-        )
+        asked = {"choose": lambda infos: listener.expect(session.everything(infos))}
+        asked |= {"again": lambda run: listener.expect(session.again(run))}
+        made = record(devices, session.probes, budget, seed, session.out, command_line(), listen=listener, **asked)
     return read(made.path), made.status
-
-
-def tolerances_path(home: Path, who: str) -> Path:
-    """A device's own tolerances, as `calibrate` writes them."""
-    return baselines.own_path(home, who).with_suffix(".toml")

@@ -10,7 +10,7 @@ from bench.analysis.gate.metrics import metrics
 from bench.analysis.gate.rule import suspects
 from bench.analysis.gate.samples import pins
 from bench.cli.console import open_console
-from bench.gatekeeper import REPETITIONS, GateSession, Options
+from bench.gatekeeper import REPETITIONS, GateOptions, GateSession
 from bench.measure.budget import BUDGETS
 from bench.measure.device.cpu import open_cpu
 from bench.measure.device.sim import open_simulated
@@ -30,7 +30,7 @@ PROBES = ("bandwidth", "peak")
 
 
 def followed(folder, **options) -> GateSession:
-    return GateSession(folder, select([]), open_console(stderr=True), Options(**options))
+    return GateSession(folder, select([]), open_console(stderr=True), GateOptions(**options))
 
 
 def sim(spec: str = "sim:h200-sxm"):

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from bench.analysis.changes import ChangePoint
-from bench.analysis.series import Change, Point, Segment, Series
+from bench.analysis.change_points import ChangePoint
+from bench.analysis.run_entry import Change
+from bench.analysis.series import Segment, Series, SeriesPoint
 
 # Markers in a figure, over all its lines; beyond, a line's points are drawn in groups.
 MOST = 700
@@ -23,7 +24,7 @@ _WIDENS, _MARGIN, _LEAST = 0.25, 0.08, 0.002
 class Group(NamedTuple):
     """Neighbouring usable Runs of one segment, as one point."""
 
-    points: tuple[Point, ...]
+    points: tuple[SeriesPoint, ...]
     at: float
     value: float
     low: float
@@ -31,7 +32,7 @@ class Group(NamedTuple):
     validity: str
 
 
-def _group(points: Sequence[Point]) -> Group:
+def _group(points: Sequence[SeriesPoint]) -> Group:
     chosen = [point for point in points if point.valid] or points
     low, high = min(point.value.low for point in points), max(point.value.high for point in points)
     value = median(point.value.value for point in chosen)
@@ -47,7 +48,7 @@ def stretches(each: Series, step: int) -> Iterator[list[Group]]:
         if not segment.joined and stretch:
             yield stretch
             stretch = []
-        part: list[Point] = []
+        part: list[SeriesPoint] = []
         for point in segment.points:
             if point.value.validity != "invalid":
                 part.append(point)
@@ -69,7 +70,7 @@ def joined(each: Series, lines: Sequence[Series]) -> int:
 class Crossed(NamedTuple):
     """An invalid point: where it is drawn, and beyond which edge of the axis its value lies: "up", "down" or ""."""
 
-    point: Point
+    point: SeriesPoint
     device: str
     place: float
     beyond: str

@@ -21,8 +21,7 @@ DEFAULTS = Options()
 def calibrate(options: Options = DEFAULTS) -> int:
     """Measures the same machine again and again, and writes down what a gate must forgive it."""
     from bench import gatekeeper
-    from bench.analysis.gate import calibration, tolerances
-    from bench.analysis.gate.past import identity
+    from bench.analysis.gate import baselines, tolerances
     from bench.cli.console import open_console, waiting
     from bench.measure.budget import BUDGETS
     from bench.measure.device.open import resolve
@@ -32,9 +31,9 @@ def calibrate(options: Options = DEFAULTS) -> int:
     from bench.report.render import terminal
 
     console = open_console(stderr=False)
-    if options.runs < calibration.FEWEST:
-        raise UserError(f"--runs {options.runs}: at least {calibration.FEWEST} Runs are needed, better 10 and more")
-    devices, how = resolve(options.device), gatekeeper.Options(confirm=0, calibrated=False)
+    if options.runs < tolerances.FEWEST:
+        raise UserError(f"--runs {options.runs}: at least {tolerances.FEWEST} Runs are needed, better 10 and more")
+    devices, how = resolve(options.device), gatekeeper.GateOptions(confirm=0, calibrated=False)
     runs = []
     for number in range(options.runs):
         console.print(f"Run {number + 1} of {options.runs}", style="bold", markup=False)
@@ -48,14 +47,12 @@ def calibrate(options: Options = DEFAULTS) -> int:
     about = runs[0].environment
     home = options.out / about.product
     for info in about.devices:
-        noise = calibration.noise(runs, info)
+        noise = tolerances.noise(runs, info)
         console.print(terminal.text(noise_document(info, noise), full=True))
         words = (
             f"What a gate must forgive {info.name}, by {len(runs)} Runs in a row from {about.started} on.\n"
             f"Made by: {' '.join(about.command)}\nMetrics that are not here keep the registry's tolerances."
         )
-        path = gatekeeper.tolerances_path(home, identity(about, info))
-        console.print(
-            f"floors  {tolerances.write(path, calibration.settings(noise), words)}", markup=False, soft_wrap=True
-        )
+        path = tolerances.write(baselines.tolerances_file(home, about, info), tolerances.calibrated(noise), words)
+        console.print(f"floors  {path}", markup=False, soft_wrap=True)
     return OK

@@ -53,7 +53,7 @@ def gate(options: Options = DEFAULTS) -> int:
 
 def _gate(options: Options) -> int:
     from bench import gatekeeper
-    from bench.analysis.gate.trackers import nagios_code
+    from bench.analysis.gate.facts import nagios_code
     from bench.cli.console import open_console, waiting
     from bench.measure.budget import BUDGETS
     from bench.measure.device.open import resolve
@@ -68,7 +68,9 @@ def _gate(options: Options) -> int:
     exports = [_export(text, tuple(surfaces.FORMS)) for text in options.export]
     files = _github_files() if options.github else {}
     console = open_console(stderr=options.json or options.nagios)
-    how = gatekeeper.Options(confirm=options.confirm, tolerances=options.tolerances, required=options.require_baseline)
+    how = gatekeeper.GateOptions(
+        confirm=options.confirm, tolerances=options.tolerances, required=options.require_baseline
+    )
     session = gatekeeper.GateSession(options.out, select([]), console, how)
     status = "complete"
     if options.run:

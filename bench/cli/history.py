@@ -16,7 +16,7 @@ def history(
     yes: Annotated[bool, option("delete; without it prune only says what it would delete")] = False,
 ) -> int:
     """Lists the Runs of a product as a gate sees them, or deletes the oldest; first only says which."""
-    from bench.analysis.gate.past import past
+    from bench.analysis.gate.samples import past
     from bench.cli.console import open_console
     from bench.report.baselines import history as told
     from bench.report.render import terminal
@@ -33,7 +33,7 @@ def history(
     if keep is None:
         raise UserError("history prune needs --keep N: how many of the newest Runs stay")
     # only Runs that count are counted: a node with many interrupted ones must not lose those that say what is usual
-    good = [at for at, run in enumerate(found.runs.values()) if run.complete and all(d.who for d in run.devices)]
+    good = [at for at, run in enumerate(found.runs.values()) if not run.excluded]
     files = list(found.runs)[: good[-keep]] if len(good) >= keep else []
     for name in files:
         console.print(f"{'deleted' if yes else 'would delete'} {folder / name}", markup=False, soft_wrap=True)

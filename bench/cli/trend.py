@@ -21,7 +21,7 @@ def trend(
 ) -> int:
     """Writes a page of the headline roofs over all Runs of a product."""
     from bench import report
-    from bench.analysis import changes
+    from bench.analysis.change_points import change_points
     from bench.analysis.history import history
     from bench.cli.console import open_console
     from bench.report import trend
@@ -30,7 +30,7 @@ def trend(
     found = history(folder)
     for warning in (*found.warnings, *(f"{name} is left out: {why}" for name, why in found.left_out.items())):
         print(f"warning: {warning}", file=sys.stderr)
-    made = trend.document(found, changes.found(found, otava) if otava else None)
+    made = trend.document(found, change_points(found, otava) if otava else None)
     path = report.save(made, out or Path("reports") / f"trend-{found.product}.html")
     if json:
         print(data.as_json(replace(made, data={"report": str(path)} | dict(made.data))).decode(), end="")

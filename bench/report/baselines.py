@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bench import units
 from bench.analysis.gate.baselines import Baseline, Blessed
-from bench.analysis.gate.calibration import Noise
-from bench.analysis.gate.past import Past
-from bench.report.document import WARN, Column, Document, Finding, Section, table
+from bench.analysis.gate.samples import Speeds
+from bench.analysis.gate.tolerances import Noise
+from bench.analysis.run_index import RunIndex
+from bench.report.document import WARN, Column, Document, Finding, Section
 from bench.report.phrases import listed, many, plain, signed
 from bench.schema import DeviceInfo
 
@@ -69,12 +70,13 @@ def _changes(each: Blessed, old: Baseline) -> Iterator[str]:
             yield f"{name}: {moved}, {signed(after / before)} in speed"
 
 
-def history(found: Past) -> Document:
+def history(found: RunIndex[Speeds]) -> Document:
     """The Runs of a product as a gate sees them: newest last, what cannot count said."""
     rows = []
     for file, run in found.runs.items():
-        about = {"file": file, "budget": run.budget, "devices": f"{len(run.devices)}", "counts": run.counts}
-        rows.append(about | {"valid": "{} of {}".format(*run.valid)})
+        valid = [case.valid for device in run.devices for case in device.values.values()]
+        row = {"file": file, "budget": run.budget, "devices": f"{len(run.devices)}", "counts": run.excluded or "yes"}
+        rows.append(row | {"valid": f"{sum(valid)} of {len(valid)}"})
     said = [Finding(f"left out: {plain(file)}: {plain(why)}", WARN) for file, why in found.left_out.items()]
     counting = sum(row["counts"] == "yes" for row in rows)
     head = f"{many(len(rows), 'Run')}, {counting} of them count; {many(len(said), 'file')} left out"

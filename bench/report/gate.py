@@ -13,8 +13,7 @@ from typing import Any
 from bench import report, units
 from bench.analysis import names
 from bench.analysis.gate.facts import facts, marker, repetitions
-from bench.analysis.gate.groups import SLOW, Group, doubtful, groups, worst_of
-from bench.analysis.gate.verdict import OK, STATUSES, Gate, MetricVerdict
+from bench.analysis.gate.verdict import OK, SLOW, STATUSES, Gate, GateGroup, MetricVerdict, doubtful, groups, worst_of
 from bench.report import document as doc
 from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN, Column, Document, Finding, Section, Verdict
 from bench.report.phrases import listed, many, plain, sentence, signed, texts
@@ -109,7 +108,7 @@ def findings(gate: Gate) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def finding(group: Group, gate: Gate) -> Finding:
+def finding(group: GateGroup, gate: Gate) -> Finding:
     """A group of metrics in a sentence: how many, how far, confirmed or not, and the worst with its numbers; and what
     to do about it, after the cause that is likely.
     """
@@ -131,7 +130,7 @@ def finding(group: Group, gate: Gate) -> Finding:
     return Finding(text, _MARKS[group.status], step)
 
 
-def _confirmed(group: Group) -> str:
+def _confirmed(group: GateGroup) -> str:
     if group.status == "inconclusive":
         return group.status
     if not group.confirmed:

@@ -14,13 +14,12 @@ from typing import Any
 import pandas as pd
 
 from bench import __version__, units
-from bench.analysis import history_news as news
-from bench.analysis import history_records as records
-from bench.analysis.changes import LEAST, MOST_P, TRUSTED, ChangePoints
+from bench.analysis import history_facts as news
+from bench.analysis.change_points import LEAST, MOST_P, TRUSTED, ChangePoints
 from bench.analysis.history import History
-from bench.analysis.history_news import Event
-from bench.analysis.moves import Move
-from bench.analysis.series import FEW, SEARCHED, WORTH, Change, Series, Shift
+from bench.analysis.history_facts import Event
+from bench.analysis.run_entry import Change
+from bench.analysis.series import FEW, SEARCHED, WORTH, Move, Series, Shift
 from bench.report import document as doc
 from bench.report.document import DOUBTS, NOT_JUDGED, PASS, SKIP, WARN, Column, Document, Finding, Section
 from bench.report.phrases import listed, many, plain, signed, slug, texts
@@ -32,7 +31,7 @@ from bench.report.sections import METHODS
 MOST_SHOWN, MOST_ROWS = 400, 10_000
 # Findings of one kind, tiles, words of a finding, and rows of a table that still stands open.
 _MOST, _TILES, _WORDS, _OPEN = 5, 5, 20, 24
-_AGAINST = {"unknown": "not judged", "still": "within the scatter", records.NOT_COMPARED: records.NOT_COMPARED}
+_AGAINST = {"unknown": "not judged", "still": "within the scatter", news.NOT_COMPARED: news.NOT_COMPARED}
 
 
 def document(found: History, changes: ChangePoints | None = None) -> Document:
@@ -42,7 +41,7 @@ def document(found: History, changes: ChangePoints | None = None) -> Document:
     first, last = (moment(found.runs[place][1].at, 10) for place in (0, -1))
     when = f"on {first}" if first == last else f"from {first} to {last}"
     which = f"{many(len(found.runs), 'Run')} of {many(len(found.devices), 'device')} {when}"
-    rows = records.flat(found, MOST_ROWS)
+    rows = news.flat(found, MOST_ROWS)
     numbers = [_number(found, key, changes, key == lead) for key in sorted(found.keys, key=lambda key: key != lead)]
     return Document(
         title=f"{'SIMULATED · ' * found.simulated}{found.name} · trend · {last}",
@@ -55,7 +54,7 @@ def document(found: History, changes: ChangePoints | None = None) -> Document:
         tiles=tuple(_tile(found, key) for key in found.keys[:_TILES]),
         sections=(*numbers, _tables(found, changes, rows), _methods(changes)),
         rows=pd.DataFrame(rows, dtype=object),
-        data=records.to_json(found, changes),
+        data=news.to_json(found, changes),
     )
 
 
@@ -76,9 +75,10 @@ def _verdict(found: History) -> doc.Verdict:
 
 def _newest(found: History) -> Iterator[Finding]:
     file, run = found.runs[-1]
-    if run.state not in ("valid", "suspect"):
+    state = news.state(run)
+    if state not in ("valid", "suspect"):
         usable, why = news.usable(run)
-        word = f"{'partly ' * (usable and run.state == 'invalid')}{run.state}{f': {plain(why)}' * bool(why)}"
+        word = f"{'partly ' * (usable and state == 'invalid')}{state}{f': {plain(why)}' * bool(why)}"
         then = "" if usable else " It says nothing of the machine."
         yield Finding(f"The newest Run ({plain(file)}) is {word}.{then}", WARN)
 
@@ -100,7 +100,7 @@ def _findings(found: History, changes: ChangePoints | None) -> Iterator[Finding]
     if bad := [f"{values[word]} {word} ({sign})" for word, sign in signs.items() if values[word]]:
         rest = f" of {many(values.total(), 'value')}: medians, bands and moves leave them out."
         yield Finding(f"{listed(bad)}{rest}", WARN)
-    states = Counter(run.state for _, run in found.runs)
+    states = Counter(news.state(run) for _, run in found.runs)
     redacted, left_out = sum(run.redacted for _, run in found.runs), len(found.left_out)
     told = [(states["incomplete"], "Run is incomplete", "Runs are incomplete")]
     told += [(states["empty"], "Run has no headline number", "Runs have no headline number")]
@@ -235,7 +235,7 @@ def _which(found: History) -> list[Column | str]:
 
 
 def _standing(found: History) -> doc.Table:
-    rows = list(records.standing(found))
+    rows = list(news.standing(found))
     for row in rows:
         changed = _changes(row["changes"]) or "nothing changed", _AGAINST.get(row["against"])
         row |= {"with": "; ".join(filter(None, changed)), "since": moment(row["since"], 10)}
@@ -249,7 +249,7 @@ def _standing(found: History) -> doc.Table:
 
 
 def _judged(found: History, changes: ChangePoints | None) -> doc.Table:
-    rows = records.judged(found, changes)
+    rows = news.judged(found, changes)
     for row in rows:
         few = f"; fewer than {TRUSTED} Runs on a side" * (not row.get("trusted", True))
         known = row["verdict"] != "unknown"

@@ -1,45 +1,25 @@
-"""A history read, remembered and joined: nothing stale or foreign is trusted, and only like is joined with like."""
+"""A history read and joined: values are those of the fit, and only like is joined with like."""
 
-import os
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from bench.analysis import fit as fits
-from bench.analysis.cache import readings
-from bench.analysis.history import REMEMBERED, history
+from bench.analysis.history import history
 from bench.schema import SUSTAINED
 from bench.store import RunError
-from tests.analysis.histories import DRAM, aged, gpu, number, put, run
+from tests.analysis.histories import DRAM, gpu, number, put, run
 
 
 @pytest.fixture(autouse=True)
 def _one_process(monkeypatch):
     """Starting processes takes longer than fitting these small Runs."""
-    monkeypatch.setattr("bench.analysis.cache._FEW", 1000)
+    monkeypatch.setattr("bench.analysis.run_index._FEW", 1000)
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
     return tmp_path / "some-gpu"
-
-
-# --- the cache
-
-
-def test_a_second_reading_fits_nothing_and_says_the_same(folder):
-    for day in range(4):
-        put(folder, run(day))
-    first, second = history(folder), history(folder)
-    assert (first.fitted, second.fitted) == (4, 0)
-    assert replace(second, fitted=4) == first
-    assert len(first.runs) == 4
-    assert (folder / ".cache" / "history.json").exists()
 
 
 def test_values_are_those_of_the_fit(folder):
@@ -58,143 +38,6 @@ def test_values_are_those_of_the_fit(folder):
 
 def _lasting(fit):
     return fit.sustained.roofs, fit.sustained.headline
-
-
-def test_only_a_changed_file_is_fitted_again(folder):
-    paths = [put(folder, run(day)) for day in range(4)]
-    history(folder)
-    put(folder, run(2, dram=0.9 * DRAM), age=30)
-    found = history(folder)
-    assert found.fitted == 1
-    rates = [point.value.value for point in number(found).points]
-    assert min(rates) == rates[2] < 0.95 * DRAM
-    paths[3].unlink()
-    after = history(folder)
-    assert (after.fitted, len(after.runs)) == (0, 3)
-    assert "000003.jsonl" not in (folder / ".cache" / "history.json").read_text()
-
-
-def test_other_content_of_the_same_size_is_seen_by_its_time(folder):
-    path = put(folder, run(0))
-    history(folder)
-    path.write_text(path.read_text().replace('"host":"node"', '"host":"edon"'))
-    aged(path, 30)
-    assert history(folder).runs[0][1].host == "edon"
-
-
-def test_a_new_time_costs_a_hash_but_no_fit(folder):
-    path = put(folder, run(0))
-    history(folder)
-    aged(path, 1000)
-    assert history(folder).fitted == 0
-    path.rename(folder / "renamed.jsonl")
-    assert history(folder).fitted == 0
-
-
-def test_a_file_that_may_still_grow_is_not_remembered_by_its_time(folder):
-    path = put(folder, run(0), age=0)
-    before = number(history(folder)).newest.value.value
-    about = path.stat()
-    text = path.read_text().replace("0000000", "0000001")  # same size
-    path.write_text(text)
-    put(folder, run(0, dram=0.5 * DRAM), age=0)
-    shorter, longer = path.stat().st_size, about.st_size
-    path.write_bytes(path.read_bytes() + b" " * max(0, longer - shorter))
-    os.utime(path, ns=(about.st_mtime_ns,) * 2)
-    assert number(history(folder)).newest.value.value < 0.6 * before
-
-
-@pytest.mark.parametrize(
-    "spoiled",
-    [
-        lambda data: b"",
-        lambda data: data[: len(data) // 2],
-        lambda data: data.replace(b'"valid"', b'"wrong"', 1),
-        lambda data: data.replace(b'"n":5', b'"n":9', 1),
-        lambda data: b"\x80\x81 not JSON\n" + data,
-        lambda data: data.replace(b"ridgepoint.history", b"somebody's.history", 1),
-        lambda data: b'{"a": 1}\n{"b": 2}',
-    ],
-)
-def test_a_spoiled_cache_is_made_anew(folder, spoiled):
-    for day in range(2):
-        put(folder, run(day))
-    first = history(folder)
-    path = folder / ".cache" / "history.json"
-    whole = path.read_bytes()
-    assert spoiled(whole) != whole
-    path.write_bytes(spoiled(whole))
-    assert history(folder) == first  # fitted: 2, again
-    assert history(folder).fitted == 0
-
-
-def test_another_version_of_the_fit_knows_nothing(folder):
-    put(folder, run(0))
-    history(folder)
-    path = folder / ".cache" / "history.json"
-    head, body = path.read_bytes().split(b"\n", 1)
-    made_by, checksum = msgspec.json.decode(head)
-    assert fits.VERSION in made_by
-    made_by[2] = fits.VERSION - 1
-    path.write_bytes(msgspec.json.encode([made_by, checksum]) + b"\n" + body)
-    assert history(folder).fitted == 1
-
-
-def test_an_unwritable_cache_only_costs_time(folder):
-    put(folder, run(0))
-    (folder / ".cache").write_text("in the way")
-    for _ in range(2):
-        found = history(folder)
-        assert found.fitted == 1
-        assert len(found.runs) == 1
-        assert "cannot write the cache" in found.warnings[0]
-
-
-def test_many_files_are_read_by_several_processes_alike(folder, monkeypatch):
-    for day in range(9):
-        put(folder, run(day))
-    few = readings(folder, REMEMBERED)
-    shutil.rmtree(folder / ".cache")
-    monkeypatch.setattr("bench.analysis.cache._FEW", 2)
-    monkeypatch.setattr("bench.analysis.cache._cores", lambda: 2)
-    heard = []
-    assert readings(folder, REMEMBERED, lambda done, total: heard.append((done, total))) == few
-    assert heard == [(n, 9) for n in range(1, 10)]
-
-
-_CHANGES = st.lists(
-    st.tuples(
-        st.sampled_from(["put", "damage", "remove", "touch", "cut", "spoil"]), st.integers(0, 2), st.integers(1, 4)
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(_CHANGES)
-def test_whatever_happened_the_cache_says_what_a_fresh_reading_says(tmp_path, changes):
-    folder, fresh = tmp_path / "some-gpu", tmp_path / "fresh"
-    shutil.rmtree(folder, ignore_errors=True)
-    put(folder, run(0, rounds=2))
-    for step, (what, which, how) in enumerate(changes):
-        path = folder / f"{which:06}.jsonl"
-        if what == "put":
-            put(folder, run(which, dram=how * 1e12, rounds=2), path.name)
-        elif what == "spoil" and (folder / ".cache").exists():
-            (folder / ".cache" / "history.json").write_bytes(b"0" * how)
-        elif path.exists() and what == "remove":
-            path.unlink()
-        elif path.exists() and what in ("damage", "cut"):
-            data = path.read_bytes()
-            path.write_bytes(data[: len(data) * how // 5] + (b"{]\n" if what == "damage" else b""))
-        if path.exists():
-            aged(path, 100 + step)
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(folder, fresh, ignore=shutil.ignore_patterns(".cache"))
-        cached, anew = readings(folder, REMEMBERED), readings(fresh, REMEMBERED)
-        assert cached.entries == anew.entries
-        assert cached.damaged == anew.damaged
 
 
 # --- what is refused and what is left out
@@ -257,14 +100,6 @@ def test_other_products_are_left_out_or_refused(folder):
     renamed = folder.rename(folder.with_name("my-runs"))
     with pytest.raises(RunError, match="Runs of 2 products"):
         history(renamed)
-
-
-def test_a_copy_counts_once(folder):
-    put(folder, run(0))
-    put(folder, run(0, rounds=3), "copy.jsonl")
-    found = history(folder)
-    assert len(found.runs) == 1
-    assert found.left_out == {"copy.jsonl": "it is a copy of 000000.jsonl"}
 
 
 # --- what is joined

@@ -78,7 +78,7 @@ def headline(info: DeviceInfo, name: str) -> Headline:
 
 def _candidate(probe: Probe, case: Case, metric: Metric) -> Candidate:
     pin = (case_key(probe.name, probe.version, case.params), metric.sustained)
-    return Candidate(pin, case.saturates, 0.0, case.params)
+    return Candidate(pin, case.saturates)
 
 
 def _ceiling(info: DeviceInfo, metric: Metric, case: Case) -> float | None:

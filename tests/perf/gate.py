@@ -20,13 +20,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bench.analysis.gate import rule, thresholds, verdict
+from bench.analysis.gate import expectations, rule, verdict
 from bench.analysis.gate.baselines import Baseline
-from bench.analysis.gate.expectations import Known
+from bench.analysis.gate.expectations import Baselined
 from bench.analysis.gate.metrics import metrics
-from bench.analysis.gate.past import Past, remembered
-from bench.analysis.gate.samples import pins
+from bench.analysis.gate.samples import REMEMBERED, pins
 from bench.analysis.gate.tolerances import Settings
+from bench.analysis.run_entry import run_entry
+from bench.analysis.run_index import RunIndex
 from bench.schema import CONFIRM, FIRST_ROUND, DeviceInfo, End, Environment, Measurement, Run
 from tests.conftest import simulated_run
 
@@ -135,9 +136,9 @@ def drawn(
 
 def gated(node: Machine, runs: Sequence[Run], made: Callable[..., Run], blessed: bool = True) -> verdict.Gate:
     """What `gate` does: judge, measure the suspects again, judge."""
-    past = Past({f"{number}.jsonl": remembered(run) for number, run in enumerate(runs)}, {}, (), 0)
+    past = RunIndex({f"{number}.jsonl": run_entry(run, REMEMBERED) for number, run in enumerate(runs)}, {})
     known = {
-        info.id: Known(Baseline(runs[0], info, True, Path("baseline")) if blessed and runs else None, node.settings)
+        info.id: Baselined(Baseline(runs[0], info, True, Path("baseline")) if blessed and runs else None, node.settings)
         for info in node.devices
     }
     gate = rule.judged(made(), known, past)
@@ -225,7 +226,7 @@ def table(count: int) -> list[Cell]:
     fine, own, eight = machine(floor=0.02), machine(), machine(gpus=8)
     dram, gemm = "memory.dram.read", "gemm.bfloat16"
     wide = metrics(own.devices[0])[gemm].tolerance.floor + 3.5 * EASY.between
-    few = thresholds.ENOUGH - 1
+    few = expectations.ENOUGH - 1
     half = max(1, count // 5)
     return [
         Cell("false failures, 12 metrics, every floor 2 %", false_alarms(fine, EASY, count), count, FALSE, False),

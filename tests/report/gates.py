@@ -5,8 +5,8 @@ from dataclasses import replace
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from bench.analysis.gate.expectations import Reference, compare, of_theory, usual
 from bench.analysis.gate.metrics import Metric, Tolerance
-from bench.analysis.gate.thresholds import Reference, baseline, compare, theory
 from bench.analysis.gate.verdict import STATUSES, Gate, MetricVerdict
 from bench.schema import CONFIRM, DeviceInfo, Measurement
 from bench.work import Work
@@ -27,15 +27,14 @@ def metric(name: str = "memory.dram.read", amount: str = "bytes", gates: bool = 
 
 
 def reference(of: Metric, kind: str = "baseline") -> Reference:
-    made = baseline(of, of.tolerance, USUAL[of.amount], "baseline of 2026-01-01")
-    return replace(made, kind=kind)
+    return usual(kind, of, [USUAL[of.amount]], of.tolerance.floor, of.tolerance.least, "baseline of 2026-01-01")
 
 
 def verdict(of: Metric, word: str = "ok", ratio: float | None = 1.0, device: str = "cuda:0", **more) -> MetricVerdict:
     """ratio: of speeds; None where nothing was measured."""
     against = more.pop("reference", reference(of))
     speed = None if ratio is None else ratio * USUAL[of.amount]
-    comparisons = tuple(compare(speed, each) for each in (against, theory(1.2 * USUAL[of.amount])) if each and speed)
+    comparisons = tuple(compare(speed, each) for each in (against, of_theory(1.2 * USUAL[of.amount])) if each and speed)
     fields = {
         "why": f"the evidence of {word}",
         "gates": of.gates,
@@ -133,7 +132,7 @@ def launched() -> Gate:
     case = {"case": launch.name, "size": 4096}
     found += rounds("by hand", case, Work(), 7e-6, 3, device="cuda:0", launches=40)
     seconds = tuple(6e-6 + 1e-8 * i for i in range(7))
-    found.append(measured("by hand", case, Work(), seconds, repetition=CONFIRM, device="cuda:0", launches=40))
+    found.append(measured("by hand", case, Work(), seconds, repetition=CONFIRM + 1, device="cuda:0", launches=40))
     return gate(
         verdict(bandwidth),
         verdict(launch, "regressed", 0.7, again=1 / 6.03e-6),

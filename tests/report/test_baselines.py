@@ -6,8 +6,8 @@ import pytest
 
 from bench import store
 from bench.analysis.gate.baselines import all_of, bless
-from bench.analysis.gate.calibration import noise
-from bench.analysis.gate.past import past
+from bench.analysis.gate.samples import past
+from bench.analysis.gate.tolerances import noise
 from bench.report import baselines as view
 from bench.report.document import WARN, Document
 from bench.report.render import terminal

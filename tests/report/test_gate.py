@@ -16,10 +16,9 @@ from bench import store
 from bench.analysis import siblings
 from bench.analysis.fit import fit
 from bench.analysis.gate import expectations
-from bench.analysis.gate.groups import groups
-from bench.analysis.gate.past import Past
 from bench.analysis.gate.rule import judged
-from bench.analysis.gate.verdict import STATUSES
+from bench.analysis.gate.verdict import STATUSES, groups
+from bench.analysis.run_index import RunIndex
 from bench.report import gate as view
 from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN
 from bench.report.render import html, markdown, terminal
@@ -160,7 +159,7 @@ def test_a_node_names_the_device_that_siblings_name():
         made = simulated_run(f"sim:h200-sxm,gpus=4,noise=0.002:0.007,seed=3{fault}", ("bandwidth", "peak"))
         table = siblings.siblings(fit(made))
         assert set(table[table["outlier"]]["device"]) == named
-        assert {group.device for group in groups(judged(made, {}, Past({}, {}, (), 0))) if group.doubtful} == named
+        assert {group.device for group in groups(judged(made, {}, RunIndex({}, {}))) if group.doubtful} == named
 
 
 # --- the whole

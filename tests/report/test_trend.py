@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from bench import cli, report
-from bench.analysis.changes import ChangePoint, ChangePoints
+from bench.analysis.change_points import ChangePoint, ChangePoints
 from bench.analysis.history import history
-from bench.analysis.history_records import to_json as facts
-from bench.analysis.series import Change
+from bench.analysis.history_facts import to_json as facts
+from bench.analysis.run_entry import Change
 from bench.report.document import NOT_JUDGED, PASS, WARN
 from bench.report.render.data import as_json, csv_text
 from bench.report.render.html import render
@@ -30,7 +30,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)><b>n</b>"
 
 @pytest.fixture(autouse=True)
 def _one_process(monkeypatch):
-    monkeypatch.setattr("bench.analysis.cache._FEW", 1000)
+    monkeypatch.setattr("bench.analysis.run_index._FEW", 1000)
 
 
 @pytest.fixture

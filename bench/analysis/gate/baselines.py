@@ -8,7 +8,7 @@ A baseline names the cases that are gated from then on.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace as altered
 from functools import cached_property
@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import median
 
 from bench.analysis.gate.metrics import Metric, Pin, metrics
-from bench.analysis.gate.past import identity, surroundings
 from bench.analysis.gate.samples import MetricSamples, pins, samples, unusable
+from bench.analysis.run_entry import device_entry, identity
 from bench.schema import DeviceInfo, Environment, Run
 from bench.store import RunError, raw_lines, read, replaced
 
@@ -51,11 +51,10 @@ class Baseline:
             return None
         if self.own:
             return self.samples[metric].speed
-        pin = {metric: self.pins[metric]}
-        known = self.run.environment.devices
-        speeds = [samples(self.run, info.id, pin, self.metrics)[metric].speed for info in known]
-        found = [speed for speed in speeds if speed]
-        return median(found) if found else None
+        pin, infos = {metric: self.pins[metric]}, self.run.environment.devices
+        speeds = [samples(self.run, info.id, pin, self.metrics)[metric].speed for info in infos]
+        measured = [speed for speed in speeds if speed]
+        return median(measured) if measured else None
 
     @property
     def once(self) -> list[str]:
@@ -63,8 +62,8 @@ class Baseline:
         return [n for n, measured in self.samples.items() if self.metrics[n].gates and len(measured.first) == 1]
 
     @cached_property
-    def surroundings(self) -> dict[str, str]:
-        return surroundings(self.run, self.info)
+    def surroundings(self) -> Mapping[str, str]:
+        return device_entry(self.run, self.info, None).surroundings
 
     @property
     def source(self) -> str:
@@ -76,50 +75,51 @@ def find(home: Path, about: Environment, info: DeviceInfo) -> Baseline | None:
 
     Raises RunError for one that cannot be read, or is of another product, or simulated where this is measured.
     """
-    for path, own in ((own_path(home, identity(about, info)), True), (home / FOLDER / OF_PRODUCT, False)):
-        if not path.is_file():
-            continue
-        run = read(path)
-        there = run.environment
-        if not there.devices:
-            raise RunError(f"the baseline {path} is of no device; bless a Run with `baseline promote`")
-        if not run.complete:
-            raise RunError(
-                f"the baseline {path} is incomplete and would gate less than it did; `baseline promote` a Run"
-            )
-        if there.devices[0].name != info.name:
-            raise RunError(
-                f"the baseline {path} is of another product, {there.devices[0].name}, and this is {info.name}; bless a"
-                " Run of this machine with `baseline set`"
-            )
-        if there.simulated != about.simulated:
-            kinds = "simulated", "measured"
-            was, now = kinds if there.simulated else kinds[::-1]
-            raise RunError(f"the baseline {path} is {was} and this Run is {now}: they are never compared")
-        return Baseline(run, there.devices[0], own, path)
-    return None
+    path = next((path for path in (device_file(home, about, info), home / FOLDER / OF_PRODUCT) if path.is_file()), None)
+    if path is None:
+        return None
+    found = _read(path)
+    if not found.run.complete:
+        raise RunError(f"the baseline {path} is incomplete and would gate less than it did; `baseline promote` a Run")
+    if found.info.name != info.name:
+        raise RunError(
+            f"the baseline {path} is of another product, {found.info.name}, and this is {info.name}; bless a Run of"
+            " this machine with `baseline set`"
+        )
+    if (was := found.run.environment.simulated) != about.simulated:
+        then, now = ("simulated", "measured") if was else ("measured", "simulated")
+        raise RunError(f"the baseline {path} is {then} and this Run is {now}: they are never compared")
+    return found
+
+
+def _read(path: Path) -> Baseline:
+    run = read(path)
+    if not run.environment.devices:
+        raise RunError(f"the baseline {path} is of no device; bless a Run with `baseline promote`")
+    return Baseline(run, run.environment.devices[0], path.name != OF_PRODUCT, path)
 
 
 def elsewhere(home: Path, about: Environment, info: DeviceInfo) -> Path | None:
     """Another product's folder in which this very device is blessed: the node had another number of devices then."""
-    who = identity(about, info)
-    found = sorted(home.parent.glob(f"*/{FOLDER}/device-{who}.jsonl")) if who else []
-    return next((path.parent.parent for path in found if path.parent.parent.resolve() != home.resolve()), None)
+    name = device_file(home, about, info).name
+    homes = [path.parent.parent for path in sorted(home.parent.glob(f"*/{FOLDER}/{name}"))]
+    return next((other for other in homes if other.resolve() != home.resolve()), None)
 
 
-def own_path(home: Path, who: str) -> Path:
+def device_file(home: Path, about: Environment, info: DeviceInfo) -> Path:
     # a redacted Run has no identity, and no file of that name exists
-    return home / FOLDER / f"device-{who or 'unknown'}.jsonl"
+    return home / FOLDER / f"device-{identity(about, info) or 'unknown'}.jsonl"
+
+
+def tolerances_file(home: Path, about: Environment, info: DeviceInfo) -> Path:
+    """A device's own tolerances, as `calibrate` writes them."""
+    return device_file(home, about, info).with_suffix(".toml")
 
 
 def all_of(home: Path) -> list[Baseline]:
     """Every baseline of a product, the product's own first. Raises RunError."""
-    files = sorted((home / FOLDER).glob("*.jsonl"), key=lambda path: (path.name != OF_PRODUCT, path.name))
-    runs = [(read(path), path) for path in files]
-    for run, path in runs:
-        if not run.environment.devices:
-            raise RunError(f"the baseline {path} is of no device; bless a Run with `baseline promote`")
-    return [Baseline(run, run.environment.devices[0], path.name != OF_PRODUCT, path) for run, path in runs]
+    files = (home / FOLDER).glob("*.jsonl")
+    return [_read(path) for path in sorted(files, key=lambda path: (path.name != OF_PRODUCT, path.name))]
 
 
 @dataclass(frozen=True)
@@ -143,48 +143,37 @@ def bless(run: Run, home: Path, *, of_product: bool = False, promote: bool = Fal
     """
     about = run.environment
     _fit_for_a_baseline(run, of_product)
-    parts = [(home / FOLDER / OF_PRODUCT, run, about.devices[0])]
-    if not of_product:
-        parts = [(own_path(home, identity(about, info)), _part(run, info), info) for info in about.devices]
-    there = [path for path, _, _ in parts if path.exists()]
+    if of_product:
+        made = [Baseline(run, about.devices[0], False, home / FOLDER / OF_PRODUCT)]
+    else:
+        made = [Baseline(_part(run, info), info, True, device_file(home, about, info)) for info in about.devices]
+    there = [baseline.path for baseline in made if baseline.path.exists()]
     if there and not promote:
         raise RunError(
             f"there is a baseline already: {there[0]}. `baseline promote` replaces it and keeps the old one."
         )
-    return [_blessed(path, part, info, not of_product) for path, part, info in parts]
+    return [_blessed(baseline) for baseline in made]
 
 
-def _blessed(path: Path, run: Run, info: DeviceInfo, own: bool) -> Blessed:
-    before, kept = None, None
+def _blessed(baseline: Baseline) -> Blessed:
+    path, before, kept = baseline.path, None, None
     try:
         if path.exists():
-            before = _before(path, own)
-            kept = path.parent / REPLACED / f"{path.stem}-{_which(before)}.jsonl"
+            try:
+                before = _read(path)
+                about = before.run.environment
+                which = f"{about.started[:19].replace('-', '').replace(':', '')}Z-{about.run_id[:8]}"
+            except RunError:  # what cannot be read is kept all the same
+                which = f"damaged-{secrets.token_hex(4)}"
+            kept = path.parent / REPLACED / f"{path.stem}-{which}.jsonl"
             kept.parent.mkdir(parents=True, exist_ok=True)
             replaced(kept, path.read_bytes())
         path.parent.mkdir(parents=True, exist_ok=True)
-        replaced(path, "".join(f"{line}\n" for line in raw_lines(run)).encode())
+        replaced(path, "".join(f"{line}\n" for line in raw_lines(baseline.run)).encode())
     except OSError as error:
-        raise RunError(
-            f"cannot write the baseline {path}: {error.strerror or error}; what was there is kept"
-        ) from error
-    return Blessed(Baseline(run, info, own, path), before, kept)
-
-
-def _before(path: Path, own: bool) -> Baseline | None:
-    """What a promotion replaces; None for a file that cannot be read, which is kept all the same."""
-    try:
-        old = read(path)
-    except RunError:
-        return None
-    return Baseline(old, old.environment.devices[0], own, path) if old.environment.devices else None
-
-
-def _which(before: Baseline | None) -> str:
-    if before is None:
-        return f"damaged-{secrets.token_hex(4)}"
-    about = before.run.environment
-    return f"{about.started[:19].replace('-', '').replace(':', '')}Z-{about.run_id[:8]}"
+        reason = error.strerror or error
+        raise RunError(f"cannot write the baseline {path}: {reason}; what was there is kept") from error
+    return Blessed(baseline, before, kept)
 
 
 def _part(run: Run, info: DeviceInfo) -> Run:
@@ -194,6 +183,7 @@ def _part(run: Run, info: DeviceInfo) -> Run:
 
 
 def _fit_for_a_baseline(run: Run, of_product: bool) -> None:
+    """Raises RunError with the reason why it is none."""
     about = run.environment
     if not about.devices:
         raise RunError(f"{run.source}: a Run of no device cannot be a baseline")
@@ -202,29 +192,25 @@ def _fit_for_a_baseline(run: Run, of_product: bool) -> None:
     if about.redacted and not of_product:
         raise RunError(f"{run.source}: a redacted Run does not say which device it is of; bless it with --product")
     for info in about.devices:
-        known = metrics(info)
-        found = samples(run, info.id, pins(run, info), known)
-        gated = [metric for metric in known.values() if metric.gates]
-        if not any(metric.name in found for metric in gated):
+        gated = {name: metric for name, metric in metrics(info).items() if metric.gates}
+        chosen = {name: pin for name, pin in pins(run, info).items() if name in gated}
+        if not chosen:
             raise RunError(
                 f"{run.source}: {info.id} has none of the metrics that a gate follows; measure with `all` or `gate`"
             )
         # what never was valid would be gated no more, and nobody would know
         never = unusable(run, info)
         seen = {m.key for m in run.of(info.id) if m.reasons and not m.skip}
-        lost = [metric.name for metric in gated if metric.name in never and never[metric.name][0] in seen]
-        if doubtful := [*lost, *doubts(found, gated)]:
+        lost = [name for name in gated if name in never and never[name][0] in seen]
+        measured = samples(run, info.id, chosen, gated)
+        doubted = [name for name in gated if name in measured and _doubted(measured[name])]
+        if lost or doubted:
             raise RunError(
-                f"{run.source}: {info.id} {', '.join(doubtful)} is in doubt, and a baseline must not be; measure again"
-                " on a quiet machine"
+                f"{run.source}: {info.id} {', '.join([*lost, *doubted])} is in doubt, and a baseline must not be;"
+                " measure again on a quiet machine"
             )
 
 
-def doubts(found: Mapping[str, MetricSamples], gated: Sequence[Metric]) -> list[str]:
-    """Gated metrics that most repetitions do not vouch for."""
-    return [
-        metric.name
-        for metric in gated
-        if (measured := found.get(metric.name))
-        and 2 * sum(seen.valid for seen in measured.first) <= len(measured.first)
-    ]
+def _doubted(measured: MetricSamples) -> bool:
+    """Whether most repetitions do not vouch for it."""
+    return 2 * sum(seen.valid for seen in measured.first) <= len(measured.first)

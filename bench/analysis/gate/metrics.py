@@ -10,7 +10,7 @@ machine's own noise. A metric under a power cap has wider ones than memory, whos
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, partial
 from typing import Any
 
 from bench import units
@@ -19,6 +19,13 @@ from bench.work import RoofKey, Work
 
 # A case and its regime: whether it is measured after the clock has settled under lasting load.
 Pin = tuple[Key, bool]
+
+
+# Amount -> (SI base unit, text for people).
+_UNITS = {"bytes": ("B/s", units.bandwidth), "flops": ("FLOP/s", units.flops), "seconds": ("s", units.seconds)}
+# (domain, amount) -> family, where it is not called as the domain is.
+_FAMILIES = {("arithmetic", "bytes"): "caches", ("library", "bytes"): "memory", ("cache", "bytes"): "caches"}
+_FAMILIES |= {("arithmetic", "flops"): "compute", ("library", "flops"): "compute", ("link", "bytes"): "links"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Metric:
     @property
     def unit(self) -> str:
         """SI base unit of its value."""
-        return {"bytes": "B/s", "flops": "FLOP/s", "seconds": "s"}[self.amount]
+        return _UNITS[self.amount][0]
 
     @property
     def better(self) -> str:
@@ -68,10 +75,7 @@ class Metric:
     @property
     def family(self) -> str:
         """What of a device it rests on: one fault there moves all of the family."""
-        if self.domain in ("arithmetic", "library"):
-            streamed = "caches" if self.domain == "arithmetic" else "memory"
-            return streamed if self.amount == "bytes" else "compute"
-        return {"cache": "caches", "link": "links"}.get(self.domain, self.domain)
+        return _FAMILIES.get((self.domain, self.amount), self.domain)
 
     def value(self, speed: float) -> float:
         """In its unit; speed: work, or launches, per second."""
@@ -83,24 +87,21 @@ class Metric:
 
     def text(self, speed: float) -> str:
         """A speed in the metric's unit, for people."""
-        value = self.value(speed)
-        if self.amount == "seconds":
-            return units.seconds(value)
-        return units.flops(value) if self.amount == "flops" else units.bandwidth(value)
+        return _UNITS[self.amount][1](self.value(speed))
 
     def speed(self, work: Work, seconds: float) -> float:
         """Of one launch; more is better, whatever the metric's direction."""
         return (1.0 if self.amount == "seconds" else getattr(work, self.amount)) / seconds
 
 
-_MEMORY = Tolerance(warn=0.015, floor=0.02, siblings=0.05)
-_CACHE = Tolerance(warn=0.02, floor=0.03, siblings=0.05)
-_LOOP = Tolerance(warn=0.03, floor=0.05, siblings=0.10)
-_GEMM = Tolerance(warn=0.03, floor=0.05, siblings=0.10)
-_STREAMED = Tolerance(warn=0.03, floor=0.03, siblings=0.07)
-_LINK = Tolerance(warn=0.03, floor=0.05, siblings=0.10)
-_LATENCY = Tolerance(warn=0.10, floor=0.20, siblings=0.20, least=5e-7)
-
+_USUAL = Tolerance(warn=0.03, floor=0.05, siblings=0.10)
+# (domain, amount) -> what differs from the usual.
+_TOLERANCES = {
+    ("memory", "bytes"): Tolerance(warn=0.015, floor=0.02, siblings=0.05),
+    ("cache", "bytes"): Tolerance(warn=0.02, floor=0.03, siblings=0.05),
+    ("library", "bytes"): Tolerance(warn=0.03, floor=0.03, siblings=0.07),
+    ("latency", "seconds"): Tolerance(warn=0.10, floor=0.20, siblings=0.20, least=5e-7),
+}
 # Where nothing was searched: what keeps a device busy for milliseconds, and no longer.
 _SHAPES = ("cube-8192", "cube-4096", "cube-2048", "cube-1024")
 _NARROWEST = ("float4", "float8_e4m3")
@@ -120,184 +121,79 @@ def names() -> frozenset[str]:
     for leading in ("bfloat16", "float16", "float32"):
         # the units of a dtype decide which one a device is bought for
         units = {dtype: "tensor" if dtype == leading else "vector" for dtype in dtypes}
-        device = DeviceInfo(
-            id="",
-            name="",
-            product="",
-            memory_bytes=0,
-            caches=(Cache("last", 0),),
-            units=units,
-            loops=dict.fromkeys(dtypes, 0),
-            tensor_loops=dict.fromkeys(dtypes, ()),
-            onchip=dict.fromkeys(("shared", "l1"), 0),
-            launches=("synchronous", "back to back", "graph"),
-            algorithms=("ring", "default"),
-            ranks=2,
-        )
-        found |= metrics(device).keys()
+        loops = {"units": units, "loops": dict.fromkeys(dtypes, 0), "tensor_loops": dict.fromkeys(dtypes, ())}
+        memory = {"memory_bytes": 0, "caches": (Cache("last", 0),), "onchip": dict.fromkeys(("shared", "l1"), 0)}
+        ways = {"launches": ("synchronous", "back to back", "graph"), "algorithms": ("ring", "default"), "ranks": 2}
+        found |= metrics(DeviceInfo(id="", name="", product="", **loops, **memory, **ways)).keys()
     return frozenset(found)
+
+
+def _metric(name: str, domain: str, probe: str, where: Mapping[str, Any], amount: str = "bytes", **more: Any) -> Metric:
+    tolerance = _TOLERANCES.get((domain, amount), _USUAL)
+    return Metric(name=name, domain=domain, probe=probe, where=where, amount=amount, tolerance=tolerance, **more)
 
 
 def _memory(info: DeviceInfo) -> Iterator[Metric]:
     for mix in ("read", "write", "copy", "triad"):
-        yield Metric(
-            name=f"memory.dram.{mix}",
-            domain="memory",
-            probe="bandwidth",
-            where={"mix": mix, "cache": "cold"},
-            saturates="dram",
-            amount="bytes",
-            tolerance=_MEMORY,
-            gates=mix in ("read", "triad"),
-        )
+        where, gates = {"mix": mix, "cache": "cold"}, mix in ("read", "triad")
+        yield _metric(f"memory.dram.{mix}", "memory", "bandwidth", where, saturates="dram", gates=gates)
     if info.caches:
-        yield Metric(
-            name="cache.last.read",
-            domain="cache",
-            probe="bandwidth",
-            where={"mix": "read", "cache": "hot"},
-            saturates=info.caches[-1].name,
-            amount="bytes",
-            tolerance=_CACHE,
-            gates=True,
-        )
+        where, last = {"mix": "read", "cache": "hot"}, info.caches[-1].name
+        yield _metric("cache.last.read", "cache", "bandwidth", where, saturates=last, gates=True)
     for channel in info.onchip:
-        yield Metric(
-            name=f"onchip.{channel}.read",
-            domain="arithmetic",
-            probe="onchip",
-            where={"memory": channel},
-            amount="bytes",
-            tolerance=_LOOP,
-        )
+        yield _metric(f"onchip.{channel}.read", "arithmetic", "onchip", {"memory": channel})
 
 
 def _arithmetic(info: DeviceInfo) -> Iterator[Metric]:
-    for dtype in info.loops:
-        yield Metric(
-            name=RoofKey.of("vector", dtype, method="loop"),
-            domain="arithmetic",
-            probe="peak",
-            where={"kind": "loop", "dtype": dtype},
-            saturates=RoofKey.of("vector", dtype, method="loop"),
-            amount="flops",
-            tolerance=_LOOP,
-            gates=dtype == "float32",
-        )
-    leading = _leading(info)
-    for dtype in info.tensor_loops:
-        yield Metric(
-            name=RoofKey.of("tensor", dtype, method="loop"),
-            domain="arithmetic",
-            probe="peak",
-            where={"kind": "tensor loop", "dtype": dtype},
-            saturates=RoofKey.of("tensor", dtype, method="loop"),
-            amount="flops",
-            tolerance=_LOOP,
-            gates=dtype == leading,
-        )
+    leading = info.headline.dtype
+    for unit, kind, dtypes, gated in (
+        ("vector", "loop", info.loops, "float32"),
+        ("tensor", "tensor loop", info.tensor_loops, leading),
+    ):
+        for dtype in dtypes:
+            key, where = RoofKey.of(unit, dtype, method="loop"), {"kind": kind, "dtype": dtype}
+            yield _metric(key, "arithmetic", "peak", where, "flops", saturates=key, gates=dtype == gated)
 
 
 def _library(info: DeviceInfo) -> Iterator[Metric]:
     # a device without tensor cores takes seconds for what they do in milliseconds
-    leading, large = _leading(info), info.headline.unit == "tensor"
+    leading, large = info.headline.dtype, info.headline.unit == "tensor"
     narrow = next((dtype for dtype in _NARROWEST if info.units.get(dtype) == "tensor"), "")
     for dtype, unit in info.units.items():
         variant = "fast_accum" if dtype == "float8_e4m3" else ""
-        key = ".".join(filter(None, (unit, dtype, variant, "library")))
-        searched: dict[str, Any] = {
-            "domain": "library",
-            "probe": "peak",
-            "where": {"kind": "gemm", "dtype": dtype} | ({"variant": variant} if variant else {}),
-            "amount": "flops",
-            "tolerance": _GEMM,
-            "saturates": key,
-            "prefer": ("shape", _SHAPES if large else _SHAPES[::-1]),
-        }
-        yield Metric(name=f"gemm.{dtype}", gates=dtype in (leading, narrow), **searched)
+        where = {"kind": "gemm", "dtype": dtype} | ({"variant": variant} if variant else {})
+        gemm = partial(_metric, domain="library", probe="peak", where=where, amount="flops")
+        gemm = partial(gemm, saturates=".".join(filter(None, (unit, dtype, variant, "library"))))
+        gemm = partial(gemm, prefer=("shape", _SHAPES if large else _SHAPES[::-1]))
+        yield gemm(f"gemm.{dtype}", gates=dtype in (leading, narrow))
         if dtype == leading and info.regime != "steady":
             # heat, a power cap and a brake only show once the clock has settled under load
-            yield Metric(name=f"gemm.{dtype}.sustained", gates=True, sustained=True, **searched)
-    yield Metric(
-        name=f"gemv.{leading}",
-        domain="library",
-        probe="gemm",
-        where={"dtype": leading, "batch": 1, "n": 14336, "k": 4096, "strided": 0},
-        amount="bytes",
-        tolerance=_STREAMED,
-        gates=True,
-    )
-    yield Metric(
-        name="attention.decode",
-        domain="library",
-        probe="attention",
-        where={"phase": "decode", "layout": "gqa", "batch": 8, "backend": "default"},
-        prefer=("keys", (16384, 2048, 256) if large else (2048, 256)),
-        amount="bytes",
-        tolerance=_STREAMED,
-        gates=True,
-    )
-    yield Metric(
-        name="attention.prefill",
-        domain="library",
-        probe="attention",
-        where={"phase": "prefill", "layout": "mha", "batch": 1, "causal": True, "backend": "default"},
-        prefer=("keys", (8192, 2048, 256) if large else (1024, 256)),
-        amount="flops",
-        tolerance=_GEMM,
-    )
+            yield gemm(f"gemm.{dtype}.sustained", gates=True, sustained=True)
+    where = {"dtype": leading, "batch": 1, "n": 14336, "k": 4096, "strided": 0}
+    yield _metric(f"gemv.{leading}", "library", "gemm", where, gates=True)
+    where = {"phase": "decode", "layout": "gqa", "batch": 8, "backend": "default"}
+    keys = ("keys", (16384, 2048, 256) if large else (2048, 256))
+    yield _metric("attention.decode", "library", "attention", where, prefer=keys, gates=True)
+    where = {"phase": "prefill", "layout": "mha", "batch": 1, "causal": True, "backend": "default"}
+    keys = ("keys", (8192, 2048, 256) if large else (1024, 256))
+    yield _metric("attention.prefill", "library", "attention", where, "flops", prefer=keys)
 
 
 def _links(info: DeviceInfo) -> Iterator[Metric]:
     for path in ("h2d", "d2h"):
-        yield Metric(
-            name=f"host.{path}",
-            domain="link",
-            probe="hostcopy",
-            where={"path": path, "memory": "pinned"},
-            saturates=path,
-            amount="bytes",
-            tolerance=_LINK,
-            gates=True,
-        )
+        where = {"path": path, "memory": "pinned"}
+        yield _metric(f"host.{path}", "link", "hostcopy", where, saturates=path, gates=True)
     for way in info.launches:
-        yield Metric(
-            name=f"launch.{way.replace(' ', '_')}",
-            domain="latency",
-            probe="launch",
-            where={"way": way},
-            amount="seconds",
-            tolerance=_LATENCY,
-        )
+        yield _metric(f"launch.{way.replace(' ', '_')}", "latency", "launch", {"way": way}, "seconds")
     if "ring" not in info.algorithms:  # one device, or a host's ranks, which share its memory: no link that could break
         return
     for algorithm in info.algorithms:
-        yield Metric(
-            name=f"allreduce.{algorithm}",
-            domain="link",
-            probe="allreduce",
-            together=True,
-            where={"algorithm": algorithm, "ranks": info.ranks},
-            saturates="link" if algorithm == "ring" else "",
-            prefer=("bytes", tuple(2**p for p in (30, 27, 24))),
-            amount="bytes",
-            tolerance=_LINK,
-            gates=algorithm == "ring",
-        )
-        yield Metric(
-            name=f"allreduce.{algorithm}.small",
-            domain="latency",
-            probe="allreduce",
-            together=True,
-            where={"algorithm": algorithm, "ranks": info.ranks, "bytes": 8192},
-            amount="seconds",
-            tolerance=_LATENCY,
-        )
-
-
-def _leading(info: DeviceInfo) -> str:
-    """The dtype that this device is bought for: of its headline roof."""
-    return info.headline.dtype
+        ring, where = algorithm == "ring", {"algorithm": algorithm, "ranks": info.ranks}
+        reduce = partial(_metric, probe="allreduce", together=True)
+        claim = {"saturates": "link" if ring else "", "prefer": ("bytes", (2**30, 2**27, 2**24)), "gates": ring}
+        yield reduce(f"allreduce.{algorithm}", "link", where=where, **claim)
+        small = where | {"bytes": 8192}
+        yield reduce(f"allreduce.{algorithm}.small", "latency", where=small, amount="seconds")
 
 
 @dataclass(frozen=True)
@@ -306,19 +202,18 @@ class Candidate:
 
     pin: Pin
     saturates: str
-    rate: float
-    params: Mapping[str, Any]
+    rate: float = 0.0
+
+    @cached_property
+    def params(self) -> Mapping[str, Any]:
+        return dict(self.pin[0][2])
 
 
 def candidates_of(metric: Metric, candidates: Sequence[Candidate]) -> list[Candidate]:
     """The cases that a metric could be of."""
-    return [
-        each
-        for each in candidates
-        if each.pin[0][0] == metric.probe
-        and each.pin[1] == metric.sustained
-        and all(each.params.get(name) == value for name, value in metric.where.items())
-    ]
+    kind, where = (metric.probe, metric.sustained), metric.where.items()
+    alike = [each for each in candidates if (each.pin[0][0], each.pin[1]) == kind]
+    return [each for each in alike if all(each.params.get(name) == value for name, value in where)]
 
 
 def pinned(metric: Metric, candidates: Sequence[Candidate]) -> Pin | None:
@@ -328,8 +223,5 @@ def pinned(metric: Metric, candidates: Sequence[Candidate]) -> Pin | None:
     if claiming:
         return max(claiming, key=lambda each: each.rate).pin
     name, values = metric.prefer
-    for value in values:
-        for each in fitting:
-            if each.params.get(name) == value:
-                return each.pin
-    return fitting[0].pin if fitting and not metric.saturates and not values else None
+    preferred = (each.pin for value in values for each in fitting if each.params.get(name) == value)
+    return next(preferred, fitting[0].pin if fitting and not metric.saturates and not values else None)

@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis import names, thinning
-from bench.analysis.changes import ChangePoint
-from bench.analysis.series import Point, Series
+from bench.analysis.change_points import ChangePoint
+from bench.analysis.series import Series, SeriesPoint
 from bench.analysis.thinning import Group
 from bench.analysis.viewport import brief
 from bench.report.phrases import listed, signed, spread
@@ -135,7 +135,7 @@ def _hover(group: Group, device: str) -> list[str]:
     return [f"{device}, {moment(first.at)} to {moment(last.at)} UTC", median, reach]
 
 
-def _point_text(point: Point, device: str) -> list[str]:
+def _point_text(point: SeriesPoint, device: str) -> list[str]:
     value = point.value
     more = f", {spread(value.estimate, partial(text, key=value.key))}, n {value.n}" if value.n > 1 else ""
     doubt = value.doubt if len(value.doubt) < 160 else f"{value.doubt[:159]}…"

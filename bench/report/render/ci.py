@@ -11,8 +11,8 @@ from io import BytesIO
 from typing import Any
 
 from bench.analysis import names
-from bench.analysis.gate import trackers
-from bench.analysis.gate.plain import decimal, line, name
+from bench.analysis.gate import facts
+from bench.analysis.gate.facts import decimal, line, name
 from bench.report.document import Document
 from bench.store import RunError
 
@@ -57,7 +57,7 @@ def outputs(document: Document, report: str) -> str:
     Every value is one line, so none can start another output; spaces stay, because a path may have them.
     """
     data = gate_data(document)
-    worst = trackers.worst_change(data)
+    worst = facts.worst_change(data)
     found = {
         "verdict": data["verdict"],
         "report": report,
@@ -71,7 +71,7 @@ def outputs(document: Document, report: str) -> str:
 def status_line(document: Document, gate_code: int) -> str:
     """Status and findings, then performance data of the gated metrics, SI base units, worst first."""
     data = gate_data(document)
-    state = ("OK", "WARNING", "CRITICAL", "UNKNOWN")[trackers.nagios_code(data, gate_code)]
+    state = ("OK", "WARNING", "CRITICAL", "UNKNOWN")[facts.nagios_code(data, gate_code)]
     said = [data["summary"], *(finding.text for finding in document.findings[:4])]
     simulated = "SIMULATED " * document.simulated
     # what follows a bar is performance data
@@ -206,7 +206,7 @@ def prometheus(document: Document) -> bytes:
     if data["run"]["started_s"] is None:
         raise RunError(f"it started at {data['run']['started']!r}, which is no time")
     made: dict[str, Gauge] = {}
-    for metric, about, value, labels in trackers.gauges(data):
+    for metric, about, value, labels in facts.gauges(data):
         if metric not in made:
             made[metric] = Gauge(f"ridgepoint_{metric}", about, list(labels), registry=registry)
         (made[metric].labels(**labels) if labels else made[metric]).set(value)
@@ -220,7 +220,7 @@ def github_benchmark(better: str, document: Document) -> bytes:
     """For github-action-benchmark, which compares with the previous Run only and takes one direction per file: rates
     (customBiggerIsBetter) or times (customSmallerIsBetter), nothing without times: it refuses an empty list.
     """
-    found = trackers.github_entries(gate_data(document), better)
+    found = facts.github_entries(gate_data(document), better)
     return _json(found) if found or better == "higher" else b""
 
 
@@ -233,7 +233,7 @@ def pytest_benchmark(document: Document) -> bytes:
     say little of those between Runs.
     """
     rows = document.rows.to_dict("records") if document.rows is not None else ()
-    return _json(trackers.pytest_benchmark(gate_data(document), rows, _stats))
+    return _json(facts.pytest_benchmark(gate_data(document), rows, _stats))
 
 
 def _json(found: Any) -> bytes:

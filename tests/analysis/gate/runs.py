@@ -7,13 +7,14 @@ from pathlib import Path
 
 from bench import store
 from bench.analysis.gate.baselines import Baseline
-from bench.analysis.gate.expectations import Known
+from bench.analysis.gate.expectations import Baselined
 from bench.analysis.gate.metrics import Pin
-from bench.analysis.gate.past import Past, remembered
 from bench.analysis.gate.rule import judged
-from bench.analysis.gate.samples import pins
+from bench.analysis.gate.samples import REMEMBERED, Speeds, pins
 from bench.analysis.gate.tolerances import Settings
 from bench.analysis.gate.verdict import Gate, MetricVerdict
+from bench.analysis.run_entry import run_entry
+from bench.analysis.run_index import RunIndex
 from bench.schema import CONFIRM, FIRST_ROUND, SUSTAINED, Cache, DeviceInfo, End, Environment, Measurement, Run
 from bench.work import Work
 
@@ -188,8 +189,8 @@ def put(path: Path, made: Run) -> Path:
     return path
 
 
-def past(*runs: Run) -> Past:
-    return Past({f"{place}.jsonl": remembered(made) for place, made in enumerate(runs)}, {}, (), len(runs))
+def past(*runs: Run) -> RunIndex[Speeds]:
+    return RunIndex({f"{place}.jsonl": run_entry(made, REMEMBERED) for place, made in enumerate(runs)}, {})
 
 
 def blessed(made: Run, own: bool = True, index: int = 0) -> Baseline:
@@ -199,7 +200,7 @@ def blessed(made: Run, own: bool = True, index: int = 0) -> Baseline:
 def gated(made: Run, before: Sequence[Run] = (), baseline: Run | None = None, own: bool = True, **settings) -> Gate:
     """The Run judged. baseline: of each of its devices, by place. settings: tolerances by metric."""
     known = {
-        info.id: Known(
+        info.id: Baselined(
             blessed(baseline, own, place if own else 0) if baseline else None,
             Settings({name.replace("_", "."): value for name, value in settings.items()}),
         )

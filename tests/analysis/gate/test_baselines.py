@@ -10,7 +10,7 @@ import pytest
 from bench import store
 from bench.analysis.gate import baselines
 from bench.analysis.gate.baselines import all_of, bless, find
-from bench.analysis.gate.past import identity
+from bench.analysis.run_entry import identity
 from bench.store import RunError
 from tests.analysis.gate.runs import (
     CASES,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.analysis.gate import defects
+from bench.analysis.gate.causes import defects, limits
 from tests.analysis.gate.runs import (
     CACHE,
     DECODE,
@@ -158,7 +158,7 @@ def test_a_defect_is_its_devices_alone_and_said_once():
     node = (gpu(0), gpu(1))
     made = run(1, devices=node, marks=telling(ecc_double_bit=3))
     made = changed_of(made, "cuda:0")
-    assert [device for device, _ in defects.defects(made)] == ["cuda:1"]
+    assert [device for device, _ in defects(made)] == ["cuda:1"]
 
 
 def changed_of(made, device: str):
@@ -173,5 +173,5 @@ def test_what_held_the_clocks_most_often_is_said_first():
     often = {name: {"reasons": (HELD, "other words")} for name in (GEMM, LOOP)}
     marks = often | {READ: {"reasons": ("clocks held by the board's limit",)}}
     made = run(1, marks=marks)
-    assert defects.limits(made, "cuda:0") == ("clocks held by the power limit", "clocks held by the board's limit")
-    assert defects.limits(made, "cuda:1") == ()
+    assert limits(made, "cuda:0") == ("clocks held by the power limit", "clocks held by the board's limit")
+    assert limits(made, "cuda:1") == ()

@@ -111,7 +111,7 @@ def candidate(name: str, rate: float = 1.0, saturates: str | None = None, **para
     case = CASES[name]
     own = {**case.params, **params}
     pin = ((case.probe, case.version, tuple(own.items())), case.pin[1])
-    return Candidate(pin, case.saturates if saturates is None else saturates, rate, own)
+    return Candidate(pin, case.saturates if saturates is None else saturates, rate)
 
 
 def known(name: str) -> Metric:

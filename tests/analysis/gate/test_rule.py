@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from bench.analysis.gate import verdict
+from bench.analysis.gate.expectations import ENOUGH, WINDOW
 from bench.analysis.gate.rule import judged, suspects
-from bench.analysis.gate.thresholds import ENOUGH, WINDOW
 from bench.analysis.gate.verdict import FAIL_ON, STATUSES, Gate
 from bench.schema import CONFIRM, FIRST_ROUND
 from tests.analysis.gate.runs import (
@@ -215,6 +215,14 @@ def test_few_runs_fall_back_to_the_baseline(count):
     assert word(gate) == verdict.REGRESSED
     assert of(gate, READ).reference.kind == "baseline"
     assert word(gated(now(slow={READ: 1.015}, again={READ: 1.015}), BEFORE[:count], BEFORE[0])) == verdict.OK
+
+
+def test_a_history_is_the_last_twenty_runs():
+    older = [run(number - 90, slow={READ: 1.01}) for number in range(40)]
+    for count, last in ((WINDOW, 1.0), (WINDOW // 2 - 1, 1.01)):
+        reference = of(gated(now(), [*older, *BEFORE[:count]]), READ).reference
+        assert (reference.kind, reference.n) == ("history", 20)
+        assert reference.centre == pytest.approx(CASES[READ].work.bytes / CASES[READ].seconds / last)
 
 
 def test_nothing_to_compare_with_is_ok_and_said():

@@ -1,5 +1,6 @@
 """What a Run says of a metric: which repetitions count, which do not, and why."""
 
+import json
 from statistics import median
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from bench.analysis.fit import fit
 from bench.analysis.gate.metrics import metrics
-from bench.analysis.gate.samples import MetricSamples, repeated, samples
+from bench.analysis.gate.samples import REMEMBERED, MetricSamples, digest, repeated, samples
+from bench.analysis.run_entry import run_entry
 from bench.analysis.summary import summaries
 from bench.schema import CONFIRM, SUSTAINED, Run
 from tests.analysis.gate.runs import (
@@ -172,3 +174,35 @@ def test_pins_name_what_was_measured_soundly():
     assert pins_of(run()) == {name: case.pin for name, case in CASES.items()}
     assert READ not in pins_of(run(marks={READ: invalid("hot")}))
     assert READ not in pins_of(run(marks={READ: unmeasured("out of memory")}))
+
+
+# --- what is remembered of it
+
+
+def test_a_digest_tells_cases_apart():
+    base = CASES[GEMM].pin
+    (probe, version, params), _ = base
+    others = [
+        CASES[LASTING].pin,
+        ((probe, version + 1, params), False),
+        (("other", version, params), False),
+        ((probe, version, (*params, ("variant", "fast"))), False),
+        ((probe, version, params[:-1]), False),
+        ((probe, version, tuple((name, f"{value}!") for name, value in params)), False),
+    ]
+    found = {digest(pin) for pin in (base, *others)}
+    assert len(found) == 1 + len(others)
+    assert digest(((probe, version, tuple(params)), False)) == digest(base)
+
+
+def test_a_digest_survives_the_file_format():
+    made = run()
+    assert set(json.loads(json.dumps(list(run_entry(made, REMEMBERED).devices[0].values)))) == {
+        digest(case.pin) for case in CASES.values()
+    }
+
+
+def test_an_invalid_repetition_is_no_valid_value():
+    values = run_entry(run(marks={READ: invalid("hot")}), REMEMBERED).devices[0].values
+    assert digest(CASES[READ].pin) not in values
+    assert digest(CASES[GEMM].pin) in values

@@ -1,5 +1,8 @@
-"""A file of tolerances: read as written, and nothing misspelt, absurd or foreign is taken."""
+"""A file of tolerances: read as written, and nothing misspelt, absurd or foreign is taken; and a machine's own noise:
+floors that forgive it, never below the registry's.
+"""
 
+import random
 import string
 
 import pytest
@@ -8,9 +11,19 @@ from hypothesis import strategies as st
 
 from bench.analysis.gate import tolerances
 from bench.analysis.gate.metrics import Tolerance, metrics
-from bench.analysis.gate.tolerances import Settings, read, write
+from bench.analysis.gate.tolerances import (
+    DEVIATIONS,
+    FEWEST,
+    MARGIN,
+    Noise,
+    Settings,
+    calibrated,
+    noise,
+    read,
+    write,
+)
 from bench.store import RunError
-from tests.analysis.gate.runs import READ, gpu, put, run
+from tests.analysis.gate.runs import CASES, LAUNCH, READ, gpu, invalid, put, run
 
 KNOWN = metrics(gpu())
 SHARE = st.integers(1, 9999).map(lambda n: n / 1e4)
@@ -148,3 +161,88 @@ def test_the_example_in_the_file_is_read(path):
     lines = tolerances.__doc__.splitlines()
     path.write_text("\n".join(line[4:] for line in lines if line.startswith("    ")))
     assert read(path).metrics[READ] == {"floor": 0.03, "warn": 0.02, "siblings": 0.05, "gates": True}
+
+
+# --- a machine's own noise
+
+
+FACTORS = st.lists(st.floats(0.3, 3), min_size=FEWEST, max_size=12)
+
+
+def runs(factors, metric: str = READ, **more):
+    return [run(number, {metric: factor}, **more) for number, factor in enumerate(factors)]
+
+
+@given(FACTORS, st.sampled_from([READ, LAUNCH, "gemm.bfloat16"]))
+@settings(max_examples=60, deadline=None)
+def test_a_floor_forgives_every_run_that_it_was_made_of(factors, name):
+    found = tolerances._noise(KNOWN[name], [KNOWN[name].value(KNOWN[name].value(1.0 / f)) for f in factors])
+    assert found.floor >= KNOWN[name].tolerance.floor
+    assert found.floor >= MARGIN * found.worst
+    assert found.floor >= DEVIATIONS * found.deviation
+    own = found.settings
+    assert own.get("floor", found.metric.tolerance.floor) >= min(found.floor, tolerances.USELESS) - 1e-12
+    assert own.get("gates") is (False if found.useless and found.metric.gates else None)
+    assert all(0 < own[key] < 1 for key in own if key != "gates")
+
+
+@given(FACTORS)
+@settings(max_examples=25, deadline=None)
+def test_noise_is_that_of_the_values(factors):
+    found = noise(runs(factors), gpu())[READ]
+    rates = sorted(1 / factor for factor in factors)
+    centre = (rates[(len(rates) - 1) // 2] + rates[len(rates) // 2]) / 2
+    slow = [centre - rate for rate in rates if rate < centre]
+    deviation = (sum(each**2 for each in slow) / len(slow)) ** 0.5 if slow else 0.0
+    assert found.n == len(factors)
+    assert found.deviation == pytest.approx(deviation / centre, abs=1e-6)
+    assert found.worst == pytest.approx(1 - rates[0] / centre, abs=1e-9)
+
+
+def test_a_times_worst_is_its_longest():
+    assert noise(runs([1, 1, 1, 1, 1.5], LAUNCH), gpu())[LAUNCH].worst == pytest.approx(0.5)
+    assert noise(runs([1, 1, 1, 1, 0.5], LAUNCH), gpu())[LAUNCH].worst == pytest.approx(0.0)
+
+
+def test_a_quiet_machine_keeps_the_registrys_floors():
+    found = noise(runs([1.0] * FEWEST), gpu())
+    assert set(found) == set(CASES)
+    assert calibrated(found).metrics == {}
+
+
+def test_a_noisy_metric_is_forgiven_and_a_useless_one_gates_no_more():
+    chance = random.Random(1)
+    made = [run(n, {READ: chance.uniform(1, 1.2), "gemm.bfloat16": chance.uniform(1, 5)}) for n in range(10)]
+    own = calibrated(noise(made, gpu())).metrics
+    assert 0.06 < own[READ]["floor"] < 0.4
+    assert "gates" not in own[READ]
+    assert own["gemm.bfloat16"] == {"floor": tolerances.USELESS, "gates": False}
+    assert set(own) == {READ, "gemm.bfloat16"}
+
+
+def test_too_few_runs_say_nothing():
+    with pytest.raises(RunError, match=r"quiet machine|too few"):
+        noise(runs([1.0] * (FEWEST - 1)), gpu())
+
+
+def test_what_is_in_doubt_is_no_noise_of_the_machine():
+    quiet = runs([1.0] * FEWEST)
+    spoilt = runs([5.0], marks={READ: invalid("hot")})
+    found = noise([*quiet, *spoilt], gpu())
+    assert found[READ].n == FEWEST
+    assert found[READ].worst == pytest.approx(0.0, abs=1e-9)
+
+
+def test_what_was_written_is_read_back(tmp_path):
+    chance = random.Random(2)
+    made = [run(n, {name: chance.uniform(1, 1.3) for name in CASES}) for n in range(8)]
+    own = calibrated(noise(made, gpu()))
+    assert len(own.metrics) > 5
+    path = tolerances.write(tmp_path / "own.toml", own, "about\nthis machine")
+    assert tolerances.read(path) == own
+
+
+def test_the_deviation_is_worth_a_word_from_then_on():
+    found = Noise(KNOWN[READ], 10, 0.05, 0.05)
+    assert found.settings["warn"] == pytest.approx(0.05, abs=1e-4)
+    assert found.settings["floor"] >= found.settings["warn"]

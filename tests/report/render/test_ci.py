@@ -5,8 +5,7 @@ import re
 import pytest
 from hypothesis import given
 
-from bench.analysis.gate.plain import line
-from bench.analysis.gate.trackers import nagios_code
+from bench.analysis.gate.facts import line, nagios_code
 from bench.report.gate import document, to_json
 from bench.report.render import ci
 from tests.report.gates import (

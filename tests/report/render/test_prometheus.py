@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.analysis.gate.plain import line
+from bench.analysis.gate.facts import line
 from bench.analysis.gate.verdict import STATUSES
 from bench.report.gate import document
 from bench.report.render import ci

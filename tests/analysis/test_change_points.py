@@ -11,17 +11,27 @@ from pathlib import Path
 
 import pytest
 
-from bench.analysis import changes
-from bench.analysis.changes import TRUSTED, ChangePoint, Table, export, found, parsed, searched, tables
+from bench.analysis import change_points as module
+from bench.analysis.change_points import (
+    TRUSTED,
+    ChangePoint,
+    OtavaTable,
+    change_points,
+    export,
+    parsed,
+    searched,
+    tables,
+)
 from bench.analysis.history import History, history
-from bench.analysis.series import SEARCHED, Change, Segment, Series
+from bench.analysis.run_entry import Change
+from bench.analysis.series import SEARCHED, Segment, Series
 from bench.store import RunError
 from tests.analysis.histories import gpu, put, run
 
 FROZEN = Path(__file__).resolve().parent.parent / "frozen"
 NOISE, DAY, FIRST = 0.007, 86400.0, 1_770_000_000.0
 needs_otava = pytest.mark.skipif(
-    not shutil.which("otava"), reason=f"otava is not on PATH; in an environment of its own: {changes.INSTALL}"
+    not shutil.which("otava"), reason=f"otava is not on PATH; in an environment of its own: {module.INSTALL}"
 )
 
 
@@ -67,11 +77,11 @@ def split(series: Series, at: int, joined: bool, *what: Change) -> Series:
     return replace(series, segments=(Segment(points[:at], (), False), Segment(points[at:], what, joined)))
 
 
-def asked(history: History) -> tuple[Table, ...]:
+def asked(history: History) -> tuple[OtavaTable, ...]:
     return tables(searched(history)[0])
 
 
-def rows_of(folder: Path, table: Table) -> list[list[str]]:
+def rows_of(folder: Path, table: OtavaTable) -> list[list[str]]:
     with (folder / f"{table.name}.csv").open(newline="") as file:
         return list(csv.reader(file))
 
@@ -105,7 +115,7 @@ def test_devices_budgets_and_runs_that_differ_have_tables_of_their_own(one, tmp_
     )
     found = asked(replace(one, series=series))
     export(found, tmp_path)
-    assert [[each.series.key for each in table.stretches] for table in found] == [
+    assert [[series.key for series, _ in table.columns.values()] for table in found] == [
         ["dram", "l2"], ["l1"], ["dram"], ["dram"],
     ]  # fmt: skip
     invalid = rows_of(tmp_path, found[1])[1:]
@@ -117,7 +127,7 @@ def test_short_and_redacted_series_are_left_out_with_their_reason(one):
     short = line(one, "short", noise(1, SEARCHED + 1), skip=(2, 5))
     hidden = replace(line(one, "hidden", noise(1, 20)), known=False)
     kept, left_out = searched(replace(one, series=(short, hidden, line(one, "long", noise(1, SEARCHED)))))
-    assert [each.series.key for each in kept] == ["long"]
+    assert [series.key for series, _ in kept] == ["long"]
     assert [(series.key, reason) for series, reason in left_out] == [
         ("short", "9 of the 10 valid Runs that a search needs"),
         ("hidden", "its Runs are redacted and may be of many devices"),
@@ -127,14 +137,14 @@ def test_short_and_redacted_series_are_left_out_with_their_reason(one):
 def test_no_stretch_crosses_a_probe_that_measures_otherwise(one):
     given = split(line(one, "dram", noise(1, 25, (15, 0.8))), 15, False)
     kept, left_out = searched(replace(one, series=(given,)))
-    assert [len(each.points) for each in kept] == [15, 10]
+    assert [len(points) for _, points in kept] == [15, 10]
     assert left_out == ()
     kept, ((_, reason),) = searched(replace(one, series=(split(given, 20, False),)))
-    assert [len(each.points) for each in kept] == [20]
+    assert [len(points) for _, points in kept] == [20]
     assert reason.startswith("5 of the 10 valid Runs")
     assert "from 2026-02-22 to 2026-02-26" in reason
-    (joined,) = searched(replace(one, series=(split(given, 15, True),)))[0]
-    assert len(joined.points) == 25, "a driver's change is what a step may come from"
+    ((_, points),) = searched(replace(one, series=(split(given, 15, True),)))[0]
+    assert len(points) == 25, "a driver's change is what a step may come from"
 
 
 def test_no_text_of_a_run_but_its_id_is_written(one, tmp_path):
@@ -155,7 +165,7 @@ def test_no_text_of_a_run_but_its_id_is_written(one, tmp_path):
 # --- what it answers
 
 
-def answered(one: History) -> tuple[tuple[Table, ...], str]:
+def answered(one: History) -> tuple[tuple[OtavaTable, ...], str]:
     """What apache-otava 0.8.0 said of two series of 40 Runs, the first with a step of -3 % after 20."""
     given = simulated(one, [noise(1, 40, (20, 0.97)), noise(2, 40)])
     return asked(given), (FROZEN / "otava-0.8.0.json").read_text()
@@ -177,12 +187,12 @@ def test_what_changed_between_the_two_runs_goes_with_it(one):
     asked, answer = answered(one)
     driver, torch = Change("driver", "570", "580"), Change("torch", "2.9", "2.10")
     (table,) = asked
-    first, other = table.stretches
-    with_changes = split(split(first.series, 20, True, driver), 20, True, driver)
-    (point,) = parsed(answer, [replace(table, stretches=(replace(first, series=with_changes), other))], "otava")
+    (series, points), other = table.columns.values()
+    with_changes = split(split(series, 20, True, driver), 20, True, driver)
+    (point,) = parsed(answer, [replace(table, columns={"s0": (with_changes, points), "s1": other})], "otava")
     assert point.changes == (driver,)
-    elsewhere = split(first.series, 21, True, torch)
-    (point,) = parsed(answer, [replace(table, stretches=(replace(first, series=elsewhere), other))], "otava")
+    elsewhere = split(series, 21, True, torch)
+    (point,) = parsed(answer, [replace(table, columns={"s0": (elsewhere, points), "s1": other})], "otava")
     assert point.changes == ()
 
 
@@ -244,17 +254,17 @@ def script(folder: Path, body: str) -> Path:
 def test_what_cannot_be_run_is_said(one, tmp_path):
     given = simulated(one, [noise(1, 20)])
     with pytest.raises(RunError, match=r"no otava at .*gone\. Install it .*pip install apache-otava==0\.8\.0"):
-        found(given, tmp_path / "gone")
+        change_points(given, tmp_path / "gone")
     with pytest.raises(RunError, match=r"is a folder: give otava's own path, such as .*bin/otava"):
-        found(given, tmp_path)
+        change_points(given, tmp_path)
     plain = tmp_path / "plain"
     plain.write_text("")
     with pytest.raises(RunError, match="is not executable"):
-        found(given, plain)
+        change_points(given, plain)
     plain.chmod(0o755)
     plain.write_bytes(b"\x7fELF nonsense")
     with pytest.raises(RunError, match="cannot be run: Exec format error"):
-        found(given, plain)
+        change_points(given, plain)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +280,7 @@ def test_what_cannot_be_run_is_said(one, tmp_path):
 )
 def test_a_program_that_fails_is_said(one, tmp_path, body, what):
     with pytest.raises(RunError, match=what) as failed:
-        found(simulated(one, [noise(1, 20)]), script(tmp_path, body), patience=0.5 if "sleep" in body else 60)
+        change_points(simulated(one, [noise(1, 20)]), script(tmp_path, body), patience=0.5 if "sleep" in body else 60)
     assert "\n" not in str(failed.value)
 
 
@@ -279,7 +289,7 @@ def test_it_sees_no_variables_of_ours_and_leaves_no_file(one, tmp_path, monkeypa
         monkeypatch.setenv(name, "surprise")
     seen = tmp_path / "seen"
     with pytest.raises(RunError, match="exit status 1"):
-        found(simulated(one, [noise(1, 20)]), script(tmp_path, f'(env; pwd; echo "$@"; ls) > {seen}; exit 1'))
+        change_points(simulated(one, [noise(1, 20)]), script(tmp_path, f'(env; pwd; echo "$@"; ls) > {seen}; exit 1'))
     text = seen.read_text()
     assert "surprise" not in text
     assert "analyze --config-file" in text
@@ -290,7 +300,7 @@ def test_it_sees_no_variables_of_ours_and_leaves_no_file(one, tmp_path, monkeypa
 
 
 def test_too_few_runs_are_said_and_nothing_is_run(one, tmp_path):
-    result = found(simulated(one, [noise(1, 6), noise(2, 9, (4, 0.5))]), script(tmp_path, "exit 9"))
+    result = change_points(simulated(one, [noise(1, 6), noise(2, 9, (4, 0.5))]), script(tmp_path, "exit 9"))
     assert (result.points, result.judged, len(result.left_out)) == ((), 0, 2)
 
 
@@ -307,13 +317,13 @@ def places(points: Sequence[ChangePoint]) -> dict[str, list[int]]:
 @needs_otava
 def test_the_frozen_answer_is_what_it_says(one):
     given = simulated(one, [noise(1, 40, (20, 0.97)), noise(2, 40)])
-    assert list(found(given, "otava").points) == parsed(answered(one)[1], asked(given), "otava")
+    assert list(change_points(given, "otava").points) == parsed(answered(one)[1], asked(given), "otava")
 
 
 @needs_otava
 def test_a_step_is_found_in_its_place(one):
     """Over 1000 seeds: 97.2 % in place, 99.7 % within a Run."""
-    result = found(simulated(one, [noise(seed, 40, (20, 0.97)) for seed in range(50)]), "otava")
+    result = change_points(simulated(one, [noise(seed, 40, (20, 0.97)) for seed in range(50)]), "otava")
     where = places(result.points)
     assert sum(any(abs(at - 20) <= 1 for at in row) for row in where.values()) >= 48
     assert sum(20 in row for row in where.values()) >= 44
@@ -324,7 +334,7 @@ def test_a_step_is_found_in_its_place(one):
 @needs_otava
 def test_an_unchanged_series_is_rarely_marked(one):
     """Of 1000 about 1.3 %, as said where the marks are explained; none at all would mean that nothing was searched."""
-    result = found(simulated(one, [noise(seed, 40) for seed in range(1000)]), "otava")
+    result = change_points(simulated(one, [noise(seed, 40) for seed in range(1000)]), "otava")
     assert result.judged == 1000
     assert 3 <= len(places(result.points)) <= 30
 
@@ -332,7 +342,7 @@ def test_an_unchanged_series_is_rarely_marked(one):
 @needs_otava
 def test_a_step_down_and_up_again_is_two(one):
     rows = [noise(seed, 60, (20, 0.97), (40, 1.0)) for seed in range(20)]
-    result = found(simulated(one, rows), "otava")
+    result = change_points(simulated(one, rows), "otava")
     both = [row for row in places(result.points).values() if len(row) == 2]
     assert sum(abs(a - 20) <= 1 and abs(b - 40) <= 1 for a, b in both) >= 18
     ratios = [point.ratio < 1 for point in result.points if abs(point.at - FIRST - 20 * DAY) <= DAY]
@@ -343,7 +353,7 @@ def test_a_step_down_and_up_again_is_two(one):
 @needs_otava
 def test_a_drift_becomes_stairs_and_that_is_why_it_is_no_gate(one):
     drifts = [[value * 0.97 ** (day / 59) for day, value in enumerate(noise(seed, 60))] for seed in range(20)]
-    result = found(simulated(one, drifts), "otava")
+    result = change_points(simulated(one, drifts), "otava")
     assert len(places(result.points)) >= 18
     assert all(point.ratio < 1 for point in result.points)
 
@@ -352,19 +362,19 @@ def test_a_drift_becomes_stairs_and_that_is_why_it_is_no_gate(one):
 @pytest.mark.parametrize("first", [1_200_000_000.0, 4_000_000_000.0], ids=["of 2008", "of 2096"])
 def test_old_and_future_runs_are_searched_too(one, first):
     """Left to itself it reads the last year alone."""
-    (point,) = found(simulated(one, [noise(1, 40, (20, 0.97))], first), "otava").points
+    (point,) = change_points(simulated(one, [noise(1, 40, (20, 0.97))], first), "otava").points
     assert point.file == "20.jsonl"
 
 
 @needs_otava
 def test_runs_in_files_with_a_driver_that_stepped(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.analysis.cache._FEW", 1000)
+    monkeypatch.setattr("bench.analysis.run_index._FEW", 1000)
     folder = tmp_path / "some-gpu"
     for day in range(2 * TRUSTED + 1):
         late = day >= TRUSTED
         device = gpu(driver="580" if late else "570")
         put(folder, run(day, dram=4.8e12 * (0.95 if late else 1), devices=(device,), rounds=3))
-    result = found(history(folder), "otava")
+    result = change_points(history(folder), "otava")
     assert result.judged == 6
     dram = [point for point in result.points if (point.series.key, point.series.regime) == ("dram", "burst")]
     assert [(point.file, point.changes) for point in dram] == [("00000a.jsonl", (Change("driver", "570", "580"),))]

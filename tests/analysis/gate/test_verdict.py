@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from bench.analysis.gate.groups import SLOW, groups
 from bench.analysis.gate.metrics import metrics
-from bench.analysis.gate.verdict import OK, STATUSES
+from bench.analysis.gate.verdict import OK, SLOW, STATUSES, groups
 from tests.analysis.gate.runs import (
     CACHE,
     CASES,

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bench.analysis.gate import thresholds
+from bench.analysis.gate.expectations import ENOUGH, WINDOW, K, Reference, compare, of_theory, usual
 from bench.analysis.gate.metrics import Metric, Tolerance
-from bench.analysis.gate.thresholds import ENOUGH, WINDOW, K, baseline, compare, history, pinned, siblings, theory
 
-SPEEDS = st.lists(st.floats(1.0, 1e3), min_size=ENOUGH, max_size=3 * WINDOW)
+SPEEDS = st.lists(st.floats(1.0, 1e3), min_size=ENOUGH, max_size=WINDOW)
 SHARE = st.floats(0.001, 0.4)
 
 
@@ -20,8 +19,8 @@ def metric(amount: str = "bytes", floor: float = 0.02, least: float = 0.0) -> Me
     return Metric(name="any", domain="memory", probe="any", where={}, amount=amount, tolerance=tolerance)
 
 
-def of(past, one: Metric) -> thresholds.Reference | None:
-    return history(one, one.tolerance, past, "")
+def of(past, one: Metric) -> Reference:
+    return usual("history", one, past, one.tolerance.floor, one.tolerance.least, "")
 
 
 def middle(values):
@@ -33,15 +32,14 @@ def middle(values):
 
 @given(SPEEDS, SHARE)
 def test_a_band_is_the_median_minus_the_floor_or_the_scatter(past, floor):
-    last = past[-20:]
-    centre = middle(last)
-    scatter = K * 1.4826 * middle([abs(speed - centre) for speed in last])
+    centre = middle(past)
+    scatter = K * 1.4826 * middle([abs(speed - centre) for speed in past])
     low = centre - max(floor * centre, scatter)
     found = of(past, metric(floor=floor))
     assert found.centre == pytest.approx(centre)
     assert found.low == pytest.approx(low, abs=1e-9 * centre)
     assert found.high == pytest.approx(2 * centre - low)
-    assert found.n == len(last)
+    assert found.n == len(past)
     assert found.kind == "history"
 
 
@@ -49,8 +47,8 @@ def test_a_band_is_the_median_minus_the_floor_or_the_scatter(past, floor):
 def test_a_times_band_is_as_wide_in_seconds(past, floor):
     """20 % longer is the limit of a floor of 20 %, not 20 % fewer launches."""
     found = of(past, metric("seconds", floor))
-    usual = 1 / middle(past[-20:])
-    scatter = K * 1.4826 * middle([abs(speed * usual - 1) for speed in past[-20:]])
+    usual = 1 / middle(past)
+    scatter = K * 1.4826 * middle([abs(speed * usual - 1) for speed in past])
     assert 1 / found.low == pytest.approx(usual * (1 + max(floor, scatter)))
     if max(floor, scatter) < 1:
         assert 1 / found.high == pytest.approx(usual * (1 - max(floor, scatter)), rel=1e-6, abs=1e-12)
@@ -65,8 +63,7 @@ def test_no_time_matters_below_the_least_seconds():
     assert 1 / long.low == pytest.approx(1.2e-5)
     assert compare(1 / 1.4e-6, short).place == "within"
     assert compare(1 / 1.6e-6, short).place == "below"
-    blessed = baseline(one, one.tolerance, 1 / 1e-6, "")
-    assert 1 / blessed.low == pytest.approx(1.5e-6)
+    assert 1 / of([1 / 1e-6], one).low == pytest.approx(1.5e-6)
 
 
 @given(SPEEDS, SHARE, st.floats(1e-3, 1e3))
@@ -77,50 +74,14 @@ def test_the_unit_does_not_matter(past, floor, scale):
         assert getattr(after, name) == pytest.approx(scale * getattr(before, name), abs=1e-6 * scale)
 
 
-@pytest.mark.parametrize("count", range(ENOUGH))
-def test_too_few_runs_make_no_band(count):
-    assert of([1.0] * count, metric()) is None
-
-
-def test_the_window_is_the_last_twenty():
-    assert of([1.0] * 500 + [2.0] * WINDOW, metric()).centre == 2.0
-    assert of([1.0] * 500 + [2.0] * (WINDOW - 1), metric()).n == WINDOW == 20
-    assert of([5.0] + [1.0] * WINDOW, metric()).low == of([1.0] * WINDOW, metric()).low
-
-
 def test_one_bad_run_moves_nothing():
     calm = of([1.0, 1.001] * 10, metric())
     assert of([0.5, *[1.0, 1.001] * 10][:20], metric()).low == pytest.approx(calm.low, rel=2e-3)
 
 
-@given(st.floats(1, 1e3), st.floats(0.001, 0.24))
-def test_a_products_baseline_has_twice_the_floor_and_the_outer_band_too(speed, floor):
-    one = metric(floor=floor)
-    own, other = (baseline(one, one.tolerance, speed, "", own=own) for own in (True, False))
-    assert (own.kind, other.kind) == ("baseline", "product")
-    assert own.low == pytest.approx(speed * (1 - floor))
-    assert other.low == pytest.approx(speed * (1 - 2 * floor))
-    outer = pinned(one, one.tolerance, own)
-    assert (outer.low, outer.high) == pytest.approx((speed * (1 - 2 * floor), speed * (1 + 2 * floor)))
-
-
-@given(st.lists(st.floats(1, 1e3), min_size=3, max_size=15), SHARE)
-def test_siblings_are_judged_by_their_median(others, share):
-    found = siblings(metric(), share, others)
-    centre = middle(others)
-    scatter = K * 1.4826 * middle([abs(speed - centre) for speed in others])
-    assert found.low == pytest.approx(centre - max(share * centre, scatter), abs=1e-9 * centre)
-    assert found.n == len(others)
-
-
-@pytest.mark.parametrize("others", [[], [1.0], [1.0, 2.0]])
-def test_two_can_only_disagree(others):
-    assert siblings(metric(), 0.03, others) is None
-
-
 @given(st.floats(1, 1e6), st.floats(0.01, 5))
 def test_the_place_is_that_of_the_band(speed, ratio):
-    found = compare(ratio * speed, theory(speed))
+    found = compare(ratio * speed, of_theory(speed))
     assume(abs(ratio - 0.5) > 1e-9)
     assume(abs(ratio - 1.02) > 1e-9)
     assert found.ratio == pytest.approx(ratio)

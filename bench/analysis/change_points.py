@@ -31,7 +31,8 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from bench.analysis.history import History
-from bench.analysis.series import SEARCHED, Change, Point, Series
+from bench.analysis.run_entry import Change
+from bench.analysis.series import SEARCHED, Series, SeriesPoint
 from bench.store import RunError
 
 # Settings: the largest p, the least change of the mean, Runs looked at at once, the least Runs before and after.
@@ -76,28 +77,20 @@ class ChangePoints:
     left_out: tuple[tuple[Series, str], ...]
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """Valid points of one series that may be compared: no probe measures otherwise from one to another."""
-
-    series: Series
-    points: tuple[Point, ...]
+# Valid points of one series that may be compared: no probe measures otherwise from one to another.
+Stretch = tuple[Series, tuple[SeriesPoint, ...]]
 
 
 @dataclass(frozen=True)
-class Table:
+class OtavaTable:
     """Stretches of one device and budget with valid values in the same Runs: one CSV file, a column for each."""
 
     name: str
-    stretches: tuple[Stretch, ...]
-
-    @property
-    def columns(self) -> dict[str, Stretch]:
-        return {f"s{number}": each for number, each in enumerate(self.stretches)}
+    columns: Mapping[str, Stretch]
 
 
-def found(history: History, executable: Path | str, patience: float = 600.0) -> ChangePoints:
-    """The change points of every series long enough, by the otava at `executable`, which has `patience` seconds.
+def change_points(history: History, executable: Path | str, patience: float = 600.0) -> ChangePoints:
+    """Those of every series long enough, by the otava at `executable`, which has `patience` seconds.
 
     Raises RunError where it cannot be started, fails, or answers with something else than asked.
     """
@@ -109,7 +102,7 @@ def found(history: History, executable: Path | str, patience: float = 600.0) -> 
         with TemporaryDirectory(prefix="ridgepoint-") as folder:
             export(asked, Path(folder))
             points = parsed(_answer(program, asked, Path(folder), patience), asked, str(executable))
-    judged = len({id(each.series) for each in stretches})
+    judged = len({id(series) for series, _ in stretches})
     return ChangePoints(tuple(sorted(points, key=lambda point: point.at)), judged, left_out)
 
 
@@ -123,48 +116,33 @@ def searched(history: History) -> tuple[tuple[Stretch, ...], tuple[tuple[Series,
         if not series.known:
             left_out.append((series, "its Runs are redacted and may be of many devices"))
             continue
-        for stretch in _stretches(series):
-            if len(stretch.points) >= SEARCHED:
-                kept.append(stretch)
-            else:
-                left_out.append((series, _few(stretch, whole=len(stretch.points) == _valid(series))))
+        for points in _stretches(series):
+            if len(points) >= SEARCHED:
+                kept.append((series, points))
+                continue
+            why = f"{len(points)} of the {SEARCHED} valid Runs that a search needs"
+            if 0 < len(points) < sum(segment.n for segment in series.segments):
+                first, last = (datetime.fromtimestamp(points[end].at, UTC).strftime("%Y-%m-%d") for end in (0, -1))
+                why += f", from {first} to {last} (the same probe version)"
+            left_out.append((series, why))
     return tuple(kept), tuple(left_out)
 
 
-def _valid(series: Series) -> int:
-    return sum(segment.n for segment in series.segments)
+def _stretches(series: Series) -> Iterator[tuple[SeriesPoint, ...]]:
+    starts = [at for at, segment in enumerate(series.segments) if not (at and segment.joined)]
+    for first, end in pairwise([*starts, len(series.segments)]):
+        yield tuple(point for segment in series.segments[first:end] for point in segment.valid)
 
 
-def _few(stretch: Stretch, whole: bool) -> str:
-    count = len(stretch.points)
-    text = f"{count} of the {SEARCHED} valid Runs that a search needs"
-    if whole or not count:
-        return text
-    first, last = (
-        datetime.fromtimestamp(p.at, UTC).strftime("%Y-%m-%d") for p in (stretch.points[0], stretch.points[-1])
-    )
-    return f"{text}, from {first} to {last} (the same probe version)"
-
-
-def _stretches(series: Series) -> Iterator[Stretch]:
-    part: list[Point] = []
-    for number, segment in enumerate(series.segments):
-        if number and not segment.joined:
-            yield Stretch(series, tuple(part))
-            part = []
-        part += segment.valid
-    yield Stretch(series, tuple(part))
-
-
-def tables(stretches: Sequence[Stretch]) -> tuple[Table, ...]:
+def tables(stretches: Sequence[Stretch]) -> tuple[OtavaTable, ...]:
     groups: dict[tuple, list[Stretch]] = defaultdict(list)
-    for each in stretches:
-        files = tuple(point.file for point in each.points)
-        groups[each.series.device, each.series.budget, files].append(each)
-    return tuple(Table(f"t{number}", tuple(group)) for number, group in enumerate(groups.values()))
+    for series, points in stretches:
+        groups[series.device, series.budget, tuple(point.file for point in points)].append((series, points))
+    columns = [{f"s{number}": stretch for number, stretch in enumerate(group)} for group in groups.values()]
+    return tuple(OtavaTable(f"t{number}", each) for number, each in enumerate(columns))
 
 
-def export(asked: Sequence[Table], folder: Path) -> Path:
+def export(asked: Sequence[OtavaTable], folder: Path) -> Path:
     """A CSV file for each table, and otava's configuration (JSON is YAML too), whose path is returned.
 
     No text of a Run but its id goes into either: columns and tables are numbered.
@@ -175,15 +153,14 @@ def export(asked: Sequence[Table], folder: Path) -> Path:
         with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
             writer = csv.writer(file)
             writer.writerow(["time", "run", *table.columns])
-            for points in zip(*(each.points for each in table.stretches), strict=True):
+            for points in zip(*(points for _, points in table.columns.values()), strict=True):
                 # a wrong clock must not cost the Run its place: only order and label hang on the time
                 at = min(max(int(points[0].at), _FIRST), _LAST - 1)
                 writer.writerow([at, points[0].run.run_id, *(repr(point.value.value) for point in points)])
         # every headline is a rate or a ridge; the direction decides only which changes otava would call regressions
         metrics = {name: {"column": name, "direction": 1} for name in table.columns}
-        tests[table.name] = {
-            "type": "csv", "file": str(path), "time_column": "time", "attributes": ["run"], "metrics": metrics,
-        }  # fmt: skip
+        tests[table.name] = {"type": "csv", "file": str(path), "time_column": "time"}
+        tests[table.name] |= {"attributes": ["run"], "metrics": metrics}
     config = folder / "otava.yaml"
     config.write_text(json.dumps({"tests": tests}, indent=1))
     return config
@@ -193,119 +170,102 @@ def export(asked: Sequence[Table], folder: Path) -> Path:
 
 
 def _program(executable: str) -> str:
-    found = shutil.which(executable) or shutil.which(Path(executable).absolute())
-    if found:
+    path = Path(executable)
+    if found := shutil.which(executable) or shutil.which(path.absolute()):
         return str(Path(found).absolute())
-    if Path(executable).is_dir():
-        raise RunError(f"{executable} is a folder: give otava's own path, such as {Path(executable) / 'bin' / 'otava'}")
-    if Path(executable).exists():
+    if path.is_dir():
+        raise RunError(f"{executable} is a folder: give otava's own path, such as {path / 'bin' / 'otava'}")
+    if path.exists():
         raise RunError(f"{executable} is not executable: give the path of otava, such as .otava/bin/otava")
     raise RunError(f"no otava at {executable}. Install it in an environment of its own: {INSTALL}")
 
 
-def _answer(program: str, asked: Sequence[Table], folder: Path, patience: float) -> str:
+def _answer(program: str, asked: Sequence[OtavaTable], folder: Path, patience: float) -> str:
     """What it prints: a line of JSON for each table."""
     # by default it drops what is older than a year; its option for p cannot be spelled in 0.8.0, and stands at .001.
     words = ["--output", "json", "--since", str(_FIRST), "--until", str(_LAST), "--magnitude", str(LEAST)]
-    words += ["--window", str(WINDOW)]
-    command = [program, "analyze", "--config-file", str(folder / "otava.yaml"), *words, *(each.name for each in asked)]
+    words += ["--window", str(WINDOW), *(table.name for table in asked)]
+    command = [program, "analyze", "--config-file", str(folder / "otava.yaml"), *words]
     # variables such as BRANCH, OTAVA_CONFIG and PYTHONPATH, and a configuration at home, would change what it does.
     clean = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "LANG": "C.UTF-8", "TZ": "UTC"}
+    texts = {"text": True, "encoding": "utf-8", "errors": "replace", "capture_output": True}
     try:
         done = subprocess.run(
-            command, cwd=folder, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            encoding="utf-8", errors="replace", timeout=patience, check=False,
-        )  # fmt: skip
+            command, cwd=folder, env=clean, stdin=subprocess.DEVNULL, timeout=patience, check=False, **texts
+        )
     except subprocess.TimeoutExpired:
         raise RunError(f"{program} had not ended after {patience:g} s: give it fewer Runs") from None
     except OSError as error:
         raise RunError(f"{program} cannot be run: {error.strerror or error}. Is it otava?") from None
+    # the cause of most failures stands in the last line
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    last = f": {''.join(c for c in lines[-1] if c.isprintable())[:200]}" if lines else ""
     if done.returncode:
-        raise RunError(f"{program} failed with exit status {done.returncode}{_last(done.stderr)}")
+        raise RunError(f"{program} failed with exit status {done.returncode}{last}")
     if not done.stdout.strip():
-        raise RunError(f"{program} printed nothing{_last(done.stderr)}. Is it otava?")
+        raise RunError(f"{program} printed nothing{last}. Is it otava?")
     return done.stdout
-
-
-def _last(stderr: str) -> str:
-    """Its last line, where the cause of most failures stands."""
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    return f": {''.join(c for c in lines[-1].strip() if c.isprintable())[:200]}" if lines else ""
 
 
 # --- what it answers
 
 
 @dataclass(frozen=True)
-class _Change:
+class _OtavaChange:
     metric: str
     index: int
     pvalue: float
 
 
 @dataclass(frozen=True)
-class _Group:
+class _OtavaRun:
     attributes: Mapping[str, str]
-    changes: list[_Change]
+    changes: list[_OtavaChange]
 
 
-def parsed(answer: str, asked: Sequence[Table], program: str) -> list[ChangePoint]:
+def parsed(answer: str, asked: Sequence[OtavaTable], program: str) -> list[ChangePoint]:
     """Otava's answer as change points. Raises RunError where it is of another form, or of other Runs than asked."""
     by_name = {table.name: table for table in asked}
     points: list[ChangePoint] = []
     try:
-        for line in answer.splitlines():
-            if line.strip():
-                # its numbers are texts, some of them
-                for name, groups in msgspec.json.decode(line, type=dict[str, list[_Group]], strict=False).items():
-                    points += _points(by_name.pop(name), groups)
+        for line in filter(str.strip, answer.splitlines()):
+            # its numbers are texts, some of them
+            for name, runs in msgspec.json.decode(line, type=dict[str, list[_OtavaRun]], strict=False).items():
+                points += _points(by_name.pop(name), runs)
     except (msgspec.DecodeError, KeyError, IndexError, ValueError) as error:
+        why = f"{type(error).__name__}: {error}"
         raise RunError(
-            f"the answer of {program} is not understood ({type(error).__name__}: {error}): this reads apache-otava"
-            f" 0.8.0. {INSTALL}"
+            f"the answer of {program} is not understood ({why}): this reads apache-otava 0.8.0. {INSTALL}"
         ) from None
     if by_name:
         raise RunError(f"{program} did not judge {len(by_name)} of {len(asked)} tables of this history")
     return points
 
 
-def _points(table: Table, groups: Sequence[_Group]) -> Iterator[ChangePoint]:
-    places: dict[str, dict[int, float]] = defaultdict(dict)
-    for group in groups:
-        for change in group.changes:
-            point = table.columns[change.metric].points[change.index]
-            if change.index < 1 or group.attributes["run"] != point.run.run_id.encode(errors="replace").decode():
+def _points(table: OtavaTable, runs: Sequence[_OtavaRun]) -> Iterator[ChangePoint]:
+    chances: dict[str, dict[int, float]] = defaultdict(dict)
+    for run in runs:
+        for change in run.changes:
+            point = table.columns[change.metric][1][change.index]
+            if change.index < 1 or run.attributes["run"] != point.run.run_id.encode(errors="replace").decode():
                 raise ValueError(f"point {change.index} is another Run")
-            places[change.metric][change.index] = change.pvalue
-    for name, found in places.items():
-        yield from _levels(table.columns[name], found)
+            chances[change.metric][change.index] = change.pvalue
+    for name, chance in chances.items():
+        yield from _levels(*table.columns[name], chance)
 
 
-def _levels(stretch: Stretch, found: Mapping[int, float]) -> Iterator[ChangePoint]:
-    """Change points that keep the settings, with their levels over all valid Runs up to their neighbours."""
-    points, series = stretch.points, stretch.series
-    kept = [at for at in sorted(found) if AFTER <= at <= len(points) - AFTER and found[at] <= MOST_P]
-    values = [point.value.value for point in points]
+def _levels(series: Series, points: Sequence[SeriesPoint], chance: Mapping[int, float]) -> Iterator[ChangePoint]:
+    """Change points that keep the settings, with their levels over all valid Runs up to their neighbours.
+
+    chance: place -> p.
+    """
+    kept = [at for at in sorted(chance) if AFTER <= at <= len(points) - AFTER and chance[at] <= MOST_P]
     ends = [0, *kept, len(points)]
-    means = [fmean(values[a:b]) for a, b in pairwise(ends)]
+    means = [fmean(point.value.value for point in points[a:b]) for a, b in pairwise(ends)]
     for number, at in enumerate(kept):
         before, after = points[at - 1], points[at]
-        yield ChangePoint(
-            series,
-            before.at,
-            after.at,
-            after.file,
-            after.run.run_id,
-            tuple(_between(series, before.at, after.at)),
-            means[number + 1] / means[number],
-            found[at],
-            at - ends[number],
-            ends[number + 2] - at,
-        )
-
-
-def _between(series: Series, since: float, until: float) -> Iterator[Change]:
-    """What of the environment changed after one moment, up to another."""
-    for segment in series.segments[1:]:
-        if since < segment.points[0].at <= until:
-            yield from segment.changes
+        began = [s.changes for s in series.segments[1:] if before.at < s.points[0].at <= after.at]
+        changes = tuple(change for each in began for change in each)
+        ratio, counts = means[number + 1] / means[number], (at - ends[number], ends[number + 2] - at)
+        found = (after.file, after.run.run_id, changes, ratio, chance[at])
+        yield ChangePoint(series, before.at, after.at, *found, *counts)
