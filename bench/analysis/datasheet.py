@@ -36,15 +36,19 @@ def compare(ours: Roofline, theirs: Roofline) -> tuple[RoofRatio, ...]:
     return tuple(found)
 
 
+def _product(info: DeviceInfo) -> theory.Product | None:
+    try:
+        return theory.product(info.sku) if info.sku else None
+    except theory.UnknownProduct:
+        return None
+
+
 def datasheet(info: DeviceInfo) -> Roofline | None:
     """What the vendor claims for a device; for a CPU of a known family what its cores could start, marked `assumed`."""
-    if info.sku:
-        try:
-            return theory.product(info.sku).roofline
-        except theory.UnknownProduct:
-            return None
+    if product := _product(info):
+        return product.roofline
     family = next((f for f in cpus.families() if f.key == info.facts.get("family")), None)
-    if family is None or "clock_hz" not in info.facts:
+    if info.sku or family is None or "clock_hz" not in info.facts:
         return None
     return family.roofline(int(info.facts["cores"]), float(info.facts["clock_hz"]))
 
@@ -53,12 +57,8 @@ def at_clock(info: DeviceInfo, key: str, clock_hz: float | None) -> float | None
     """FLOP/s or B/s that the datasheet's machine would reach at the SM clock that was seen; None for what no SM clock
     drives (DRAM, links), or where clock or datasheet is unknown.
     """
-    if not (info.sku and clock_hz):
-        return None
-    try:
-        return theory.product(info.sku).at_clock(key, clock_hz)
-    except theory.UnknownProduct:
-        return None
+    product = _product(info) if clock_hz else None
+    return product.at_clock(key, clock_hz) if product else None
 
 
 def clocked(fit: Fit) -> dict[str, float]:

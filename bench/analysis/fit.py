@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean, stdev
 
-import numpy as np
-from scipy.optimize import least_squares
 from scipy.special import stdtrit
 
+from bench.analysis.knee import Knee, knees
 from bench.analysis.summary import Summary, counting, summaries
 from bench.roofline import Roof, Roofline
 from bench.schema import FIRST_ROUND, SUSTAINED, DeviceInfo, Run
@@ -22,6 +21,9 @@ from bench.work import RoofKey
 
 # A fitted Roofline that is cached beside its Run belongs to this version of the fit.
 VERSION = 3
+# Why no energy is known.
+NO_COUNTER, NO_SUSTAINED, NOT_READ = "no counter", "no sustained regime", "not read"
+NOT_USABLE, NOT_MOVED = "not usable", "not moved"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class RoofFit:
     winner: Summary
     rivals: tuple[tuple[Summary, float], ...]
     rates: Mapping[int, float]
+
+    def over(self, other: "RoofFit") -> list[float]:
+        """Its rate over another roof's, in every round that both were measured in."""
+        return [self.rates[r] / other.rates[r] for r in sorted(self.rates.keys() & other.rates.keys())]
 
 
 @dataclass(frozen=True)
@@ -45,22 +51,8 @@ class Ridge:
 
 
 @dataclass(frozen=True)
-class Knee:
-    """The ladder's own knee: asymptotes (FLOP/s, B/s) of a smooth minimum and the intensity (FLOP/B) where they cross.
-
-    sharpness p: 1/p is the half width of the rounding; infinite for a textbook corner.
-    """
-
-    intensity: Estimate
-    compute: float
-    memory: float
-    sharpness: float
-
-
-@dataclass(frozen=True)
 class Energy:
     """What a roof costs under lasting load, the GPU's idle power included: J per flop of a compute roof, J per byte.
-
     watts: the mean power that the driver's energy counter gives over the same time. fineness: the most that a
     repetition may be wrong by because the counter steps, as a share.
     """
@@ -69,6 +61,27 @@ class Energy:
     joules: Estimate
     watts: float
     fineness: float = 0.0
+
+
+@dataclass(frozen=True)
+class EnergyCost:
+    """A dtype's cheapest flop beside DRAM's byte: the energy roofline of Choi, Bedard, Fowler and Vuduc ("A Roofline
+    Model of Energy", IPDPS 2013), with one difference that whoever words it must say: theirs charges idle power by
+    time, here it is inside the cost of each flop and byte.
+    """
+
+    dtype: str
+    flop: Energy
+    byte: Energy
+
+    @property
+    def balance(self) -> float:
+        """The intensity (FLOP/B) where flop and byte cost the same."""
+        return self.byte.joules.value / self.flop.joules.value
+
+    def joules(self, intensity: float) -> float:
+        """Per flop: E(I) = e_flop + e_byte / I."""
+        return self.flop.joules.value + self.byte.joules.value / intensity
 
 
 @dataclass(frozen=True)
@@ -87,9 +100,8 @@ class Sustained:
 
 @dataclass(frozen=True)
 class Fit:
-    """One device of a Run, understood. missing: roof key -> why no valid measurement supports it.
-
-    knees: by the ladder's dtype. sustained: None where every regime is the same, or none was measured.
+    """One device of a Run, understood. missing: roof key -> why no valid measurement supports it. knees: by the
+    ladder's dtype. sustained: None where every regime is the same, or none was measured.
     """
 
     info: DeviceInfo
@@ -99,11 +111,16 @@ class Fit:
     ridges: tuple[Ridge, ...]
     knees: Mapping[str, Knee]
     cases: tuple[Summary, ...]
-    sustained: "Sustained | None" = None
+    sustained: Sustained | None = None
 
     @property
     def headline(self) -> Ridge | None:
         return next((ridge for ridge in self.ridges if ridge.headline), None)
+
+    @property
+    def leading(self) -> set[str]:
+        """The roofs that a machine is known by, measured and claimed: DRAM and the headline."""
+        return {"dram", self.info.headline, f"{self.info.headline.quantity}.datasheet"}
 
     def lasting(self, key: str) -> RoofFit | None:
         """A roof under lasting load."""
@@ -114,13 +131,12 @@ class Fit:
         return self.sustained.headline if self.sustained else None
 
     @property
-    def knee(self) -> Knee | None:
-        """The float32 ladder's, which every device climbs."""
-        return self.knees.get("float32")
+    def energy(self) -> Mapping[str, Energy]:
+        """What each sustained roof costs; empty where no energy is known."""
+        return self.sustained.energy if self.sustained else {}
 
     def above(self, case: Summary) -> bool:
         """Whether a case beats its roofs beyond their intervals: a formula, a warm cache or an under-measured roof.
-
         Measured once, a case may be lucky by three times the usual scatter between repetitions before it counts.
         """
         margin = 0.01 if case.seconds and case.seconds.n > 1 else 0.03
@@ -151,12 +167,8 @@ def _fit(info: DeviceInfo, rows: tuple[Summary, ...]) -> Fit:
     overhead = _overhead(cases)
     roofs, missing = _roofs(info, cases, overhead)
     roofline = Roofline(info.id, tuple(fitted.roof for fitted in roofs.values()), overhead)
-    knees = {}
-    for dtype in dict.fromkeys(_ladder(case) for case in cases if case.probe == "intensity"):
-        if knee := _knee([case for case in cases if case.probe == "intensity" and _ladder(case) == dtype], overhead):
-            knees[dtype] = knee
-    lasting = tuple(row for row in rows if row.regime == SUSTAINED)
-    return Fit(info, roofline, roofs, missing, _ridges(info, roofs), knees, rows, _sustained(info, lasting, overhead))
+    lasting = _sustained(info, [row for row in rows if row.regime == SUSTAINED], overhead)
+    return Fit(info, roofline, roofs, missing, _ridges(info, roofs), knees(cases, overhead), rows, lasting)
 
 
 def _roofs(info: DeviceInfo, cases: Sequence[Summary], overhead: float) -> tuple[dict[str, RoofFit], dict[str, str]]:
@@ -190,33 +202,22 @@ def _energy(fitted: RoofFit) -> Energy | None:
     return Energy(fitted.roof.key, each, joules.value / case.seconds.value, case.fineness)
 
 
-def _ladder(case: Summary) -> str:
-    # its first version climbed float32 only, and did not say so
-    return case.params.get("dtype", "float32")
-
-
 def _overhead(cases: Sequence[Summary]) -> float:
-    """Seconds per launch beyond what its work takes: an empty kernel's as a node of a graph.
-
-    Where none was launched: the line through the smallest and the largest cold copy, 0 where the sweep is missing.
+    """Seconds per launch beyond what its work takes: an empty kernel's as a node of a graph. Where none was launched:
+    the line through the smallest and the largest cold copy, 0 where the sweep is missing.
     """
-    empty = [case for case in cases if case.probe == "launch" and case.params.get("way") == "graph" and case.seconds]
-    if empty:
-        return empty[0].seconds.value
-    copies = [
-        (case.work.bytes, case.seconds.value)
-        for case in cases
-        if case.probe == "bandwidth"
-        # as asked: too small for a ring that is cold, the smallest still says what a launch of next to nothing costs
-        and case.params.get("cache") == "cold"
-        and case.seconds
-        and case.params.get("mix") == "copy"
-        # plain stores move bytes that are not counted, which would look like overhead
-        and case.params.get("store") != "plain"
-    ]
+    measured = [case for case in cases if case.seconds]
+    for case in measured:
+        if case.probe == "launch" and case.params.get("way") == "graph":
+            return case.seconds.value
+    # cold as asked: too small for a ring that is cold, the smallest still says what a launch of next to nothing costs
+    cold = [c for c in measured if c.probe == "bandwidth" and c.params.get("cache") == "cold"]
+    # plain stores move bytes that are not counted, which would look like overhead
+    copies = [c for c in cold if c.params.get("mix") == "copy" and c.params.get("store") != "plain"]
     if len(copies) < 2:
         return 0.0
-    (small, quick), (large, slow) = min(copies), max(copies)
+    points = [(case.work.bytes, case.seconds.value) for case in copies]
+    (small, quick), (large, slow) = min(points), max(points)
     if large < 100 * small or slow <= quick:
         return 0.0
     overhead = quick - small * (slow - quick) / (large - small)
@@ -237,11 +238,8 @@ def _roof(key: RoofKey, claims: Sequence[Summary], overhead: float, caution: str
     winner = max([case for case in claims if max(case.medians) >= FIRST_ROUND] or claims, key=first_pass)
     # A first pass may meet a bad moment. The rounds overrule it only where they are sure, which chance alone makes them
     # once in a thousand: the interval keeps what it promises.
-    winner = max(
-        (case for case in claims if _surely_faster(case, winner, rate)),
-        key=lambda c: rate(c, c.seconds.value),
-        default=winner,
-    )
+    faster = [case for case in claims if _surely_faster(case, winner, rate)]
+    winner = max(faster, key=lambda case: rate(case, case.seconds.value), default=winner)
     rates = {repetition: rate(winner, seconds) for repetition, seconds in counting(winner.medians).items()}
     value = estimate(list(rates.values()))
     cautions = [caution] if caution else []
@@ -252,11 +250,9 @@ def _roof(key: RoofKey, claims: Sequence[Summary], overhead: float, caution: str
     better = [case for case in claims if rate(case, case.seconds.value) > max(value.high, 1.02 * value.value)]
     if better:
         best = max(better, key=lambda case: rate(case, case.seconds.value))
-        words = ", ".join(
-            str(text) for name, text in best.params.items() if best.params[name] != winner.params.get(name)
-        )
-        ratio = rate(best, best.seconds.value) / value.value
-        cautions.append(f"{words} read {100 * (ratio - 1):.0f} % higher in the rounds, but not surely: measure again")
+        words = ", ".join(str(text) for name, text in best.params.items() if text != winner.params.get(name))
+        more = 100 * (rate(best, best.seconds.value) / value.value - 1)
+        cautions.append(f"{words} read {more:.0f} % higher in the rounds, but not surely: measure again")
     if value.n == 1:
         cautions.append("one repetition: no interval")
     roof = Roof(key, value.value, value.low, value.high, value.n, _evidence(winner, value), "; ".join(cautions))
@@ -285,82 +281,38 @@ def _evidence(case: Summary, value: Estimate) -> str:
 
 
 def _ridges(info: DeviceInfo, roofs: Mapping[str, RoofFit]) -> tuple[Ridge, ...]:
-    if "dram" not in roofs:
-        return ()
-    memory = roofs["dram"]
-    ridges = []
-    for key, compute in roofs.items():
-        both = sorted(compute.rates.keys() & memory.rates.keys())
-        if key.is_compute and both:
-            ratios = [compute.rates[r] / memory.rates[r] for r in both]
-            ridges.append(Ridge(key, "dram", estimate(ratios), key == info.headline))
-    return tuple(ridges)
+    memory = roofs.get("dram")
+    compute = [fitted for key, fitted in roofs.items() if key.is_compute] if memory else []
+    shared = {each.roof.key: each.over(memory) for each in compute}
+    return tuple(Ridge(key, "dram", estimate(each), key == info.headline) for key, each in shared.items() if each)
 
 
-def _knee(cases: Sequence[Summary], overhead: float) -> Knee | None:
-    """A smooth minimum fitted to each repetition of one ladder; the interval is over the repetitions."""
-    rungs = [case for case in cases if case.seconds]
-    # a rung that a Run had no time to repeat would leave no repetition that all rungs have
-    repeated = [case for case in rungs if max(case.medians) >= FIRST_ROUND]
-    rungs = repeated if len(repeated) >= 6 else rungs
-    repetitions = set.intersection(*(set(counting(case.medians)) for case in rungs)) if rungs else set()
-    fits = []
-    for repetition in sorted(repetitions):
-        points = [(case.work.flops, case.work.bytes, case.medians[repetition] - overhead) for case in rungs]
-        if len(points) >= 6 and all(seconds > 0 for _, _, seconds in points):
-            fits.append(smooth_minimum(points))
-    if not fits:
-        return None
-    compute, memory, rounding = (np.array(column) for column in zip(*fits, strict=True))
-    sharpness = 1 / float(np.median(rounding)) if np.median(rounding) > 1e-3 else math.inf
-    return Knee(
-        estimate((compute / memory).tolist()),
-        float(np.exp(np.mean(np.log(compute)))),
-        float(np.exp(np.mean(np.log(memory)))),
-        sharpness,
-    )
+def energy_costs(fit: Fit) -> list[EnergyCost]:
+    """One per dtype of floating point and integers with tensor cores, the headline's first, then the dearest first."""
+    lead, byte = fit.info.headline.dtype, fit.energy.get("dram")
+    best: dict[str, Energy] = {}
+    for key, energy in fit.energy.items():
+        dtype = RoofKey(key).dtype
+        plain = dtype and ".fast_accum" not in key and dtype != "int32"
+        if plain and (dtype not in best or energy.joules.value < best[dtype].joules.value):
+            best[dtype] = energy
+    order = sorted(best, key=lambda dtype: (dtype != lead, -best[dtype].joules.value))
+    return [EnergyCost(dtype, best[dtype], byte) for dtype in order] if byte else []
 
 
-def smooth_minimum(points: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
-    """(FLOP/s, B/s, 1/p) of seconds = ((flops/peak)^p + (bytes/bandwidth)^p)^(1/p), least squares in the logarithm.
-
-    Relative errors count alike on every rung; 1/p = 0 is the sharp corner max(flops/peak, bytes/bandwidth). Below zero
-    the rounding counts the other way: a corner that juts out by as much as noise happened to cut off.
-    """
-    flops, moved, seconds = (np.array(column) for column in zip(*points, strict=True))
-    log_seconds, log_moved = np.log(seconds), np.log(moved)
-    some = flops > 0
-    log_flops = np.log(np.where(some, flops, 1.0))
-
-    def residuals(x: Sequence[float]) -> np.ndarray:
-        compute, memory = np.where(some, log_flops - x[0], -np.inf), log_moved - x[1]
-        joined = np.maximum(compute, memory)
-        if abs(x[2]) > 1e-9:
-            joined = joined + x[2] * np.log1p(np.exp(-np.abs(compute - memory) / abs(x[2])))
-        return joined - log_seconds
-
-    def slopes(x: Sequence[float]) -> np.ndarray:
-        apart = np.where(some, log_flops - x[0] - log_moved + x[1], -np.inf)
-        lesser, widening = np.zeros(len(apart)), np.zeros(len(apart))
-        if abs(x[2]) > 1e-9:
-            ratio = np.exp(-np.abs(apart) / abs(x[2]))
-            lesser = math.copysign(1.0, x[2]) * ratio / (1 + ratio)
-            widening = np.log1p(ratio) + np.where(some, np.abs(apart / x[2]), 0.0) * ratio / (1 + ratio)
-        compute = np.where(apart > 0, 1 - lesser, lesser)
-        return np.column_stack((-compute, compute - 1, widening))
-
-    start = [float(np.log((flops / seconds).max())), float(np.log((moved / seconds).max()))]
-    close = {"xtol": 1e-12, "ftol": 1e-12}
-    sharp = least_squares(lambda x: residuals([*x, 0.0]), start, lambda x: slopes([*x, 0.0])[:, :2], **close)
-    # Zero was once the lower bound of 1/p. A sharp corner then met it in half of the repetitions and was rounded in the
-    # others, so that the knee read 0.2 % high on average. More repetitions narrow the interval, not a bias: it held the
-    # truth in 92 % of 4,000 runs with five repetitions and in 86 % of those with eleven.
-    # Each side has its start, because along 1/p the cost is flat at the sharp corner.
-    sides = [
-        least_squares(residuals, [*sharp.x, first], slopes, ([-np.inf, -np.inf, low], [np.inf, np.inf, high]), **close)
-        for first, low, high in ((0.05, 0.0, 1.0), (-0.05, -1.0, 0.0))
-    ]
-    best = min(sides, key=lambda side: side.cost)
-    # better than the sharp corner by more than rounding errors, squared
-    compute, memory, rounding = best.x if best.cost < sharp.cost - 1e-24 else (*sharp.x, 0.0)
-    return float(np.exp(compute)), float(np.exp(memory)), float(rounding)
+def no_energy(fit: Fit) -> tuple[str, str]:
+    """(why no energy is known, in the words of the driver or of a record); ("", "") where it is."""
+    lasting = [case for case in fit.cases if case.regime == SUSTAINED]
+    if fit.energy:
+        return "", ""
+    if fit.info.regime == "steady":
+        return NO_COUNTER, ""
+    if not lasting:
+        return NO_SUSTAINED, ""
+    for telemetry in (telemetry for case in lasting for telemetry in case.telemetry):
+        absent = telemetry.get("before", {}).get("absent", {})
+        if reason := absent.get("energy_j") or absent.get("nvml"):
+            return NOT_READ, reason
+    if not fit.sustained:
+        return NOT_USABLE, next((c for case in lasting for c in case.causes if case.validity == "invalid"), "")
+    return NOT_MOVED, ""

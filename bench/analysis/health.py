@@ -35,7 +35,6 @@ ORDER = (FAIL, WARN, NOT_JUDGED, PASS)
 @dataclass(frozen=True)
 class DeviceHealth:
     """One device. reasons: gravest first. references: what it was judged by, of SIBLINGS, BASELINE and DATASHEET.
-
     roofs, cases: how much of it was measured.
     """
 
@@ -83,11 +82,6 @@ class NodeHealth:
         known = [each for each in self.reasons if each.device == slow.device and each.cause in _HELD]
         return next((each for each in known if each.key == slow.key or (driven and not each.key)), None)
 
-    @property
-    def worst(self) -> DeviceHealth | None:
-        """The device in doubt, else the one of which most was measured; None without any device."""
-        return min(self.devices, key=_rank, default=None)
-
     def of(self, device: str) -> DeviceHealth | None:
         return next((each for each in self.devices if each.info.id == device), None)
 
@@ -99,7 +93,6 @@ def health(run: Run, fits: Sequence[Fit], baseline: Run | RunComparison | None =
     compared = list(why.by_siblings(burst, lasting))
     compared += why.by_baseline(earlier) if earlier else ()
     seen = telemetry(run, [fit.info for fit in fits])
-    links = [why.links(each) for each in seen]
     failures = run.end.failures if run.end else ()
     usable = quality(run, fits).status != NOT_USABLE
     devices = []
@@ -108,9 +101,9 @@ def health(run: Run, fits: Sequence[Fit], baseline: Run | RunComparison | None =
         mine = [reason for reason in mine if reason.device == fit.info.id]
         # beside a disturbance that took most of the time no comparison is sure
         mine = mine if usable else [replace(reason, status=WARN) for reason in mine]
-        peers = [link for link, other in zip(links, fits, strict=True) if other.info.name == fit.info.name]
-        mine += _unmeasured(fit, fits, seen, earlier, run)
-        mine += why.by_driver(each, fit, max(peers))
+        most_links = max(other.most_links for other in seen if other.info.name == fit.info.name)
+        mine += why.unmeasured(fit, fits, seen, earlier, run)
+        mine += why.by_driver(each, fit, most_links)
         judged_by = {
             SIBLINGS: bool((burst["device"] == fit.info.id).any()),
             BASELINE: earlier is not None and why.judged_by_baseline(earlier, fit.info.id),
@@ -140,18 +133,6 @@ def vitals(device: DeviceHealth, seen: DeviceTelemetry) -> dict[str, str]:
         usual = PASS if known else ""
         found[name] = next((reason.status for reason in device.reasons if reason.cause in causes), usual)
     return found
-
-
-def _unmeasured(
-    fit: Fit, fits: Sequence[Fit], seen: Sequence[DeviceTelemetry], earlier: RunComparison | None, run: Run
-) -> list[Reason]:
-    """What is not there to be judged, each roof once, and no roof of a device of which nothing is there."""
-    found = list(why.not_measured(fit, fits, run.of(fit.info.id), run.end.failures if run.end else ()))
-    found = found or list(why.nothing_measured(fit, seen))
-    if any(not reason.key for reason in found):
-        return found
-    told = {reason.key for reason in found}
-    return found + [reason for reason in why.lacking(fit, fits, earlier, run) if reason.key not in told]
 
 
 def _rank(device: DeviceHealth) -> tuple:

@@ -1,70 +1,99 @@
-"""Where a batch of rows stops being a memory question: by the fitted roofs, and by the curve itself."""
+"""The knee of a roofline as a ladder of intensities shows it: a smooth minimum of its two asymptotes."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 
-import pandas as pd
+import numpy as np
+from scipy.optimize import least_squares
 
-from bench.analysis.fit import Fit, smooth_minimum
-from bench.roofline import MissingRoof
+from bench.analysis.summary import Summary, counting
+from bench.schema import FIRST_ROUND
+from bench.stats import Estimate, estimate
 
 
 @dataclass(frozen=True)
-class GemmKnee:
-    """A dtype and weight matrix: predicted, the batch where memory time equals compute time by the fitted roofs;
-    measured, where the two asymptotes of the curve cross. None where the sweep does not reach it or lacks points."""
-
-    dtype: str
-    n: int
-    k: int
-    predicted: float | None
-    measured: float | None
-
-
-def gemm_knees(rows: pd.DataFrame, fit: Fit) -> tuple[GemmKnee, ...]:
-    """One per dtype and weight matrix of the gemm probe, the headline dtype and the larger matrix first.
-
-    rows: cases with their probe, params, work, seconds and intensity.
+class Knee:
+    """The ladder's own knee: asymptotes (FLOP/s, B/s) of a smooth minimum and the intensity (FLOP/B) where they cross.
+    sharpness p: 1/p is the half width of the rounding; infinite for a textbook corner.
     """
-    seen = rows[(rows["probe"] == "gemm") & rows["seconds"].notna()]
-    groups: dict[tuple, list] = {}
-    for row in seen[["params", "work", "seconds", "intensity"]].itertuples():
-        if not row.params.get("strided") and "batch" in row.params:
-            groups.setdefault((row.params.get("dtype"), row.params.get("n"), row.params.get("k")), []).append(row)
-    lead = fit.info.headline.dtype
-    order = sorted(groups, key=lambda group: (group[0] != lead, -(group[1] or 0) * (group[2] or 0)))
-    return tuple(GemmKnee(*group, _predicted(groups[group], fit), _measured(groups[group], fit)) for group in order)
+
+    intensity: Estimate
+    compute: float
+    memory: float
+    sharpness: float
 
 
-def _predicted(rows: list, fit: Fit) -> float | None:
-    ordered = sorted(rows, key=lambda row: row.params["batch"])
-    try:
-        ratios = [fit.roofline.compute_seconds(row.work) / fit.roofline.memory_seconds(row.work) for row in ordered]
-    except MissingRoof:
+def knees(cases: Sequence[Summary], overhead: float) -> dict[str, Knee]:
+    """The knee of every dtype that the FMA ladder of these cases climbs far enough."""
+    ladders: dict[str, list[Summary]] = {}
+    for case in cases:
+        if case.probe == "intensity":
+            # its first version climbed float32 only, and did not say so
+            ladders.setdefault(case.params.get("dtype", "float32"), []).append(case)
+    found = {dtype: _knee(ladder, overhead) for dtype, ladder in ladders.items()}
+    return {dtype: knee for dtype, knee in found.items() if knee}
+
+
+def _knee(cases: Sequence[Summary], overhead: float) -> Knee | None:
+    """A smooth minimum fitted to each repetition of one ladder; the interval is over the repetitions."""
+    rungs = [case for case in cases if case.seconds]
+    # a rung that a Run had no time to repeat would leave no repetition that all rungs have
+    repeated = [case for case in rungs if max(case.medians) >= FIRST_ROUND]
+    rungs = repeated if len(repeated) >= 6 else rungs
+    repetitions = set.intersection(*(set(counting(case.medians)) for case in rungs)) if rungs else set()
+    fits = []
+    for repetition in sorted(repetitions):
+        points = [(case.work.flops, case.work.bytes, case.medians[repetition] - overhead) for case in rungs]
+        if len(points) >= 6 and all(seconds > 0 for _, _, seconds in points):
+            fits.append(smooth_minimum(points))
+    if not fits:
         return None
-    return _crossing([(row.params["batch"], ratio) for row, ratio in zip(ordered, ratios, strict=True)], 1.0)
+    compute, memory, rounding = (np.array(column) for column in zip(*fits, strict=True))
+    sharpness = 1 / float(np.median(rounding)) if np.median(rounding) > 1e-3 else math.inf
+    asymptotes = (float(np.exp(np.mean(np.log(column)))) for column in (compute, memory))
+    return Knee(estimate((compute / memory).tolist()), *asymptotes, sharpness)
 
 
-def _measured(rows: list, fit: Fit) -> float | None:
-    if len(rows) < 6 or not all(row.seconds > fit.roofline.overhead for row in rows):
-        return None
-    compute, memory, _ = _asymptotes(
-        tuple((row.work.flops, row.work.bytes, row.seconds - fit.roofline.overhead) for row in rows)
-    )
-    curve = sorted((row.params["batch"], row.intensity) for row in rows)
-    return _crossing(curve, compute / memory)
+def smooth_minimum(points: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+    """(FLOP/s, B/s, 1/p) of seconds = ((flops/peak)^p + (bytes/bandwidth)^p)^(1/p), least squares in the logarithm.
+    Relative errors count alike on every rung; 1/p = 0 is the sharp corner max(flops/peak, bytes/bandwidth). Below zero
+    the rounding counts the other way: a corner that juts out by as much as noise happened to cut off.
+    """
+    flops, moved, seconds = (np.array(column) for column in zip(*points, strict=True))
+    log_seconds, log_moved = np.log(seconds), np.log(moved)
+    some = flops > 0
+    log_flops = np.log(np.where(some, flops, 1.0))
 
+    def residuals(x: Sequence[float]) -> np.ndarray:
+        compute, memory = np.where(some, log_flops - x[0], -np.inf), log_moved - x[1]
+        joined = np.maximum(compute, memory)
+        if abs(x[2]) > 1e-9:
+            joined = joined + x[2] * np.log1p(np.exp(-np.abs(compute - memory) / abs(x[2])))
+        return joined - log_seconds
 
-# a page asks for its plot and for its findings
-_asymptotes = lru_cache(maxsize=256)(smooth_minimum)
+    def slopes(x: Sequence[float]) -> np.ndarray:
+        apart = np.where(some, log_flops - x[0] - log_moved + x[1], -np.inf)
+        lesser, widening = np.zeros(len(apart)), np.zeros(len(apart))
+        if abs(x[2]) > 1e-9:
+            ratio = np.exp(-np.abs(apart) / abs(x[2]))
+            lesser = math.copysign(1.0, x[2]) * ratio / (1 + ratio)
+            widening = np.log1p(ratio) + np.where(some, np.abs(apart / x[2]), 0.0) * ratio / (1 + ratio)
+        compute = np.where(apart > 0, 1 - lesser, lesser)
+        return np.column_stack((-compute, compute - 1, widening))
 
-
-def _crossing(points: list[tuple[float, float]], level: float) -> float | None:
-    """Where a rising curve passes a level, on logarithms between its points."""
-    for (x0, y0), (x1, y1) in pairwise(points):
-        if y0 <= level <= y1 and y1 > y0:
-            part = (math.log(level) - math.log(y0)) / (math.log(y1) - math.log(y0))
-            return x0 * (x1 / x0) ** part
-    return None
+    start = [float(np.log((flops / seconds).max())), float(np.log((moved / seconds).max()))]
+    close = {"xtol": 1e-12, "ftol": 1e-12}
+    sharp = least_squares(lambda x: residuals([*x, 0.0]), start, lambda x: slopes([*x, 0.0])[:, :2], **close)
+    # Zero was once the lower bound of 1/p. A sharp corner then met it in half of the repetitions and was rounded in the
+    # others, so that the knee read 0.2 % high on average. More repetitions narrow the interval, not a bias: it held the
+    # truth in 92 % of 4,000 runs with five repetitions and in 86 % of those with eleven.
+    # Each side has its start, because along 1/p the cost is flat at the sharp corner.
+    sides = [
+        least_squares(residuals, [*sharp.x, first], slopes, ([-np.inf, -np.inf, low], [np.inf, np.inf, high]), **close)
+        for first, low, high in ((0.05, 0.0, 1.0), (-0.05, -1.0, 0.0))
+    ]
+    best = min(sides, key=lambda side: side.cost)
+    # better than the sharp corner by more than rounding errors, squared
+    compute, memory, rounding = best.x if best.cost < sharp.cost - 1e-24 else (*sharp.x, 0.0)
+    return float(np.exp(compute)), float(np.exp(memory)), float(rounding)

@@ -7,30 +7,12 @@ from typing import Any
 from bench import units
 from bench.work import RoofKey
 
-DTYPES = {
-    "float64": "FP64",
-    "float32": "FP32",
-    "tf32": "TF32",
-    "float16": "FP16",
-    "bfloat16": "BF16",
-    "float8_e4m3": "FP8",
-    "float4": "FP4",
-    "int8": "INT8",
-    "int32": "INT32",
-}
+DTYPES = {"float64": "FP64", "float32": "FP32", "tf32": "TF32", "float16": "FP16", "bfloat16": "BF16"}
+DTYPES |= {"float8_e4m3": "FP8", "float4": "FP4", "int8": "INT8", "int32": "INT32"}
 METHODS = {"loop": "instruction loop", "library": "best GEMM", "datasheet": "datasheet"}
-CHANNELS = {
-    "dram": "DRAM",
-    "link": "link",
-    "shared": "shared memory",
-    "h2d": "H2D",
-    "d2h": "D2H",
-    "duplex": "H2D and D2H",
-}
+CHANNELS = {"dram": "DRAM", "shared": "shared memory", "h2d": "H2D", "d2h": "D2H", "duplex": "H2D and D2H"}
 # The roofs that a node's devices are first compared by, beside the headline of each.
 HEADLINES = ("dram", "tensor.float8_e4m3.library", "vector.float32.loop", "h2d", "link")
-# What distinguishes two ways to multiply the same dtype.
-VARIANTS = {"fast_accum": "fast accumulation"}
 # Params whose value is a size in bytes; every other number prints as it is.
 _SIZES = {"bytes", "size"}
 
@@ -43,13 +25,17 @@ def channel(key: str) -> str:
     return CHANNELS.get(key, key.upper() if len(key) == 2 else key)
 
 
+def _variants(key: RoofKey, fast: str) -> list[str]:
+    """What distinguishes two ways to multiply the same dtype. fast: what fast accumulation is called."""
+    return [fast if part == "fast_accum" else part.replace("_", " ") for part in key.variant.split(".") if part]
+
+
 def quantity(key: str) -> str:
     """ "BF16 tensor" from "tensor.bfloat16.library"; "DRAM" from "dram"."""
     key = RoofKey(key)
     if not key.is_compute:
         return channel(key)
-    variant = [VARIANTS.get(part, part.replace("_", " ")) for part in key.variant.split(".") if part]
-    return ", ".join([f"{dtype(key.dtype)} {key.unit}", *variant])
+    return ", ".join([f"{dtype(key.dtype)} {key.unit}", *_variants(key, "fast accumulation")])
 
 
 def roof(key: str) -> str:
@@ -58,8 +44,7 @@ def roof(key: str) -> str:
     if not key.is_compute:
         return channel(key)
     method = {"loop": f"{key.unit} loop", "library": "GEMM", "": key.unit}.get(key.method, key.method)
-    variants = ["fast" if part == "fast_accum" else part.replace("_", " ") for part in key.variant.split(".") if part]
-    return " ".join([dtype(key.dtype), *variants, method])
+    return " ".join([dtype(key.dtype), *_variants(key, "fast"), method])
 
 
 def claim(evidence: str) -> str:

@@ -1,8 +1,5 @@
 """What two devices have in common, and what their repetitions say of it: roofs, ridges, knees and cases.
 
-A ratio's interval is Welch's t over the logarithms of the repetition medians, because repetitions of different Runs
-share no moment and cannot be paired, nor need they scatter alike.
-
 What would make a verdict wrong, and what is done about it:
 - A method that changed: only equal probe versions are compared.
 - Too few repetitions to know their distribution: below five a difference also needs ranges that do not overlap.
@@ -35,14 +32,13 @@ EQUIVALENT = 0.02
 HEADLINES = ("dram", "vector.float32.loop", "link")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Difference:
-    """One quantity of two devices. kind: "roof", "ridge", "knee" or "case".
-
-    key: of the roof, "compute/memory" of a ridge, the FMA sweep's dtype of a knee, the case's probe. reference, other:
-    in `unit`. ratio: above 1 the other is faster, or its ridge or knee higher; low, high: its interval, what it rests
-    on is its basis; level: at which it is judged. visible: the smallest difference that could have been seen, as a
-    share: half of the interval's width. reason: why it is not comparable. doubts: what weakens it.
+    """One quantity of two devices. kind: "roof", "ridge", "knee" or "case". key: of the roof, "compute/memory" of a
+    ridge, the FMA sweep's dtype of a knee, the case's probe. reference, other: in `unit`. ratio: above 1 the other is
+    faster, or its ridge or knee higher; low, high: its interval, what it rests on is its basis; level: at which it is
+    judged. visible: the smallest difference that could have been seen, as a share: half of the interval's width.
+    reason: why it is not comparable. doubts: what weakens it.
     """
 
     kind: str
@@ -91,6 +87,8 @@ class Difference:
         return self.interval is not None and 1 / near <= self.interval[0] <= self.interval[1] <= near
 
 
+_Roofs = Mapping[str, RoofFit]
+_SIDES = ("reference", "other")
 # A quantity before it is judged, and the test of it; None where the two cannot be compared.
 Asked = tuple[Difference, WelchTest | None]
 
@@ -100,7 +98,7 @@ def asked(ours: Fit, theirs: Fit) -> Iterator[Asked]:
     leading = {*HEADLINES, ours.info.headline}
     missing = ours.missing, theirs.missing
     yield from _roofs(ours.roofs, theirs.roofs, missing, ours.info.regime, leading)
-    lasting = [each.sustained.roofs if each.sustained else {} for each in (ours, theirs)]
+    lasting = [fit.sustained.roofs if fit.sustained else {} for fit in (ours, theirs)]
     yield from _roofs(*lasting, ({}, {}), SUSTAINED, leading)
     for dtype in dict.fromkeys([*ours.knees, *theirs.knees]):
         yield _knee(dtype, ours, theirs)
@@ -108,99 +106,66 @@ def asked(ours: Fit, theirs: Fit) -> Iterator[Asked]:
 
 
 def _roofs(
-    ours: Mapping[str, RoofFit],
-    theirs: Mapping[str, RoofFit],
-    missing: tuple[Mapping[str, str], Mapping[str, str]],
-    regime: str,
-    leading: set[str],
+    ours: _Roofs, theirs: _Roofs, missing: Sequence[Mapping[str, str]], regime: str, leading: set[str]
 ) -> Iterator[Asked]:
     """Every roof of either, then one ridge over DRAM: the reference's headline, or what both can state."""
     for key in dict.fromkeys([*ours, *theirs]):
         a, b = ours.get(key), theirs.get(key)
-        found = Difference(
-            kind="roof",
-            key=key,
-            regime=regime,
-            unit=units.rate(key),
-            headline=key in leading,
-            reference=a.roof.rate if a else None,
-            other=b.roof.rate if b else None,
+        about = Difference(
+            "roof", key, regime, units.rate(key), key in leading, None, a and a.roof.rate, b and b.roof.rate
         )
         if a is None or b is None:
-            yield replace(found, reason=_only(a is None, missing[0 if a is None else 1].get(key, ""))), None
+            yield _one_sided(about, missing[0 if a is None else 1].get(key, ""))
         else:
             test = WelchTest(log_sample(a.rates.values()), log_sample(b.rates.values()))
-            yield _sealed(found, test, _methods(a.winner, b.winner), _doubts(a, b))
+            yield _asked(about, test, _methods(a.winner, b.winner), _doubts(a, b))
     preferred = [*sorted(leading - {*HEADLINES}), *HEADLINES]
     shared = [key for key in preferred if RoofKey(key).is_compute and key in ours and key in theirs]
     if shared and "dram" in ours and "dram" in theirs:
         yield from _ridge(shared[0], ours, theirs, regime)
 
 
-def _ridge(key: str, ours: Mapping[str, RoofFit], theirs: Mapping[str, RoofFit], regime: str) -> Iterator[Asked]:
-    sides = []
-    for each in (ours, theirs):
-        both = sorted(each[key].rates.keys() & each["dram"].rates.keys())
-        sides.append([each[key].rates[r] / each["dram"].rates[r] for r in both])
+def _ridge(key: str, ours: _Roofs, theirs: _Roofs, regime: str) -> Iterator[Asked]:
+    sides = [roofs[key].over(roofs["dram"]) for roofs in (ours, theirs)]
     if not all(sides):
         return
     reason = _methods(ours[key].winner, theirs[key].winner) or _methods(ours["dram"].winner, theirs["dram"].winner)
-    a, b = (log_sample(side) for side in sides)
-    found = Difference(
-        kind="ridge",
-        key=f"{key}/dram",
-        regime=regime,
-        unit="FLOP/B",
-        headline=True,
-        reference=math.exp(a.centre),
-        other=math.exp(b.centre),
-    )
-    yield _sealed(found, WelchTest(a, b), reason)
+    a, b = map(log_sample, sides)
+    centres = {"reference": math.exp(a.centre), "other": math.exp(b.centre)}
+    about = Difference("ridge", f"{key}/dram", regime, "FLOP/B", headline=True, **centres)
+    yield _asked(about, WelchTest(a, b), reason)
 
 
 def _knee(dtype: str, ours: Fit, theirs: Fit) -> Asked:
-    a, b = ours.knees.get(dtype), theirs.knees.get(dtype)
-    found = Difference(
-        kind="knee",
-        key=dtype,
-        regime=ours.info.regime,
-        unit="FLOP/B",
-        reference=a.intensity.value if a else None,
-        other=b.intensity.value if b else None,
-    )
+    a, b = (fit.knees[dtype].intensity if dtype in fit.knees else None for fit in (ours, theirs))
+    values = {"reference": a and a.value, "other": b and b.value}
+    about = Difference("knee", dtype, ours.info.regime, "FLOP/B", **values)
     if a is None or b is None:
-        return replace(found, reason=_only(a is None, "")), None
-    first, second = (next(case for case in each.cases if case.probe == "intensity") for each in (ours, theirs))
-    return _sealed(found, WelchTest(recovered(a.intensity), recovered(b.intensity)), _methods(first, second))
+        return _one_sided(about, "")
+    first, second = (next(case for case in fit.cases if case.probe == "intensity") for fit in (ours, theirs))
+    return _asked(about, WelchTest(recovered(a), recovered(b)), _methods(first, second))
 
 
 def _cases(ours: Fit, theirs: Fit) -> Iterator[Asked]:
     """Every case that both measured, whatever the version of its probe."""
-    lent = [_scatter(each) for each in (ours, theirs)]
+    lent = [_scatter(fit) for fit in (ours, theirs)]
     known = {question(case): case for case in theirs.cases if case.seconds}
     for case in ours.cases:
         twin = known.get(question(case))
         if case.seconds is None or twin is None:
             continue
-        found = Difference(
-            kind="case",
-            key=case.probe,
-            regime=case.regime,
-            unit="s",
-            params=case.params,
-            reference=case.seconds.value,
-            other=twin.seconds.value,
-        )
+        both, seconds = (case, twin), {"reference": case.seconds.value, "other": twin.seconds.value}
+        about = Difference("case", case.probe, case.regime, "s", params=case.params, **seconds)
         reason = _methods(case, twin)
         if not math.isclose(case.work.intensity, twin.work.intensity, rel_tol=1e-6):
             reason = reason or "the case does other work there"
-        sides = [_speeds(each, scatter) for each, scatter in zip((case, twin), lent, strict=True)]
+        test = WelchTest(*(_speeds(side, scatter) for side, scatter in zip(both, lent, strict=True)))
         doubts = [
-            f"{name}: {each.validity}{f' ({each.causes[0]})' if each.causes else ''}"
-            for name, each in (("reference", case), ("other", twin))
-            if each.validity != "valid"
+            f"{name}: {side.validity}{f' ({side.causes[0]})' if side.causes else ''}"
+            for name, side in zip(_SIDES, both, strict=True)
+            if side.validity != "valid"
         ]
-        yield _sealed(found, WelchTest(*sides), reason, tuple(doubts))
+        yield _asked(about, test, reason, tuple(doubts))
 
 
 def question(case: Summary) -> tuple:
@@ -228,10 +193,15 @@ def _scatter(fit: Fit) -> tuple[float, float] | None:
     return squares / degrees, degrees
 
 
-def _sealed(found: Difference, test: WelchTest, reason: str, doubts: tuple[str, ...] = ()) -> Asked:
+def _asked(about: Difference, test: WelchTest, reason: str, doubts: tuple[str, ...] = ()) -> Asked:
     if not reason and None in (test.reference.variance, test.other.variance):
         reason = "one repetition, and nothing in its Run was repeated: its scatter is unknown"
-    return replace(found, reason=reason, doubts=doubts), None if reason else test
+    return replace(about, reason=reason, doubts=doubts), None if reason else test
+
+
+def _one_sided(about: Difference, cause: str) -> Asked:
+    where = "other Run" if about.reference is None else "reference"
+    return replace(about, reason=f"only in the {where}{f': {cause}' if cause else ''}"), None
 
 
 def _methods(ours: Summary, theirs: Summary) -> str:
@@ -243,12 +213,8 @@ def _methods(ours: Summary, theirs: Summary) -> str:
     return ""
 
 
-def _only(there: bool, cause: str) -> str:
-    return f"only in the {'other Run' if there else 'reference'}{f': {cause}' if cause else ''}"
-
-
 def _doubts(a: RoofFit, b: RoofFit) -> tuple[str, ...]:
-    found = [f"{name}: {each.roof.caution}" for name, each in (("reference", a), ("other", b)) if each.roof.caution]
+    found = [f"{name}: {each.roof.caution}" for name, each in zip(_SIDES, (a, b), strict=True) if each.roof.caution]
     mine, theirs = a.winner.params, b.winner.params
     if mine != theirs:
         changed = [name for name in dict.fromkeys([*mine, *theirs]) if mine.get(name) != theirs.get(name)]
@@ -260,38 +226,27 @@ def _doubts(a: RoofFit, b: RoofFit) -> tuple[str, ...]:
 def judged(pairs: Sequence[Sequence[Asked]]) -> list[tuple[Difference, ...]]:
     """Of every pair of devices: headlines one by one, other roofs and cases of all pairs as a family each."""
     families: dict[bool, list[float]] = {True: [], False: []}
-    for found, test in (each for pair in pairs for each in pair):
-        if test and not found.headline:
-            families[found.kind == "case"].append(test.p)
-    levels = {kind: discoveries(ps) for kind, ps in families.items()}
-    return [
-        tuple(
-            _judged(found, test, LEVEL if found.headline else levels[found.kind == "case"]) if test else found
-            for found, test in pair
-        )
-        for pair in pairs
-    ]
+    for about, test in (asked for pair in pairs for asked in pair):
+        if test and not about.headline:
+            families[about.kind == "case"].append(test.p)
+    levels = {is_case: discoveries(ps) for is_case, ps in families.items()}
+
+    def verdict(about: Difference, test: WelchTest | None) -> Difference:
+        level = LEVEL if about.headline else levels[about.kind == "case"]
+        return _judged(about, test, level) if test else about
+
+    return [tuple(verdict(*asked) for asked in pair) for pair in pairs]
 
 
-def _judged(found: Difference, test: WelchTest, level: float) -> Difference:
+def _judged(about: Difference, test: WelchTest, level: float) -> Difference:
     low, high = test.interval(level)
     n, m = test.reference.n, test.other.n
     basis = f"range of {n} and {m}" if test.few else f"{100 * (1 - level):.4g} % interval"
     verdict = "no difference seen"
     if not low <= 1 <= high:
-        up, down = ("faster", "slower") if found.kind in ("roof", "case") else ("higher", "lower")
+        up, down = ("faster", "slower") if about.kind in ("roof", "case") else ("higher", "lower")
         verdict = "perhaps " * test.borrowed + (up if low > 1 else down)
-    return replace(
-        found,
-        ratio=math.exp(test.centre),
-        low=low,
-        high=high,
-        level=level,
-        p=test.p,
-        n_reference=n,
-        n_other=m,
-        basis="measured once: scatter of other cases" if test.borrowed else basis,
-        few=test.few,
-        visible=math.sqrt(high / low) - 1,
-        verdict=verdict,
-    )
+    found = {"ratio": math.exp(test.centre), "low": low, "high": high, "level": level, "p": test.p}
+    found |= {"n_reference": n, "n_other": m, "few": test.few, "visible": math.sqrt(high / low) - 1}
+    basis = "measured once: scatter of other cases" if test.borrowed else basis
+    return replace(about, **found, basis=basis, verdict=verdict)

@@ -9,28 +9,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from bench.analysis.datasheet import RoofRatio, at_clock, compare, datasheet
 from bench.analysis.fit import Fit
 from bench.analysis.quality import kind
-from bench.analysis.run_comparison import (
-    AGAINST_FIRST,
-    EQUIVALENT,
-    OTHER_MACHINES,
-    SAME_RUN,
-    SIMULATED_BESIDE_MEASURED,
-    Difference,
-    Pair,
-    RunComparison,
-)
-from bench.analysis.siblings import LEVEL
+from bench.analysis.quantities import EQUIVALENT, Difference
+from bench.analysis.run_comparison import RunComparison
+from bench.analysis.siblings import LEVEL, sibling_key
 from bench.analysis.summary import Summary
-from bench.analysis.telemetry import THROTTLES, DeviceTelemetry
+from bench.analysis.telemetry import MOST_CORRECTED, THROTTLES, DeviceTelemetry
 from bench.roofline import Roof
-from bench.schema import SUSTAINED, DeviceInfo, Measurement, Run
+from bench.schema import SUSTAINED, Measurement, Run
 
 WARN, FAIL = "warn", "fail"
 SIBLINGS, BASELINE, DATASHEET = "siblings", "baseline", "datasheet"
@@ -49,8 +40,6 @@ LOW_COMPUTE, LOW_DRAM = 0.90, 0.85
 LEAST_SHARE = 0.01
 # A clock explains a low roof if it explains at least this much of what is missing (as logarithms).
 EXPLAINED = 0.5
-# Corrected memory errors in a Run; fewer are cosmic rays.
-MOST_CORRECTED = 100
 # From three others on siblings say what is usual; one or two can only disagree.
 FEWEST_SIBLINGS = 3
 # A "range of n" is no interval: two of them that do not meet may still be chance, unless they are this far apart.
@@ -65,11 +54,10 @@ _CLOCK_CAUSES = {THROTTLES["throttled_power_cap_s"]: POWER_LIMIT, THROTTLES["thr
 
 @dataclass(frozen=True)
 class Reason:
-    """One fact that speaks against a device. status: WARN or FAIL. cause: one of the constants of this module.
-
-    key: of the roof, "" where it is about the whole device. value, expected: FLOP/s or B/s of a roof, else a count;
-    ratio: value over expected. n: siblings or repetitions behind `expected`, or how many. share: of the time.
-    detail: the driver's or a record's own words, "sustained" for a roof of that regime.
+    """One fact that speaks against a device. status: WARN or FAIL. cause: one of the constants of this module. key: of
+    the roof, "" where it is about the whole device. value, expected: FLOP/s or B/s of a roof, else a count; ratio:
+    value over expected. n: siblings or repetitions behind `expected`, or how many. share: of the time. detail: the
+    driver's or a record's own words, "sustained" for a roof of that regime.
     """
 
     device: str
@@ -108,8 +96,7 @@ def by_driver(seen: DeviceTelemetry, fit: Fit, most_links: int) -> Iterator[Reas
         yield Reason(who, FAIL, ROW_REMAP, detail="failed")
     elif seen.ever("remap_pending"):
         yield Reason(who, WARN, ROW_REMAP, detail="pending")
-    corrected = seen.grown("ecc_single_bit") or 0
-    if corrected > MOST_CORRECTED:
+    if (corrected := seen.grown("ecc_single_bit") or 0) > MOST_CORRECTED:
         yield Reason(who, WARN, CORRECTED_ERRORS, value=corrected, expected=0.0)
     for cause, share in seen.throttled_share.items():
         if cause not in _CLOCK_CAUSES and share > LEAST_SHARE:
@@ -117,39 +104,38 @@ def by_driver(seen: DeviceTelemetry, fit: Fit, most_links: int) -> Iterator[Reas
             useless = not fit.roofs and bool(_lost(fit, seen.measurements))
             yield Reason(who, FAIL if useless else WARN, THROTTLED, share=share, detail=cause)
     # the generation of an idle link goes down to save power, the number of its lanes does not
-    yield from _fewer(who, PCIE, seen.last("pcie_width"), seen.info.facts.get("pcie_width_max", ""))
-    yield from _fewer(who, NVLINK, seen.last("nvlinks"), str(most_links or ""))
+    lanes = seen.info.facts.get("pcie_width_max", "")
+    most_lanes = int(lanes) if lanes.isdigit() else 0
+    for cause, up, most in ((PCIE, seen.last("pcie_width"), most_lanes), (NVLINK, seen.last("nvlinks"), most_links)):
+        if up is not None and up < most:
+            yield Reason(who, WARN, cause, value=float(up), expected=float(most), ratio=up / most)
     if seen.others:
         yield Reason(who, WARN, OTHERS, n=len(seen.others), detail=", ".join(map(str, seen.others)))
 
 
-def _fewer(who: str, cause: str, value: Any, most: str) -> Iterator[Reason]:
-    if value is not None and most.isdigit() and value < int(most):
-        yield Reason(who, WARN, cause, value=float(value), expected=float(most), ratio=value / int(most))
+def unmeasured(
+    fit: Fit, fits: Sequence[Fit], every: Sequence[DeviceTelemetry], earlier: RunComparison | None, run: Run
+) -> list[Reason]:
+    """What is not there to be judged, each roof once, and no roof of a device of which nothing is there."""
+    found = list(_failed(fit, fits, run)) or list(_nothing_measured(fit, every))
+    if any(not reason.key for reason in found):
+        return found
+    told = {reason.key for reason in found}
+    return found + [reason for reason in _missing_roofs(fit, fits, earlier, run) if reason.key not in told]
 
 
-def links(seen: DeviceTelemetry) -> int:
-    """NVLinks that were up at any time; how many there could be says nothing, a board may leave some unused."""
-    first = seen.info.facts.get("nvlinks", "")
-    known = [reading["nvlinks"] for reading in seen.readings if "nvlinks" in reading]
-    return max([*known, int(first) if first.isdigit() else 0])
-
-
-def not_measured(
-    fit: Fit, fits: Sequence[Fit], mine: Sequence[Measurement], failures: Sequence[str]
-) -> Iterator[Reason]:
+def _failed(fit: Fit, fits: Sequence[Fit], run: Run) -> Iterator[Reason]:
     """Roofs that were lost to invalid measurements, and a device that failed: what was never able to be measured is a
-    skip and no fault.
-
-    A device without any roof left fails, unless it is others who kept it busy or libraries that refused everything.
+    skip and no fault. A device without any roof left fails, unless it is others who kept it busy or libraries that
+    refused everything.
     """
-    who = fit.info.id
-    for failure in failures:
+    who, mine = fit.info.id, run.of(fit.info.id)
+    for failure in run.end.failures if run.end else ():
         if failure.startswith(f"{who}: "):
             yield Reason(who, FAIL, LOST, detail=failure.removeprefix(f"{who}: "))
     bad, lost = _invalid(mine), _lost(fit, mine)
     if lost and not fit.roofs:
-        share, detail = _named(bad, mine)
+        share, detail = _usual_cause(bad, mine)
         excused = all(m.stop_reason == "error" or _only_others(m) for m in bad)
         yield Reason(who, WARN if excused else FAIL, NOT_MEASURABLE, n=len(lost), share=share, detail=detail)
         return
@@ -160,60 +146,50 @@ def not_measured(
             yield Reason(who, WARN, NOT_MEASURABLE, key, detail=fit.missing[key])
 
 
-def _named(bad: Sequence[Measurement], mine: Sequence[Measurement]) -> tuple[float | None, str]:
+def _usual_cause(bad: Sequence[Measurement], mine: Sequence[Measurement]) -> tuple[float | None, str]:
     """(its share of the time, in the words of a usual one): what made most of the invalid measurements so."""
     kinds = Counter(name for m in bad for name in {kind(reason) for reason in m.reasons})
     if not kinds:
         return None, ""
     name = kinds.most_common(1)[0][0]
-    words = sorted((reason for m in bad for reason in m.reasons if kind(reason) == name), key=_numbers)
+    alike = [reason for m in bad for reason in m.reasons if kind(reason) == name]
+    words = sorted(alike, key=lambda reason: [float(number) for number in re.findall(r"\d+(?:\.\d+)?", reason)])
     spent = sum(m.elapsed for m in mine if not m.skip)
     taken = sum(m.elapsed for m in mine if not m.skip and name in map(kind, m.reasons))
     return (taken / spent if spent > 0 else None), words[len(words) // 2]
 
 
-def _numbers(text: str) -> list[float]:
-    return [float(each) for each in re.findall(r"\d+(?:\.\d+)?", text)]
-
-
-def nothing_measured(fit: Fit, seen: Sequence[DeviceTelemetry]) -> Iterator[Reason]:
-    """A device of which there is nothing while another has something.
-
-    What was skipped throughout counts only beside one of the same product that was not.
+def _nothing_measured(fit: Fit, every: Sequence[DeviceTelemetry]) -> Iterator[Reason]:
+    """A device of which there is nothing while another has something. What was skipped throughout counts only beside
+    one of the same product that was not.
     """
-    (own,) = (each for each in seen if each.info.id == fit.info.id)
+    (own,) = (each for each in every if each.info.id == fit.info.id)
     if sum(own.counts.values()):
         return
-    measured = [each for each in seen if sum(each.counts.values())]
+    measured = [each for each in every if sum(each.counts.values())]
     skips = Counter(m.skip for m in own.measurements if m.skip)
-    if any(not skips or _alike(each.info, fit.info) for each in measured):
+    if any(not skips or sibling_key(each.info) == sibling_key(fit.info) for each in measured):
         detail = f"{NOTHING}: {skips.most_common(1)[0][0]}" if skips else NOTHING
         yield Reason(fit.info.id, FAIL, NOT_MEASURABLE, detail=detail)
 
 
-def lacking(fit: Fit, fits: Sequence[Fit], comparison: RunComparison | None, run: Run) -> Iterator[Reason]:
-    """Roofs that most of its siblings have, or that it had in the baseline, and that this device has not.
-
-    What a Run never planned or did not come to is no lack.
+def _missing_roofs(fit: Fit, fits: Sequence[Fit], earlier: RunComparison | None, run: Run) -> Iterator[Reason]:
+    """Roofs that most of its siblings have, or that it had in the baseline, and that this device has not. What a Run
+    never planned or did not come to is no lack.
     """
-    others = [each for each in fits if each is not fit and _alike(each.info, fit.info)]
+    others = [each for each in fits if each is not fit and sibling_key(each.info) == sibling_key(fit.info)]
     having = Counter(key for each in others for key in each.roofs)
     found = {key: n for key, n in having.items() if 2 * n > len(others)}
-    for pair in _pairs(comparison) if comparison else ():
+    for pair in earlier.selves if earlier else ():
         if pair.other.info.id == fit.info.id:
             # a link is one between devices, and there may be fewer of them
-            fewer = {"link"} if len(comparison.theirs) < len(comparison.ours) else set()
+            fewer = {"link"} if len(earlier.theirs) < len(earlier.ours) else set()
             before = {key: roof.winner.probe for key, roof in pair.reference.roofs.items() if key not in fewer}
             asked = [key for key, probe in before.items() if probe in run.environment.probes or key in fit.missing]
             found = dict.fromkeys(asked, 1) | found
     for key, n in found.items():
         if key not in fit.roofs and (run.complete or key in fit.missing):
             yield Reason(fit.info.id, WARN, NOT_MEASURABLE, key, n=n, detail=fit.missing.get(key, "not measured"))
-
-
-def _alike(a: DeviceInfo, b: DeviceInfo) -> bool:
-    """A slice or another product is no sibling."""
-    return (a.name, a.memory_bytes) == (b.name, b.memory_bytes)
 
 
 def _only_others(m: Measurement) -> bool:
@@ -232,70 +208,46 @@ def by_siblings(table: pd.DataFrame, lasting: pd.DataFrame) -> Iterator[Reason]:
     """Outliers of both regimes, a roof once; a faster one makes its siblings worth a look, and so does a spread."""
     burst = {(row.device, row.key) for row in table[table["outlier"] | table["behind"]].itertuples()}
     for rows, regime in ((table, ""), (lasting, SUSTAINED)):
+        new = [not regime or each not in burst for each in zip(rows["device"], rows["key"], strict=True)]
+        rows = rows[pd.Series(new, rows.index, dtype=bool)]
         for row in rows[rows["outlier"]].itertuples():
-            if regime and (row.device, row.key) in burst:
-                continue
             # Its siblings' repetitions together say what noise is, so that few of each are enough; but one of each
             # says nothing, and then a lone value may be a bad moment.
-            sure = row.ratio < 1 and row.siblings >= FEWEST_SIBLINGS and row.n > 1
-            yield Reason(
-                row.device, FAIL if sure else WARN, SIBLINGS, row.key, row.rate, row.median, row.ratio,
-                n=row.siblings, detail=regime,
-            )  # fmt: skip
+            status = FAIL if row.ratio < 1 and row.siblings >= FEWEST_SIBLINGS and row.n > 1 else WARN
+            rates = row.rate, row.median, row.ratio
+            yield Reason(row.device, status, SIBLINGS, row.key, *rates, n=row.siblings, detail=regime)
         for row in rows[rows["behind"]].itertuples():
-            if not regime or (row.device, row.key) not in burst:
-                ratio = row.rate / row.faster
-                yield Reason(
-                    row.device, WARN, SPREAD, row.key, row.rate, row.faster, ratio, n=row.siblings, detail=regime
-                )
+            rates = row.rate, row.faster, row.rate / row.faster
+            yield Reason(row.device, WARN, SPREAD, row.key, *rates, n=row.siblings, detail=regime)
 
 
-def by_baseline(comparison: RunComparison) -> Iterator[Reason]:
-    """Roofs that are slower than in the baseline by more than machines are from day to day, each once.
-
-    Sure is what chance would not show in any device, roof or regime of a healthy node.
+def by_baseline(earlier: RunComparison) -> Iterator[Reason]:
+    """Roofs that are slower than in the baseline by more than machines are from day to day, each once: the surest, and
+    lasting load last. Sure is what chance would not show in any device, roof or regime of a healthy node.
     """
-    level = LEVEL / max(1, sum(found.judged for pair in _pairs(comparison) for found in pair.of("roof")))
+    roofs = [(pair.other.info.id, roof) for pair in earlier.selves for roof in pair.of("roof")]
+    level = LEVEL / max(1, sum(roof.judged for _, roof in roofs))
+    slower = [(device, roof) for device, roof in roofs if roof.differs and roof.ratio < 1 / (1 + EQUIVALENT)]
     told: set[tuple[str, str]] = set()
-    for device, found in sorted(_slower(comparison), key=lambda row: not _sure(row[1], level)):
-        if (device, found.key) in told:
+    for device, roof in sorted(slower, key=lambda each: (not _sure(each[1], level), each[1].regime == SUSTAINED)):
+        if (device, roof.key) in told:
             continue
-        told.add((device, found.key))
+        told.add((device, roof.key))
         # chips of one product differ: another unit that is slower is no regression
-        sure = comparison.regression and _sure(found, level)
-        details = (
-            SUSTAINED if found.regime == SUSTAINED else "",
-            "" if comparison.regression else comparison.relation,
-        )
-        yield Reason(
-            device, FAIL if sure else WARN, BASELINE, found.key, found.other, found.reference, found.ratio,
-            n=found.n_reference or 0, detail="; ".join(filter(None, details)),
-        )  # fmt: skip
+        status = FAIL if earlier.regression and _sure(roof, level) else WARN
+        details = [SUSTAINED] * (roof.regime == SUSTAINED) + [earlier.relation] * (not earlier.regression)
+        rates = roof.other, roof.reference, roof.ratio
+        yield Reason(device, status, BASELINE, roof.key, *rates, n=roof.n_reference or 0, detail="; ".join(details))
 
 
-def _slower(comparison: RunComparison) -> list[tuple[str, Difference]]:
-    """Lasting load last."""
-    found = [(pair.other.info.id, each) for pair in _pairs(comparison) for each in pair.of("roof") if each.differs]
-    found = [(device, each) for device, each in found if each.ratio < 1 / (1 + EQUIVALENT)]
-    return sorted(found, key=lambda row: row[1].regime == SUSTAINED)
-
-
-def judged_by_baseline(comparison: RunComparison, device: str) -> bool:
-    mine = (pair for pair in _pairs(comparison) if pair.other.info.id == device)
+def judged_by_baseline(earlier: RunComparison, device: str) -> bool:
+    mine = (pair for pair in earlier.selves if pair.other.info.id == device)
     return any(found.judged for pair in mine for found in pair.of("roof"))
 
 
-def _pairs(comparison: RunComparison) -> Sequence[Pair]:
-    """Devices that are one another's earlier selves, or of one product at least."""
-    if comparison.relation in (SAME_RUN, SIMULATED_BESIDE_MEASURED, OTHER_MACHINES):
-        return ()
-    return [pair for pair in comparison.pairs if pair.matched != AGAINST_FIRST]
-
-
 def _sure(found: Difference, level: float) -> bool:
-    """Whether the difference shows at a level, or ranges of few repetitions hardly lie so far apart by chance.
-
-    What was measured once borrows its scatter and is only "perhaps slower".
+    """Whether the difference shows at a level, or ranges of few repetitions hardly lie so far apart by chance. What was
+    measured once borrows its scatter and is only "perhaps slower".
     """
     return found.verdict == "slower" and found.p < (min(level, SURE) if found.few else level)
 
@@ -322,10 +274,8 @@ def by_datasheet(fit: Fit, seen: DeviceTelemetry) -> Iterator[Reason]:
     for each in claims(fit):
         if each.ratio < _least(each.ours):
             cause, share, detail = _held(fit, each, seen) if each.ours.is_compute else (DATASHEET, None, "")
-            yield Reason(
-                fit.info.id, WARN, cause, each.ours.key, each.ours.rate, each.theirs.rate, each.ratio,
-                share=share, detail=detail,
-            )  # fmt: skip
+            rates = each.ours.rate, each.theirs.rate, each.ratio
+            yield Reason(fit.info.id, WARN, cause, each.ours.key, *rates, share=share, detail=detail)
 
 
 def _held(fit: Fit, each: RoofRatio, seen: DeviceTelemetry) -> tuple[str, float | None, str]:

@@ -12,9 +12,8 @@ from typing import Any
 import msgspec
 
 from bench.analysis.fit import Fit, fit
-from bench.analysis.quantities import EQUIVALENT, HEADLINES, Difference, asked, judged, question
+from bench.analysis.quantities import Difference, asked, judged, question
 from bench.analysis.summary import Summary
-from bench.analysis.welch import LEVEL
 from bench.schema import Run
 
 SAME_RUN = "the same Run"
@@ -25,12 +24,6 @@ PERHAPS = "the same product, perhaps another unit"
 DIFFERS, SAME, NOT_COMPARABLE = "differs", "same within the intervals", "not comparable"
 # How a pair is matched that has nothing but its product in common.
 AGAINST_FIRST = "against the first"
-# How quantities are judged is told from here too.
-__all__ = (
-    "AGAINST_FIRST", "DIFFERS", "EQUIVALENT", "HEADLINES", "LEVEL", "NOT_COMPARABLE", "OTHER_MACHINES", "PERHAPS",
-    "SAME", "SAME_RUN", "SIMULATED_BESIDE_MEASURED", "Difference", "Pair", "RunComparison", "comparisons", "one_sided",
-    "to_json",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,10 +65,9 @@ class Cases:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """The reference and one other Run. relation: what the machines are to one another.
-
-    unmatched: devices of the reference that no device of the other was compared with. regression: whether a difference
-    would be one in time of the same machine, and not one between machines. ours, theirs: every device of either.
+    """The reference and one other Run. relation: what the machines are to one another. unmatched: devices of the
+    reference that no device of the other was compared with. regression: whether a difference would be one in time of
+    the same machine, and not one between machines. ours, theirs: every device of either.
     """
 
     reference: Run
@@ -121,10 +113,14 @@ class RunComparison:
             found.setdefault(pair.matched, []).append(pair)
         return found
 
+    @property
+    def selves(self) -> list[Pair]:
+        """Devices that are one another's earlier selves, or of one product at least: a change may be their own."""
+        return [pair for pair in self.pairs if pair.matched != AGAINST_FIRST] if self.comparable else []
+
     def earlier(self, fit: Fit | None) -> Pair | None:
-        """What a device of the other Run was before, where a change may be its own."""
-        found = (pair for pair in self.pairs if pair.other is fit and pair.matched != AGAINST_FIRST)
-        return next(found, None) if self.comparable else None
+        """What a device of the other Run was before."""
+        return next((pair for pair in self.selves if pair.other is fit), None)
 
     @property
     def comparable(self) -> bool:

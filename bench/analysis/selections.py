@@ -1,12 +1,21 @@
 """The cases that a question about memory, links or products is answered from: a frame per question, without words."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from statistics import median
 
+import numpy as np
 import pandas as pd
+from scipy.optimize import nnls
 
 from bench.analysis.fit import Fit, Ridge, RoofFit
-from bench.analysis.hockney import Line, line
-from bench.analysis.rows import noted, numbered, texts, usable
+from bench.analysis.knee import smooth_minimum
+from bench.analysis.tidy import noted, numbered, texts, usable
+from bench.roofline import MissingRoof
+from bench.schema import DeviceInfo
 
 # Notes of the capacity probe: sequences that sizes predict and that were allocated, and bytes.
 NOTED = ("predicted", "confirmed", "free_bytes", "total_bytes", "sizes_bytes", "counted_bytes", "largest")
@@ -84,10 +93,46 @@ def plateau(reductions: pd.DataFrame) -> tuple[pd.Series, float | None]:
     return best, half_from(reductions[reductions["algorithm"] == best["algorithm"]], "bus", best["bus"])
 
 
-def reduction_lines(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame, Line | None]]:
+@dataclass(frozen=True)
+class HockneyLine:
+    """Messages by size: seconds = alpha + bytes / beta (Hockney, Parallel Computing 20, 1994). alpha: seconds that a
+    message of no bytes takes. beta: B/s of a message without end. misfit: the typical relative distance of the sizes
+    from the line; libraries change protocol with size, so it is seldom small.
+    """
+
+    alpha: float
+    beta: float
+    misfit: float
+
+    @property
+    def half(self) -> float:
+        """Bytes at which half of beta is reached."""
+        return self.alpha * self.beta
+
+    def seconds(self, size: float) -> float:
+        return self.alpha + size / self.beta
+
+
+def hockney_line(points: Sequence[tuple[float, float]]) -> HockneyLine | None:
+    """Through (bytes, seconds) of four sizes or more, least squares of relative errors: every size counts alike. None
+    where there are fewer, or where time does not grow with size.
+    """
+    if len({size for size, _ in points}) < 4:
+        return None
+    sizes, seconds = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+    # in units of the largest, or the columns would differ by ten orders
+    scale = sizes.max()
+    (alpha, slope), _ = nnls(np.column_stack([1 / seconds, sizes / scale / seconds]), np.ones(len(sizes)))
+    if slope <= 0:
+        return None
+    misfit = np.median(np.abs((alpha + slope * sizes / scale) / seconds - 1))
+    return HockneyLine(float(alpha), float(scale / slope), float(misfit))
+
+
+def reduction_lines(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame, HockneyLine | None]]:
     """Every algorithm with its all-reduces and the line through their sizes."""
     groups = reductions(rows).groupby("algorithm")
-    return [(name, part, line(list(zip(part["bytes"], part["seconds"], strict=True)))) for name, part in groups]
+    return [(name, part, hockney_line(list(zip(part["bytes"], part["seconds"], strict=True)))) for name, part in groups]
 
 
 def products(rows: pd.DataFrame) -> pd.DataFrame:
@@ -95,6 +140,59 @@ def products(rows: pd.DataFrame) -> pd.DataFrame:
     seen = numbered(usable(rows, "gemm"), "batch", "n", "k")
     kept = [isinstance(params.get("dtype"), str) and not params.get("strided") for params in seen["params"]]
     return texts(seen[pd.Series(kept, index=seen.index, dtype=bool)], "dtype").sort_values("batch", kind="stable")
+
+
+@dataclass(frozen=True)
+class GemmKnee:
+    """Where a batch of rows stops being a memory question, of a dtype and weight matrix: predicted, the batch where
+    memory time equals compute time by the fitted roofs; measured, where the two asymptotes of the curve cross. None
+    where the sweep does not reach it or lacks points.
+    """
+
+    dtype: str
+    n: int
+    k: int
+    predicted: float | None
+    measured: float | None
+
+
+def gemm_knees(rows: pd.DataFrame, fit: Fit) -> tuple[GemmKnee, ...]:
+    """One per dtype and weight matrix of the gemm probe, the headline dtype and the larger matrix first."""
+    # in the order they were planned
+    groups = products(rows).sort_index().groupby(["dtype", "n", "k"], sort=False)
+    lead = fit.info.headline.dtype
+    order = sorted(groups, key=lambda group: (group[0][0] != lead, -group[0][1] * group[0][2]))
+    return tuple(GemmKnee(d, int(n), int(k), _predicted(part, fit), _measured(part, fit)) for (d, n, k), part in order)
+
+
+def _predicted(part: pd.DataFrame, fit: Fit) -> float | None:
+    part, roofs = part.sort_values("batch", kind="stable"), fit.roofline
+    try:
+        ratios = [roofs.compute_seconds(work) / roofs.memory_seconds(work) for work in part["work"]]
+    except MissingRoof:
+        return None
+    return _crossing(list(zip(part["batch"], ratios, strict=True)), 1.0)
+
+
+def _measured(part: pd.DataFrame, fit: Fit) -> float | None:
+    seconds = part["seconds"] - fit.roofline.overhead
+    if len(part) < 6 or not (seconds > 0).all():
+        return None
+    points = zip(part["work"], seconds, strict=True)
+    compute, memory, _ = _asymptotes(tuple((work.flops, work.bytes, each) for work, each in points))
+    return _crossing(sorted(zip(part["batch"], part["intensity"], strict=True)), compute / memory)
+
+
+# a page asks for its plot and for its findings
+_asymptotes = lru_cache(maxsize=256)(smooth_minimum)
+
+
+def _crossing(points: list[tuple[float, float]], level: float) -> float | None:
+    """Where a rising curve passes a level, on logarithms between its points."""
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if y0 <= level <= y1 and y1 > y0:
+            return x0 * (x1 / x0) ** ((math.log(level) - math.log(y0)) / (math.log(y1) - math.log(y0)))
+    return None
 
 
 def gemms(rows: pd.DataFrame, shapes: Iterable[str]) -> pd.DataFrame:
@@ -133,3 +231,52 @@ def intensities(rows: pd.DataFrame) -> pd.DataFrame:
 def loop_ridge(fit: Fit, dtype: str) -> Ridge | None:
     """Where the separate roofs of a dtype's loop and of DRAM meet."""
     return next((ridge for ridge in fit.ridges if ridge.compute == f"vector.{dtype}.loop"), None)
+
+
+@dataclass(frozen=True)
+class MemoryLevel:
+    """Bytes that one thread reaches in it, at_least where more may be there; DRAM has no end."""
+
+    name: str
+    bytes: float
+    at_least: bool = False
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """The median latency of the working sets well inside a level; cycles where the clock was seen."""
+
+    level: MemoryLevel
+    seconds: float
+    cycles: float | None
+    points: int
+
+
+def levels(info: DeviceInfo) -> list[MemoryLevel]:
+    """From the inside out, DRAM last. info counts a level over the whole device. A CPU's core has its own part of every
+    level but the last; what a GPU's multiprocessor has to itself is known as a lower bound only.
+    """
+    cores = int(info.facts.get("cores", "1") or 1)
+    inner = [MemoryLevel(cache.name, cache.bytes / (1 if info.sms else cores)) for cache in info.caches[:-1]]
+    own = [MemoryLevel("l1", info.onchip["l1"], at_least=True)] if "l1" in info.onchip else []
+    last = [MemoryLevel(cache.name, cache.bytes) for cache in info.caches[-1:]]
+    return [*own, *inner, *last, MemoryLevel("dram", math.inf)]
+
+
+def chases(rows: pd.DataFrame) -> pd.DataFrame:
+    """The pointer chases of the latency probe by `size`, with `load`, the seconds of one load."""
+    seen = numbered(usable(rows, "latency"), "bytes", "hops")
+    return seen.assign(size=seen["bytes"], load=seen["seconds"] / seen["hops"]).sort_values("size")
+
+
+def plateaus(rows: pd.DataFrame, info: DeviceInfo) -> list[Plateau]:
+    """One per level that the sweep meets: from four times the level below to half of the level itself."""
+    seen, found, below = chases(rows), [], 0.0
+    for level in levels(info):
+        inside = seen[(seen["size"] >= 4 * below) & (seen["size"] <= level.bytes / 2)]
+        if len(inside):
+            cycles = (inside["load"] * inside["clock_hz"]).dropna()
+            middle = float(cycles.median()) if len(cycles) else None
+            found.append(Plateau(level, float(median(inside["load"])), middle, len(inside)))
+        below = level.bytes
+    return found

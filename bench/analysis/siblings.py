@@ -19,11 +19,14 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from bench.analysis.fit import Fit, RoofFit
-from bench.schema import SUSTAINED
-from bench.stats import mad
+from bench.analysis.tidy import countable
+from bench.schema import SUSTAINED, DeviceInfo
+from bench.stats import Estimate, mad
 
-COLUMNS = ("device", "key", "rate", "low", "high", "n", "median", "ratio", "ratio_low", "ratio_high", "outlier")
-COLUMNS += ("siblings", "faster", "behind")
+COLUMNS = (
+    "device", "key", "rate", "low", "high", "n", "median", "ratio", "ratio_low", "ratio_high", "outlier", "siblings",
+    "faster", "behind",
+)  # fmt: skip
 # Off by more than this share of the siblings' median. Chips of one product differ by some percent under a power limit.
 OUTLIER = 0.03
 # Beyond so many deviations among the siblings: a deviation that is known from eight devices is often too small by half.
@@ -35,12 +38,11 @@ _MEDIAN = math.pi / 2
 
 
 def siblings(fits: Sequence[Fit], regime: str = "") -> pd.DataFrame:
-    """A row per device and roof that another device of the same product has too. regime: "sustained", or all others.
-
-    n: repetitions of the device's own roof. median: of the other devices, so many as `siblings` says (of three devices:
-    of all); ratio: over it. outlier: this device is off, not its siblings. Of two devices nobody can tell: the slower
-    one is, because faults make slow. faster: the median of the faster half of all. behind: below it by more than
-    OUTLIER beyond noise, of a roof without an outlier: the devices differ, though none alone does.
+    """A row per device and roof that another device of the same product has too. regime: "sustained", or all others. n:
+    repetitions of the device's own roof. median: of the other devices, so many as `siblings` says (of three devices: of
+    all); ratio: over it. outlier: this device is off, not its siblings. Of two devices nobody can tell: the slower one
+    is, because faults make slow. faster: the median of the faster half of all. behind: below it by more than OUTLIER
+    beyond noise, of a roof without an outlier: the devices differ, though none alone does.
     """
     groups = list(_groups(fits, regime))
     level = LEVEL / max(1, sum(len(group.members) for group in groups))
@@ -49,7 +51,7 @@ def siblings(fits: Sequence[Fit], regime: str = "") -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Group:
+class _RoofOfSiblings:
     """One roof of all devices of a product that have it, two at least."""
 
     key: str
@@ -57,38 +59,35 @@ class _Group:
 
     def rows(self, level: float) -> Iterator[tuple]:
         found = list(self._rows(level))
-        split = len(self.members) > 2 and not any(outlier for *_, outlier, _ in found)
-        faster = self._faster
-        for at, (row, (_, fitted)) in enumerate(zip(found, self.members, strict=True)):
-            others = [other for place, (_, other) in enumerate(self.members) if place != at]
-            gap = math.log(faster / fitted.roof.rate)
-            # where nothing was repeated the gap itself is all that tells
-            noise = self._noise(fitted, others, level) if self._repeated else math.log1p(DEVIATIONS * OUTLIER)
-            yield *row, faster, split and gap > math.log1p(OUTLIER) + noise
-
-    @property
-    def _faster(self) -> float:
         rates = sorted((fitted.roof.rate for _, fitted in self.members), reverse=True)
-        return median(rates[: (len(rates) + 1) // 2])
+        faster = median(rates[: (len(rates) + 1) // 2])
+        split = len(self.members) > 2 and not any(outlier for *_, outlier, _ in found)
+        repeated = any(len(fitted.rates) > 1 for _, fitted in self.members)
+        for row, (_, fitted, others) in zip(found, self._beside(), strict=True):
+            # where nothing was repeated the gap itself is all that tells
+            noise = self._noise(fitted, others, level) if repeated else math.log1p(DEVIATIONS * OUTLIER)
+            yield *row, faster, split and math.log(faster / fitted.roof.rate) > math.log1p(OUTLIER) + noise
 
-    @property
-    def _repeated(self) -> bool:
-        return any(len(fitted.rates) > 1 for _, fitted in self.members)
+    def _beside(self) -> Iterator[tuple[str, RoofFit, list[RoofFit]]]:
+        """Every device with its roof and those of all others."""
+        for at, (device, fitted) in enumerate(self.members):
+            yield device, fitted, [other for place, (_, other) in enumerate(self.members) if place != at]
 
     def _rows(self, level: float) -> Iterator[tuple]:
-        for at, (device, fitted) in enumerate(self.members):
-            others = [other for place, (_, other) in enumerate(self.members) if place != at]
+        for device, fitted, others in self._beside():
             # the median of two others would lie halfway to the one of them that is off
-            beside = others if len(others) != 2 else (fitted, *others)
-            roof, centre = fitted.roof, median(other.roof.rate for other in beside)
-            ratio, low, high = roof.rate / centre, roof.low / centre, roof.high / centre
+            compared = others if len(others) != 2 else (fitted, *others)
+            roof, centre = fitted.roof, median(other.roof.rate for other in compared)
+            ratio = roof.rate / centre
             outlier = (
                 abs(ratio - 1) > max(OUTLIER, DEVIATIONS * self.spread)
                 and abs(math.log(ratio)) > self._noise(fitted, others, level)
                 and (ratio < 1 or len(others) > 1)
             )
-            own = roof.rate, roof.low, roof.high, roof.n
-            yield device, self.key, *own, centre, ratio, low, high, outlier, len(others)
+            yield (
+                device, self.key, roof.rate, roof.low, roof.high, roof.n, centre, ratio, roof.low / centre,
+                roof.high / centre, outlier, len(others),
+            )  # fmt: skip
 
     @property
     def spread(self) -> float:
@@ -97,10 +96,9 @@ class _Group:
         return mad(rates) / median(rates) if len(rates) > 2 else 0.0
 
     def _noise(self, fitted: RoofFit, others: Sequence[RoofFit], level: float) -> float:
-        """How far chance alone may move the logarithm of a ratio.
-
-        One device's handful of repetitions knows its scatter badly, that of all siblings together well. Where nothing
-        was repeated only the devices tell of it, and twice the usual limits hold.
+        """How far chance alone may move the logarithm of a ratio. One device's handful of repetitions knows its scatter
+        badly, that of all siblings together well. Where nothing was repeated only the devices tell of it, and twice the
+        usual limits hold.
         """
         known = [_logs(each) for each in (fitted, *others) if len(each.rates) > 1]
         degrees = sum(len(logs) - 1 for logs in known)
@@ -116,22 +114,61 @@ class _Group:
         return float(stdtrit(degrees, 1 - level / 2)) * error
 
 
-def _groups(fits: Sequence[Fit], regime: str) -> Iterator[_Group]:
-    """A slice or another product is no sibling."""
+def _groups(fits: Sequence[Fit], regime: str) -> Iterator[_RoofOfSiblings]:
     found: dict[tuple, list[tuple[str, RoofFit]]] = {}
     for fit in fits:
-        for key, fitted in _roofs(fit, regime).items():
-            found.setdefault((key, fit.info.name, fit.info.memory_bytes), []).append((fit.info.id, fitted))
-    for (key, *_), members in found.items():
-        if len(members) > 1:
-            yield _Group(key, tuple(members))
+        roofs = fit.roofs if regime != SUSTAINED else fit.sustained.roofs if fit.sustained else {}
+        for key, fitted in roofs.items():
+            found.setdefault((key, sibling_key(fit.info)), []).append((fit.info.id, fitted))
+    return (_RoofOfSiblings(key, tuple(members)) for (key, _), members in found.items() if len(members) > 1)
 
 
-def _roofs(fit: Fit, regime: str) -> dict[str, RoofFit]:
-    if regime != SUSTAINED:
-        return dict(fit.roofs)
-    return dict(fit.sustained.roofs) if fit.sustained else {}
+def sibling_key(info: DeviceInfo) -> tuple[str, int]:
+    """What siblings have in common: a slice or another product is none."""
+    return info.name, info.memory_bytes
 
 
 def _logs(fitted: RoofFit) -> list[float]:
     return [math.log(rate) for rate in fitted.rates.values()]
+
+
+@dataclass(frozen=True)
+class Typical:
+    """What several devices of one product have of one quantity. found: of each that has it; of: how many devices there
+    are. together: the one roof of them all, if all of them measured it as ranks and so it was recorded once.
+    """
+
+    found: tuple[Estimate, ...]
+    of: int
+    together: RoofFit | None = None
+
+    @property
+    def median(self) -> float:
+        return median(each.value for each in self.found)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the most of the devices."""
+        values = [each.value for each in self.found]
+        return min(values), max(values)
+
+
+def peers(fit: Fit, fits: Sequence[Fit]) -> list[Fit]:
+    """Every device of its product, itself among them: medians over others would say nothing."""
+    return [each for each in fits if each.info.name == fit.info.name]
+
+
+def typical_roof(peers: Sequence[Fit], key: str) -> Typical | None:
+    """The rate of a roof; None where no device has it."""
+    found = [each.roofs[key] for each in peers if key in each.roofs]
+    if not found:
+        return None
+    ranks = found[0].winner.params.get("ranks")
+    together = found[0] if len(found) == 1 and countable(ranks) and ranks >= len(peers) else None
+    return Typical(tuple(each.roof.estimate for each in found), len(peers), together)
+
+
+def typical_ridge(peers: Sequence[Fit]) -> Typical | None:
+    """The headline ridge; None where no device has one."""
+    found = tuple(each.headline.estimate for each in peers if each.headline)
+    return Typical(found, len(peers)) if found else None

@@ -21,7 +21,7 @@ _MOST_INVALID = 200
 _WIDENS, _MARGIN, _LEAST = 0.25, 0.08, 0.002
 
 
-class Group(NamedTuple):
+class PointGroup(NamedTuple):
     """Neighbouring usable Runs of one segment, as one point."""
 
     points: tuple[SeriesPoint, ...]
@@ -32,18 +32,18 @@ class Group(NamedTuple):
     validity: str
 
 
-def _group(points: Sequence[SeriesPoint]) -> Group:
+def _group(points: Sequence[SeriesPoint]) -> PointGroup:
     chosen = [point for point in points if point.valid] or points
     low, high = min(point.value.low for point in points), max(point.value.high for point in points)
     value = median(point.value.value for point in chosen)
-    return Group(tuple(points), points[len(points) // 2].at, value, low, high, chosen[0].value.validity)
+    return PointGroup(tuple(points), points[len(points) // 2].at, value, low, high, chosen[0].value.validity)
 
 
-def stretches(each: Series, step: int) -> Iterator[list[Group]]:
+def stretches(each: Series, step: int) -> Iterator[list[PointGroup]]:
     """What may be joined, `step` Runs to a group: usable points, broken where a probe changed and, of single Runs,
     where one was invalid.
     """
-    stretch: list[Group] = []
+    stretch: list[PointGroup] = []
     for segment in each.segments:
         if not segment.joined and stretch:
             yield stretch

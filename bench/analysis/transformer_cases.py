@@ -1,9 +1,18 @@
 """The cases that a question about a transformer's parts is answered from: a frame per question, without words."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import pandas as pd
 
-from bench.analysis.rows import countable, noted, numbered, ratio, texts, usable
+from bench.analysis.fit import Fit
+from bench.analysis.tidy import countable, noted, numbered, ratio, texts, usable
 
+OWN, UNFUSED = "default", "unfused"  # torch's own choice of a backend of attention, and none at all
+DECODE, PREFILL = "decode", "prefill"
+RATES = {DECODE: "byte_rate", PREFILL: "flop_rate"}
+NEAR = 0.8  # from this share on attention is near its roof
+ALIKE = 1.03  # times that differ by less are one: no interval stands behind a case measured once
 DECODE_POINT = ("batch", "context")
 CLOSE = 0.03  # a layer nearer than this to the sum of its parts is as predicted
 _ROUTED = ("tokens", "experts", "active")
@@ -123,11 +132,10 @@ def experts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def skewed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Skewed steps beside uniform ones of as many tokens, with `distinct_uniform` and `fullest_uniform`."""
+    """Skewed steps beside uniform ones of as many tokens, with `distinct_base` and `fullest_base`."""
     seen = experts(rows)
-    uniform = seen[seen["routing"] == "uniform"]
-    others = uniform.drop_duplicates(_ROUTED).set_index(list(_ROUTED))[["distinct", "fullest"]].add_suffix("_uniform")
-    return ratio(seen[seen["routing"] == "skewed"], uniform, _ROUTED).join(others, on=list(_ROUTED))
+    of = {routing: seen[seen["routing"] == routing] for routing in ("skewed", "uniform")}
+    return ratio(of["skewed"], of["uniform"], _ROUTED, "distinct", "fullest")
 
 
 def chunked(rows: pd.DataFrame) -> pd.DataFrame:
@@ -164,9 +172,8 @@ def packed(rows: pd.DataFrame) -> pd.DataFrame:
     """Packed batches beside padded ones of as many `sequences`, with `waste`: the rows of those over theirs."""
     seen = numbered(usable(rows, "fusion", part="padding"), "sequences", "rows").sort_values("sequences")
     own, padded = (usable(seen, form=form) for form in ("packed", "padded"))
-    found = ratio(own, padded, ("sequences",))
-    padded = padded.drop_duplicates("sequences").set_index("sequences")["rows"]
-    return found.assign(waste=found["sequences"].map(padded) / found["rows"])
+    found = ratio(own, padded, ("sequences",), "rows")
+    return found.assign(waste=found["rows_base"] / found["rows"])
 
 
 def peaks(rows: pd.DataFrame) -> pd.DataFrame:
@@ -175,3 +182,74 @@ def peaks(rows: pd.DataFrame) -> pd.DataFrame:
     origin = [str(notes.get("peak", "")) for notes in seen["notes"]]
     seen = seen.assign(peak=noted(seen, "peak_bytes"), origin=origin)
     return seen[seen["peak"] > 0]
+
+
+def attention(rows: pd.DataFrame, fit: Fit, phase: str) -> pd.DataFrame:
+    """The cases of a phase with `keys`, `batch`, `backend`, `roof`: the key of the one that it lives under (or ""), and
+    `attained`: its share of that. The probe's first version knew no backend but torch's own choice.
+    """
+    seen = numbered(usable(rows, "attention", phase=phase), "keys", "batch")
+    seen = seen[seen[RATES[phase]].notna()]
+    roofs = [fit.roofline.find(work.channel if phase == DECODE else work.compute) for work in seen["work"]]
+    rates = pd.Series([roof.rate if roof else None for roof in roofs], index=seen.index, dtype=float)
+    return seen.assign(
+        backend=[str(params.get("backend", OWN)) for params in seen["params"]],
+        roof=[roof.key if roof else "" for roof in roofs],
+        attained=seen[RATES[phase]] / rates,
+    )
+
+
+def own(seen: pd.DataFrame) -> pd.DataFrame:
+    """Without the cases that name a backend."""
+    return seen[seen["backend"] == OWN]
+
+
+def rivals(seen: pd.DataFrame, **shape: object) -> pd.DataFrame:
+    """The cases at the shape where backends are compared; empty where no backend was named."""
+    seen = usable(seen, **shape)
+    seen = seen[seen["keys"] >= seen.loc[seen["backend"] != OWN, "keys"].min()]
+    return seen if seen["backend"].nunique() > 1 else seen.iloc[:0]
+
+
+@dataclass(frozen=True, order=True)
+class Fastest:
+    """At a length: torch's own time over that of the fastest named backend, its name, and all alike to it."""
+
+    times: float
+    name: str
+    keys: float
+    alike: frozenset[str]
+
+
+def fastest(rivals: pd.DataFrame) -> Iterator[Fastest]:
+    for keys, part in rivals.groupby("keys"):
+        times = part.groupby("backend")["seconds"].min()
+        named = times.drop(OWN, errors="ignore")
+        if len(named):
+            alike = frozenset(named.index[named <= ALIKE * named.min()])
+            yield Fastest(times.get(OWN, 0.0) / named.min(), named.idxmin(), keys, alike)
+
+
+def spans(rivals: pd.DataFrame) -> list[tuple[frozenset[str], float, float]]:
+    """(backends that are fastest, from this length, to this one): neighbours that share some are one span."""
+    found: list[tuple[frozenset[str], float, float]] = []
+    for best in fastest(rivals):
+        joined = found and found[-1][0] & best.alike
+        before, first, _ = found.pop() if joined else (best.alike, best.keys, best.keys)
+        found.append((before & best.alike, first, best.keys))
+    return found
+
+
+def unfused(seen: pd.DataFrame) -> Iterator[tuple[float, float]]:
+    """(length, times as long as torch's own choice takes for the same) where the scores lie in memory."""
+    for bare in seen[seen["backend"] == UNFUSED].itertuples():
+        shape = {name: value for name, value in bare.params.items() if name != "backend"}
+        same = usable(own(seen), **shape)["seconds"]
+        if len(same):
+            yield bare.keys, bare.seconds / same.iloc[0]
+
+
+def slow_until(seen: pd.DataFrame) -> tuple[float, float]:
+    """(the longest that is not near its roof, the shortest beyond it), NaN where there is none."""
+    slow = seen.loc[seen["attained"] < NEAR, "keys"].max()
+    return slow, seen.loc[seen["keys"] > slow, "keys"].min()

@@ -15,7 +15,6 @@ numbers are in base units: flops and bytes of one launch, its seconds.
 import csv
 import io
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,9 +106,7 @@ def parse(text: str, source: str) -> tuple[UserKernel, ...]:
         header = [word.strip().lower() for word in next(rows, [])]
         _check_header(header, source)
         kernels = tuple(
-            _kernel(dict(zip(header, row, strict=False)), len(header), row, source, rows.line_num)
-            for row in rows
-            if any(cell.strip() for cell in row)
+            _kernel(header, row, f"{source}, line {rows.line_num}") for row in rows if any(cell.strip() for cell in row)
         )
     except csv.Error as error:
         raise PointsError(f"{source}, line {rows.line_num}: {error}") from None
@@ -120,48 +117,37 @@ def parse(text: str, source: str) -> tuple[UserKernel, ...]:
     return kernels
 
 
-def _check_header(header: Iterable[str], source: str) -> None:
-    header = list(header)
-    wanted = ",".join(REQUIRED)
+def _check_header(header: list[str], source: str) -> None:
+    wanted, known = ",".join(REQUIRED), REQUIRED + OPTIONAL
     if not any(header):
         raise PointsError(f"{source} is empty; its first line must be {wanted}")
-    missing = [name for name in REQUIRED if name not in header]
-    if missing:
+    if missing := [name for name in REQUIRED if name not in header]:
         raise PointsError(f"{source}: no column {', '.join(missing)}; the first line must be {wanted}")
-    foreign = [name for name in header if name not in REQUIRED + OPTIONAL]
-    if foreign:
-        known = ", ".join(REQUIRED + OPTIONAL)
-        raise PointsError(f"{source}: unknown column {', '.join(map(repr, foreign))}; known are {known}")
+    if foreign := [name for name in header if name not in known]:
+        words = ", ".join(map(repr, foreign))
+        raise PointsError(f"{source}: unknown column {words}; known are {', '.join(known)}")
     if len(set(header)) < len(header):
         raise PointsError(f"{source}: a column stands twice in the first line")
 
 
-def _kernel(row: dict[str, str], columns: int, cells: list[str], source: str, line: int) -> UserKernel:
-    where = f"{source}, line {line}"
-    if len(cells) != columns:
-        raise PointsError(f"{where}: {len(cells)} cells under {columns} columns; put a name with a comma in quotes")
-    row = {name: value.strip() for name, value in row.items()}
+def _kernel(header: list[str], cells: list[str], where: str) -> UserKernel:
+    if len(cells) != len(header):
+        raise PointsError(f"{where}: {len(cells)} cells under {len(header)} columns; put a name with a comma in quotes")
+    row = dict(zip(header, map(str.strip, cells), strict=True))
     flops, moved, seconds = (_number(row, name, where) for name in ("flops", "bytes", "seconds"))
+    unit, dtype = row["unit"].lower(), row["dtype"].lower()
     if not row["name"]:
         raise PointsError(f"{where}: a kernel needs a name")
     if not seconds:
         raise PointsError(f"{where}: seconds must be more than 0")
     if not (flops or moved):
         raise PointsError(f"{where}: {row['name']} has neither flops nor bytes, so no roof stands over it")
-    unit, dtype = row["unit"].lower(), row["dtype"].lower()
     if unit not in UNITS or (flops and not unit):
         raise PointsError(f"{where}: unit {row['unit']!r} must be vector or tensor")
     if flops and dtype not in ITEMSIZE:
         raise PointsError(f"{where}: unknown dtype {row['dtype']!r}; known are {', '.join(ITEMSIZE)}")
-    work = Work(
-        flops,
-        unit if flops else "",
-        dtype if flops else "",
-        row.get("variant", "") if flops else "",
-        moved,
-        row.get("channel") or "dram",
-    )
-    return UserKernel(row["name"], work, seconds)
+    kind = (unit, dtype, row.get("variant", "")) if flops else ("", "", "")
+    return UserKernel(row["name"], Work(flops, *kind, moved, row.get("channel") or "dram"), seconds)
 
 
 def _number(row: dict[str, str], name: str, where: str) -> float:

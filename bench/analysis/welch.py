@@ -23,7 +23,6 @@ _ENDLESS = 300.0
 @dataclass(frozen=True)
 class LogSample:
     """Repetitions as logarithms: their centre and extremes, and the variance of one with its degrees of freedom.
-
     variance: None where a single repetition tells nothing. borrowed: it comes from other cases of the same Run.
     """
 

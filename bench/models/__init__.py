@@ -11,11 +11,10 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
-from bench.models.config import read_config
-from bench.models.keys import ModelError
+from bench.models.config import ModelError, read_config
 from bench.transformer import Model
 
-__all__ = ["ModelError", "UnknownModel", "model", "models", "names", "read_config"]
+__all__ = ["ModelError", "UnknownModel", "model", "models", "names"]
 
 
 class UnknownModel(LookupError):
@@ -36,7 +35,6 @@ def names() -> tuple[str, ...]:
 
 def model(text: str) -> Model:
     """The model of that name, alias or Hugging Face id, in any case, or that of a config.json or the folder with it.
-
     Raises UnknownModel with the nearest names, or ModelError where the file is wrong.
     """
     known = _known()
@@ -47,9 +45,8 @@ def model(text: str) -> Model:
             return known[name]
     if _is_path(text.strip()):
         return read_config(Path(text.strip()))
-    raise UnknownModel(
-        f"no model {text!r}; nearest: {', '.join(_nearest(key))}; or give the path of its Hugging Face config.json"
-    )
+    near = ", ".join(_nearest(key))
+    raise UnknownModel(f"no model {text!r}; nearest: {near}; or give the path of its Hugging Face config.json")
 
 
 @cache

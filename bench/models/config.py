@@ -6,13 +6,73 @@ that lies about its model is believed.
 """
 
 import json
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from bench.models.keys import Keys, ModelError
 from bench.transformer import Model
 
 # More than any config.json holds; a checkpoint given by mistake is far larger.
 LARGEST_FILE = 4 * 2**20
+# key -> the largest value that is not a typing error
+LIMITS = {"num_hidden_layers": 2000, "head_dim": 4096, "vocab_size": 10**7, "max_position_embeddings": 10**9}
+LIMIT = 10**6
+
+
+class ModelError(ValueError):
+    """A config.json cannot be read as a transformer; one line says why."""
+
+
+class Keys:
+    """The keys of a config.json, checked as they are read; those that are missing are named together."""
+
+    def __init__(self, found: Mapping[str, Any]):
+        self.found = found
+        self.missing: list[str] = []
+
+    def count(self, key: str, default: int | None = None, *, least: int = 1) -> int:
+        """A whole number; a key that is absent or null has its default, or counts as missing and is 1 until then."""
+        value = self.found.get(key)
+        if value is None:
+            if default is None:
+                self.missing += [key] if key not in self.missing else []
+                return 1
+            return default
+        most = LIMITS.get(key, LIMIT)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            shown = json.dumps(value)
+            shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+            raise ModelError(f"{key} is {shown}; it must be a whole number from {least} to {most}")
+        return value
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        return self._typed(key, bool, default, "true or false")
+
+    def list(self, key: str) -> list:
+        return self._typed(key, list, [], "a list")
+
+    def _typed(self, key: str, kind: type, default: Any, words: str) -> Any:
+        value = self.found.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise ModelError(f"{key} is {json.dumps(value)[:40]}; it must be {words}")
+        return default if value is None else value
+
+    def per_layer(self, key: str) -> list:
+        """A list with one entry per layer, or empty."""
+        value, layers = self.list(key), self.count("num_hidden_layers")
+        self.refuse(bool(value) and len(value) != layers, f"{key} has {len(value)} entries for {layers} layers")
+        return value
+
+    def refuse(self, contradiction: bool, text: str) -> None:
+        """Raises ModelError for a contradiction, unless it is only a missing key's stand-in that contradicts."""
+        if contradiction and not self.missing:
+            raise ModelError(text)
+
+    def complete(self) -> None:
+        """Raises ModelError with every key that was missing."""
+        if self.missing:
+            raise ModelError(f"missing: {', '.join(self.missing)}")
 
 
 def read_config(path: Path) -> Model:
@@ -80,10 +140,9 @@ def _name(path: Path) -> str:
 
 
 def _attention(keys: Keys, *, grouped: bool = True, bias: str = "", norm: str = "") -> dict:
-    """Heads, and the parameters that multiply nothing.
-
-    Without num_key_value_heads each head has its own, but in a family whose class is `grouped` the key is missing.
-    bias: "qkv" or "qkvo"; norm: of query and key, per "head" or over the whole "projection".
+    """Heads, and the parameters that multiply nothing. Without num_key_value_heads each head has its own, but in a
+    family whose class is `grouped` the key is missing. bias: "qkv" or "qkvo"; norm: of query and key, per "head" or
+    over the whole "projection".
     """
     width, heads = keys.count("hidden_size"), keys.count("num_attention_heads")
     kv_heads = keys.count("num_key_value_heads", None if grouped else heads)
@@ -124,13 +183,12 @@ def _routed(keys: Keys, experts: str, width: str, moe_layers: int, shared: int =
     return facts | {"moe_layers": moe_layers, "dense_layers": keys.count("num_hidden_layers") - moe_layers}
 
 
-def _llama(keys: Keys) -> dict:
-    return _attention(keys, grouped=False) | {"ffn": keys.count("intermediate_size")}
+def _dense(keys: Keys, windows: Callable[[Keys], dict] = lambda _: {}, **attention: Any) -> dict:
+    return _attention(keys, **attention) | {"ffn": keys.count("intermediate_size")} | windows(keys)
 
 
-def _mistral(keys: Keys) -> dict:
-    ffn = {"ffn": keys.count("intermediate_size")}
-    return _attention(keys) | ffn | _windows(keys, "sliding_window", "sliding", keys.count("num_hidden_layers"))
+def _sliding(keys: Keys) -> dict:
+    return _windows(keys, "sliding_window", "sliding", keys.count("num_hidden_layers"))
 
 
 def _qwen_windows(keys: Keys) -> dict:
@@ -142,18 +200,10 @@ def _qwen_windows(keys: Keys) -> dict:
     return _windows(keys, "sliding_window", "sliding", max(layers - full, 0))
 
 
-def _qwen2(keys: Keys) -> dict:
-    return _attention(keys, bias="qkv") | {"ffn": keys.count("intermediate_size")} | _qwen_windows(keys)
-
-
-def _qwen3(keys: Keys) -> dict:
-    return _attention(keys, norm="head") | {"ffn": keys.count("intermediate_size")} | _qwen_windows(keys)
-
-
 def _mixtral(keys: Keys) -> dict:
     layers = keys.count("num_hidden_layers")
     routed = _routed(keys, "num_local_experts", "intermediate_size", layers)
-    return _attention(keys) | {"ffn": 0} | routed | _windows(keys, "sliding_window", "sliding", layers)
+    return _attention(keys) | {"ffn": 0} | routed | _sliding(keys)
 
 
 def _qwen3_moe(keys: Keys) -> dict:
@@ -239,10 +289,10 @@ def _llama4(keys: Keys) -> dict:
 
 # model_type -> its reader
 FAMILIES = {
-    "llama": _llama,
-    "mistral": _mistral,
-    "qwen2": _qwen2,
-    "qwen3": _qwen3,
+    "llama": partial(_dense, grouped=False),
+    "mistral": partial(_dense, windows=_sliding),
+    "qwen2": partial(_dense, windows=_qwen_windows, bias="qkv"),
+    "qwen3": partial(_dense, windows=_qwen_windows, norm="head"),
     "mixtral": _mixtral,
     "qwen3_moe": _qwen3_moe,
     "gpt_oss": _gpt_oss,

@@ -7,7 +7,7 @@ from bench.analysis.gate.baselines import Baseline, Blessed
 from bench.analysis.gate.samples import Speeds
 from bench.analysis.gate.tolerances import Noise
 from bench.analysis.run_index import RunIndex
-from bench.report.document import WARN, Column, Document, Finding, Section
+from bench.report.document import WARN, Column, Document, Finding, Section, table
 from bench.report.phrases import listed, many, plain, signed
 from bench.schema import DeviceInfo
 

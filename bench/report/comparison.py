@@ -14,9 +14,10 @@ from bench import units
 from bench.analysis import names, several_runs
 from bench.analysis import quality as trust
 from bench.analysis import run_comparison as compared
-from bench.analysis.run_comparison import EQUIVALENT, LEVEL, RunComparison
-from bench.analysis.run_conditions import Condition
-from bench.analysis.several_runs import SeveralRuns
+from bench.analysis.quantities import EQUIVALENT
+from bench.analysis.run_comparison import RunComparison
+from bench.analysis.several_runs import Condition, SeveralRuns
+from bench.analysis.welch import LEVEL
 from bench.report import differences
 from bench.report import document as doc
 from bench.report.differences import change, span, visible, what
@@ -54,7 +55,7 @@ def document(runs: Sequence[Run]) -> Document:
     view = _view(several_runs.several(runs))
     pretend = sum(label.simulated for label in view.labels)
     flag = "SIMULATED · " if pretend == len(runs) else "PARTLY SIMULATED · " if pretend else ""
-    kinds = list(dict.fromkeys(plain(each.machine) for each in view.several.facts))
+    kinds = list(dict.fromkeys(plain(each["machine"]) for each in view.several.facts))
     heading = f"{len(runs)} Runs of {kinds[0]}" if len(kinds) == 1 else " · ".join(kinds)
     told = several_runs.facts(view.several)
     notes = [note.format(level=units.percent(1 - LEVEL, 2)) for note in texts("methods")["comparison"]]
@@ -76,8 +77,8 @@ def document(runs: Sequence[Run]) -> Document:
 
 
 def _view(several: SeveralRuns) -> _View:
-    named = [f"{plain(each.machine)}, {each.started[:16].replace('T', ' ')}" for each in several.facts]
-    labels = [RunLabel(k, several.facts[k].simulated, name) for k, name in enumerate(named)]
+    named = [f"{plain(each['machine'])}, {each['started'][:16].replace('T', ' ')}" for each in several.facts]
+    labels = [RunLabel(k, several.facts[k]["simulated"], name) for k, name in enumerate(named)]
     crowded, rows = any(len(each.pairs) > 1 for each in several.found), []
     for label, beside in zip(labels[1:], several.found, strict=True):
         for pair in beside.pairs:
@@ -89,11 +90,11 @@ def _banners(view: _View) -> Iterator[Finding]:
     pretend = [label.letter for label in view.labels if label.simulated]
     if 0 < len(pretend) < len(view.labels):
         yield Finding(f"{listed(pretend)} SIMULATED from a datasheet; the other Runs were measured.", WARN)
-    if cut := [label.name for label, each in zip(view.labels, view.several.facts, strict=True) if not each.complete]:
+    if cut := [label.name for label, each in zip(view.labels, view.several.facts, strict=True) if not each["complete"]]:
         yield Finding(f"INCOMPLETE: {listed(cut)}. What is missing was not measured.", WARN)
     for label, run, facts in zip(view.labels, view.several.runs, view.several.facts, strict=True):
-        if DOUBTS.get(facts.validity) == FAIL:
-            yield Finding(f"{label.name} is {facts.validity}: differences from it say nothing of its machine.", WARN)
+        if DOUBTS.get(facts["validity"]) == FAIL:
+            yield Finding(f"{label.name} is {facts['validity']}: differences from it say nothing of its machine.", WARN)
         yield from (Finding(f"{label.name}: {plain(warning)}", WARN) for warning in run.warnings)
 
 

@@ -7,9 +7,9 @@ from bench import units
 from bench.analysis import names, run_comparison
 from bench.analysis.fit import Fit
 from bench.analysis.quality import kind as kind_of
-from bench.analysis.ratios import LOST
-from bench.analysis.run_comparison import EQUIVALENT, SAME_RUN, Difference, Pair, RunComparison
-from bench.analysis.several_runs import grouped
+from bench.analysis.quantities import EQUIVALENT, Difference
+from bench.analysis.run_comparison import SAME_RUN, Pair, RunComparison
+from bench.analysis.several_runs import LOST, grouped
 from bench.report.document import FAIL, NOT_JUDGED, PASS, WARN, Column, Finding, Table, table
 from bench.report.phrases import listed, many, plain, signed
 from bench.report.plots import theme

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bench import store, units
-from bench.analysis import names, tidy, typical
+from bench.analysis import names, siblings, tidy
 from bench.analysis import quality as trust
 from bench.analysis.datasheet import compare, datasheet
 from bench.analysis.facts import facts, placed
@@ -23,9 +23,9 @@ from bench.analysis.gate.verdict import Gate
 from bench.analysis.health import NodeHealth, health, shown
 from bench.analysis.quality import quality
 from bench.analysis.reasons import LOST
-from bench.analysis.ridges import claimed_ridge
 from bench.analysis.run_comparison import RunComparison, comparisons
 from bench.analysis.user_kernels import UserKernel, place
+from bench.analysis.viewport import claimed_ridge
 from bench.report import differences, sections
 from bench.report import gate as gates
 from bench.report.document import DOUBTS, FAIL, PASS, WARN, Document, Download, Finding, Section, Tile, Verdict
@@ -187,15 +187,15 @@ def _above(view: RunView) -> Iterator[Finding]:
 
 def _reaches(view: RunView) -> Finding:
     """One sentence: what this machine reaches, of several devices their median, and where it is compute-bound."""
-    fit, peers = view.fit, [each for each in typical.peers(view.fit, view.fits) if each.roofs]
-    known = {key: typical.roof(peers, key) for each in peers for key in each.roofs}
+    fit, peers = view.fit, [each for each in siblings.peers(view.fit, view.fits) if each.roofs]
+    known = {key: siblings.typical_roof(peers, key) for each in peers for key in each.roofs}
     # without the roofs that a page leads with, whatever was measured
     keys = [key for key in ("dram", fit.info.headline) if key in known] or sorted(known)[:2]
     parts = [f"{names.roof(key)} {units.rate_text(known[key].median, key)}" for key in keys]
     if not known:
         reason = next(iter(fit.missing.values()), "these probes claim no roof")
         parts = [f"no roof was measured: {plain(reason)}"]
-    if ridge := typical.ridge(peers):
+    if ridge := siblings.typical_ridge(peers):
         parts.append(f"compute-bound from {units.intensity(ridge.median)} on")
     who = f"{names.device(fit.info.id)}: " * view.several
     who = f"Median of {len(peers)} GPUs: " if len(peers) > 1 else who
@@ -204,11 +204,11 @@ def _reaches(view: RunView) -> Finding:
 
 def _tiles(view: RunView, against: RunComparison | None) -> Iterator[Tile]:
     """The headline roofs and the ridge: value, share of the datasheet, interval, sustained and change."""
-    fit, peers = view.fit, typical.peers(view.fit, view.fits)
+    fit, peers = view.fit, siblings.peers(view.fit, view.fits)
     who = f" ({names.device(fit.info.id)})" * view.several
     # memory, the headline, the plain loop, the link, as far as any device has it
     for key in dict.fromkeys(("dram", fit.info.headline, "vector.float32.loop", "link")):
-        if not (rates := typical.roof(peers, key)):
+        if not (rates := siblings.typical_roof(peers, key)):
             continue
         mine, lasting, claim = fit.roofs.get(key), fit.lasting(key), view.claim(key)
         share = f"{units.percent(rates.median / claim.rate)} of {names.claim(claim.evidence)}" if claim else ""
@@ -222,7 +222,7 @@ def _tiles(view: RunView, against: RunComparison | None) -> Iterator[Tile]:
         notes += differences.noted(against, fit, "roof", key)
         fine = judged and judged.winner.validity == "valid"
         yield Tile(names.roof(key), text(rates.median), tuple(notes), "" if fine else WARN)
-    if ridges := typical.ridge(peers):
+    if ridges := siblings.typical_ridge(peers):
         claim, lasting, ridge = claimed_ridge(fit, view.theory), fit.lasting_headline, fit.headline
         notes = [f"{view.claimed} {units.intensity(claim)}"] if claim else []
         notes.append(_among(ridges, units.intensity))
@@ -231,7 +231,7 @@ def _tiles(view: RunView, against: RunComparison | None) -> Iterator[Tile]:
         yield Tile("Ridge point", units.intensity(ridges.median), tuple(notes))
 
 
-def _among(devices: typical.Typical, text: Callable[[float], str]) -> str:
+def _among(devices: siblings.Typical, text: Callable[[float], str]) -> str:
     """ "median of 8 GPUs, 4.70–4.80 TB/s", or of a single device its interval."""
     if len(devices.found) > 1:
         return f"median of {len(devices.found)} GPUs, {units.between(*devices.ends, text)}"

@@ -12,7 +12,7 @@ itself goes before them. Inside, everything is in SI base units.
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
@@ -44,38 +44,25 @@ class UnknownProduct(LookupError):
 
 @dataclass(frozen=True, kw_only=True)
 class Arch:
-    """One SM of a compute capability: flops per clock (one FMA = 2, dense) by dtype, and its shared memory in bytes.
-
-    tensor: with float32 accumulation, but for "float16_f16acc". tensor_rate_class: the class that these rates are of.
+    """One SM of a compute capability: flops per clock (one FMA = 2, dense) by dtype, and shared memory's bytes. tensor:
+    with float32 accumulation, but for "float16_f16acc". tensor_rate_class: the class that these rates are of.
     """
 
     cc: str
-    name: str
-    vector: Mapping[str, float] = field(hash=False)
-    tensor: Mapping[str, float] = field(hash=False)
-    tensor_rate_class: str
-    shared_bytes_per_clock: int
-    shared_bytes_per_sm: int
-    shared_bytes_per_block: int
-    shared_and_l1_bytes_per_sm: int
-    max_warps_per_sm: int
-    registers_per_sm: int
-    best_ptx_arch: str
-    full_rate_tensor_ptx: str
-    mma_sync_native: str
-    cuda_toolkit: str
+    vector_flops_per_clock: Mapping[str, float] = field(hash=False)
+    tensor_flops_per_clock: Mapping[str, float] = field(hash=False)
+    tensor_rate_class: str = "full"
+    shared_memory: Mapping[str, int] = field(hash=False)
     source: str
     confidence: str
-    note: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
     """One GPU as its vendor sells it, in SI base units (Hz, B/s, bytes, W); None where a figure is absent or unknown.
-
     peaks: FLOP/s (int8: OP/s), dense, as printed, by quantity ("vector.float32", "tensor.bfloat16"). boost_hz is the
-    clock that the vector and float64 peaks assume, tensor_hz that of the other tensor peaks. bandwidth: B/s as
-    printed. data_rate: bit/s per pin. nvlink: B/s, both directions added. cautions: by quantity or its first word.
+    clock that the vector and float64 peaks assume, tensor_hz that of the other tensor peaks. bandwidth: B/s as printed.
+    data_rate: bit/s per pin. nvlink: B/s, both directions added. cautions: by quantity or its first word.
     """
 
     sku: str
@@ -84,11 +71,10 @@ class Product:
     sms: int
     boost_hz: float
     tensor_hz: float
-    tensor_clock_back_solved: bool
+    tensor_clock_back_solved: bool = False
     tensor_rate_class: str
-    int8_rate_class: str
+    int8_rate_class: str = "full"
     peaks: Mapping[str, float] = field(hash=False)
-    memory_kind: str
     bus_bits: int
     memory_clock_hz: float
     data_rate: float
@@ -98,12 +84,11 @@ class Product:
     l2_bytes: int
     nvlink_generation: int | None
     nvlink: float | None
-    pcie: str | None
+    pcie: str | None = None
     tdp_watts: float
     source: str
     confidence: str
-    note: str
-    cautions: Mapping[str, str] = field(hash=False)
+    cautions: Mapping[str, str] = field(hash=False, default_factory=dict)
 
     @property
     def capability(self) -> tuple[int, int]:
@@ -128,17 +113,18 @@ class Product:
     def flops_per_clock(self, quantity: str) -> float | None:
         """FLOP per clock and SM, this product's rate class applied; None where the architecture has no such unit."""
         unit, dtype = quantity.split(".", 1)
-        rate = (self.arch.vector if unit == "vector" else self.arch.tensor).get(dtype)
+        rates = self.arch.vector_flops_per_clock if unit == "vector" else self.arch.tensor_flops_per_clock
+        rate = rates.get(dtype)
         if rate is None or unit == "vector" or dtype in ("float64", "float4"):
             return rate
         if dtype == "int8":
             return rate * _SCALE[self.int8_rate_class]
         return rate * _SCALE[self.tensor_rate_class] / _SCALE[self.arch.tensor_rate_class]
 
-    def peak_by_clock(self, quantity: str, clock_hz: float | None = None) -> float | None:
+    def peak_by_clock(self, quantity: str) -> float | None:
         """FLOP/s that SMs x flops per clock x clock give: the second opinion on `peaks`."""
         rate = self.flops_per_clock(quantity)
-        return None if rate is None else self.sms * rate * (clock_hz or self.clock(quantity))
+        return None if rate is None else self.sms * rate * self.clock(quantity)
 
     def at_clock(self, roof_key: str, clock_hz: float) -> float | None:
         """A roof's rate at another SM clock; None for a roof that it does not drive or that this product lacks."""
@@ -166,13 +152,11 @@ class Product:
             evidence = f"{self.source}; at {_hertz(self.clock(quantity))}{solved}; confidence {self.confidence}"
             yield Roof(f"{quantity}.datasheet", rate, evidence=evidence, caution=self._caution(quantity))
         # datasheets rarely print the packed and the integer ALU rates, so these are computed
+        confidence = min(self.confidence, self.arch.confidence, key=_CONFIDENCE.index)
         for quantity in ("vector.float16", "vector.bfloat16", "vector.int32"):
             if rate := self.peak_by_clock(quantity):
-                confidence = min(self.confidence, self.arch.confidence, key=_CONFIDENCE.index)
-                evidence = (
-                    f"{self.sms} SMs x {self.flops_per_clock(quantity):g} FLOP per clock ({self.arch.source}) "
-                    f"at {_hertz(self.boost_hz)}; confidence {confidence}"
-                )
+                each = f"{self.flops_per_clock(quantity):g} FLOP per clock ({self.arch.source})"
+                evidence = f"{self.sms} SMs x {each} at {_hertz(self.boost_hz)}; confidence {confidence}"
                 yield Roof(f"{quantity}.datasheet", rate, evidence=evidence, caution=self._caution(quantity))
 
     def _bandwidth_roofs(self) -> Iterator[Roof]:
@@ -182,14 +166,11 @@ class Product:
         if self.nvlink:
             evidence = f"{self.source}; NVLink {self.nvlink_generation}, one direction; confidence {self.confidence}"
             yield Roof("link", self.nvlink / 2, evidence=evidence, caution=self._caution("link"))
-
-        rate = self.sms * self.arch.shared_bytes_per_clock * self.boost_hz
-        evidence = (
-            f"{self.sms} SMs x {self.arch.shared_bytes_per_clock} B per clock at {_hertz(self.boost_hz)} "
-            f"({self.arch.source}); confidence {self.arch.confidence}"
-        )
+        arch, each = self.arch, self.arch.shared_memory["bytes_per_clock"]
+        evidence = f"{self.sms} SMs x {each} B per clock at {_hertz(self.boost_hz)} ({arch.source})"
+        evidence += f"; confidence {arch.confidence}"
         # one data path serves both (CUDA Programming Guide: unified data cache)
-        yield from (Roof(channel, rate, evidence=evidence) for channel in ON_CHIP)
+        yield from (Roof(channel, self.sms * each * self.boost_hz, evidence=evidence) for channel in ON_CHIP)
 
     def _host_roofs(self) -> Iterator[Roof]:
         if self.pcie in HOST_LINKS:
@@ -220,7 +201,7 @@ class Product:
 def products() -> tuple[Product, ...]:
     """Every GPU that the suite knows, in the order of nvidia.toml."""
     table = tomllib.loads(Path(__file__).with_name("nvidia.toml").read_text(encoding="utf-8"))
-    arches = {cc: _arch(cc, row) for cc, row in table["arch"].items()}
+    arches = {cc: Arch(cc=cc, **_as_named(Arch, row)) for cc, row in table["arch"].items()}
     return tuple(_product(sku, row, arches[row["arch"]]) for sku, row in table["gpu"].items())
 
 
@@ -230,9 +211,8 @@ def product(sku: str) -> Product:
     key = sku.strip().lower()
     if key in known:
         return known[key]
-    raise UnknownProduct(
-        f"no GPU {sku!r} in the table; nearest: {', '.join(_nearest(key))}; `bench list` names all {len(known)}"
-    )
+    near = ", ".join(_nearest(key))
+    raise UnknownProduct(f"no GPU {sku!r} in the table; nearest: {near}; `bench list` names all {len(known)}")
 
 
 def _nearest(typed: str) -> list[str]:
@@ -270,48 +250,29 @@ def _si(value: float, exponent: int) -> float:
     return float(f"{value}e{exponent}")
 
 
-def _arch(cc: str, row: Mapping) -> Arch:
-    shared = row["shared_memory"]
-    same = ("name", "max_warps_per_sm", "registers_per_sm", "best_ptx_arch", "full_rate_tensor_ptx")
-    same += ("mma_sync_native", "cuda_toolkit", "source", "confidence")
-    return Arch(
-        cc=cc,
-        vector=row["vector_flops_per_clock"],
-        tensor=row["tensor_flops_per_clock"],
-        tensor_rate_class=row.get("tensor_rate_class", "full"),
-        shared_bytes_per_clock=shared["bytes_per_clock"],
-        shared_bytes_per_sm=shared["max_kib_per_sm"] * 2**10,
-        shared_bytes_per_block=shared["max_kib_per_block"] * 2**10,
-        shared_and_l1_bytes_per_sm=shared["with_l1_kib_per_sm"] * 2**10,
-        note=row.get("note", ""),
-        **{key: row[key] for key in same},
-    )
+def _as_named(kind: type, row: Mapping) -> dict:
+    """What the table has under the same name and in the same unit as a dataclass."""
+    return {each.name: row[each.name] for each in fields(kind) if each.name in row}
 
 
 def _product(sku: str, row: Mapping, arch: Arch) -> Product:
     peaks = {f"vector.{dtype}": _si(value, 12) for dtype, value in row["vector_tflops"].items()}
     peaks |= {f"tensor.{dtype}": _si(value, 12) for dtype, value in row["tensor_tflops"].items()}
     nvlink = row.get("nvlink", {})
-    same = ("names", "sms", "tensor_rate_class", "memory_kind", "bus_bits", "source", "confidence")
-    return Product(
-        sku=sku,
-        arch=arch,
-        boost_hz=_si(row["boost_mhz"], 6),
-        tensor_hz=_si(row["tensor_clock_mhz"], 6),
-        tensor_clock_back_solved=row.get("tensor_clock_back_solved", False),
-        int8_rate_class=row.get("int8_rate_class", "full"),
-        peaks=peaks,
-        memory_clock_hz=_si(row["memory_clock_mhz"], 6),
-        data_rate=_si(row["data_rate_gbit_per_s"], 9),
-        bandwidth=_si(row["bandwidth_gb_per_s"], 9),
-        nominal_memory_bytes=row["nominal_memory_gb"] * 10**9,
-        nvml_memory_bytes=row["nvml_mem_mib"] * 2**20 if "nvml_mem_mib" in row else None,
-        l2_bytes=int(row["l2_mib"] * 2**20),
-        nvlink_generation=nvlink.get("generation"),
-        nvlink=_si(nvlink["bidirectional_gb_per_s"], 9) if nvlink else None,
-        pcie=row.get("pcie"),
-        tdp_watts=float(row["tdp_w"]),
-        note=row.get("note", ""),
-        cautions=row.get("cautions", {}),
-        **{key: row[key] for key in same},
-    )
+    found = {
+        "sku": sku,
+        "arch": arch,
+        "boost_hz": _si(row["boost_mhz"], 6),
+        "tensor_hz": _si(row["tensor_clock_mhz"], 6),
+        "peaks": peaks,
+        "memory_clock_hz": _si(row["memory_clock_mhz"], 6),
+        "data_rate": _si(row["data_rate_gbit_per_s"], 9),
+        "bandwidth": _si(row["bandwidth_gb_per_s"], 9),
+        "nominal_memory_bytes": row["nominal_memory_gb"] * 10**9,
+        "nvml_memory_bytes": row["nvml_mem_mib"] * 2**20 if "nvml_mem_mib" in row else None,
+        "l2_bytes": int(row["l2_mib"] * 2**20),
+        "nvlink_generation": nvlink.get("generation"),
+        "nvlink": _si(nvlink["bidirectional_gb_per_s"], 9) if nvlink else None,
+        "tdp_watts": float(row["tdp_w"]),
+    }
+    return Product(**_as_named(Product, row) | found)

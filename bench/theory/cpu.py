@@ -17,9 +17,8 @@ from bench.work import ITEMSIZE
 
 @dataclass(frozen=True, kw_only=True)
 class CpuFamily:
-    """A CPU core's FMA units: vector_bits per pipe and cycle, pipes, and latency in cycles.
-
-    The other fields say which CPUs it is about, as cpu.toml explains them, and where the facts come from.
+    """A CPU core's FMA units: vector_bits per pipe and cycle, pipes, and latency in cycles. The other fields say which
+    CPUs it is about, as cpu.toml explains them, and where the facts come from.
     """
 
     key: str
@@ -28,18 +27,13 @@ class CpuFamily:
     family: int
     models: tuple[tuple[int, int], ...]
     flags: tuple[str, ...]
-    model_names: str
+    model_names: str = ""
     vector_bits: int
     fma_pipes: int
     fma_latency_cycles: int
     source: str
     confidence: str
-    note: str
-
-    @property
-    def chains(self) -> int:
-        """Independent vector FMA chains per core that keep every pipe busy: latency x pipes."""
-        return self.fma_latency_cycles * self.fma_pipes
+    note: str = ""
 
     def lanes(self, dtype: str) -> int:
         """Elements of one FMA instruction."""
@@ -49,16 +43,13 @@ class CpuFamily:
         """FLOP/s of `cores` physical cores that all hold clock_hz under FMA. ValueError unless both are positive."""
         if cores < 1 or not clock_hz > 0:
             raise ValueError(f"cores and clock must be positive, not {cores} and {clock_hz}")
-        return Roofline(self.name, tuple(self._roof(dtype, cores, clock_hz) for dtype in ("float32", "float64")))
-
-    def _roof(self, dtype: str, cores: int, clock_hz: float) -> Roof:
-        lanes = self.lanes(dtype)
-        evidence = (
-            f"assumed: {cores} cores x {units.hertz(clock_hz, 4)} x {lanes} lanes x {self.fma_pipes} FMA pipes x 2 "
-            f"({self.name}: {self.source}; confidence {self.confidence})"
-        )
-        rate = cores * clock_hz * lanes * self.fma_pipes * 2
-        return Roof(f"vector.{dtype}.datasheet", rate, evidence=evidence, caution=self.note)
+        roofs, about = [], f"({self.name}: {self.source}; confidence {self.confidence})"
+        for dtype in ("float32", "float64"):
+            lanes, pipes = self.lanes(dtype), self.fma_pipes
+            how = f"assumed: {cores} cores x {units.hertz(clock_hz, 4)} x {lanes} lanes x {pipes} FMA pipes x 2 {about}"
+            rate = cores * clock_hz * lanes * pipes * 2
+            roofs.append(Roof(f"vector.{dtype}.datasheet", rate, evidence=how, caution=self.note))
+        return Roofline(self.name, tuple(roofs))
 
     def _covers(self, vendor: str, family: int, model: int, name: str, flags: set[str]) -> bool:
         return (
@@ -88,9 +79,7 @@ def find(cpuinfo: Mapping[str, str]) -> CpuFamily | None:
 def families() -> tuple[CpuFamily, ...]:
     """Every CPU family that the suite knows, in the order of cpu.toml."""
     table = tomllib.loads(Path(__file__).with_name("cpu.toml").read_text(encoding="utf-8"))
-    return tuple(_family(key, row) for key, row in table["cpu"].items())
-
-
-def _family(key: str, row: Mapping) -> CpuFamily:
-    lists = {"models": tuple(tuple(pair) for pair in row["models"]), "flags": tuple(row["flags"])}
-    return CpuFamily(**{"key": key, "model_names": "", "note": ""} | dict(row) | lists)
+    return tuple(
+        CpuFamily(key=key, **row | {"models": tuple(map(tuple, row["models"])), "flags": tuple(row["flags"])})
+        for key, row in table["cpu"].items()
+    )

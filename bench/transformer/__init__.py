@@ -12,12 +12,28 @@ caches that save a read, padding to tiles, and parts too small to be rows (biase
 activation).
 """
 
-from bench.transformer.experts import distinct_experts, distinct_ranks
-from bench.transformer.formats import FORMAT_OF, FORMATS, Format, Precision, UnknownFormat, format_named
-from bench.transformer.memory import kv_on_rank, resident_weights, streamed_weights
-from bench.transformer.model import Model, read_keys, visible_keys, visible_pairs
+from bench.transformer.model import (
+    FORMAT_OF,
+    FORMATS,
+    Format,
+    Model,
+    Precision,
+    UnknownFormat,
+    format_named,
+    read_keys,
+    visible_keys,
+    visible_pairs,
+)
 from bench.transformer.operations import Operation, operations
-from bench.transformer.step import Ranks, Step
+from bench.transformer.step import (
+    Ranks,
+    Step,
+    distinct_experts,
+    distinct_ranks,
+    kv_on_rank,
+    resident_weights,
+    streamed_weights,
+)
 
 __all__ = [
     "FORMATS",

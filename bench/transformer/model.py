@@ -1,21 +1,103 @@
-"""A transformer's shapes: its parameters, its KV cache and which keys a query sees."""
+"""A transformer's shapes: number formats, parameters, the KV cache and which keys a query sees."""
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
-
-from bench.transformer.formats import Format
 
 # window_kind -> which keys of a windowed layer a query sees: the last w, or those of its own aligned chunk of w
 WINDOW_KINDS = ("", "sliding", "chunked")
 
 
+class UnknownFormat(ValueError):
+    """No format has that name; the message names those that exist."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A number format of weights, activations or a KV cache. scale: bytes of scale and zero point per group of `group`
+    elements (0: one scale for so many that it does not count). math: the dtype of bench.work.ITEMSIZE that a tensor
+    unit multiplies it in; INT4 is stored in 4 bits and multiplied as bfloat16, for no current GPU has a tensor roof for
+    it.
+    """
+
+    name: str
+    bits: int
+    math: str
+    scale: float = 0.0
+    group: int = 0
+
+    @property
+    def bytes(self) -> float:
+        """Bytes per element, scales included."""
+        return self.bits / 8 + (self.scale / self.group if self.group else 0.0)
+
+
+# Block and scale sizes: DeepSeek-V3 (arXiv 2412.19437, 3.3) for fp8-block; AWQ and GPTQ checkpoints for int4-g*;
+# OCP Microscaling Formats 1.0 for mxfp4; NVIDIA's NVFP4 (blocks of 16, E4M3 scales).
+_FORMATS = (
+    Format("fp32", 32, "float32"),
+    Format("bf16", 16, "bfloat16"),
+    Format("fp16", 16, "float16"),
+    Format("fp8", 8, "float8_e4m3"),
+    Format("fp8-block", 8, "float8_e4m3", scale=4, group=128 * 128),
+    Format("int8", 8, "int8"),
+    Format("int4", 4, "bfloat16"),
+    Format("int4-g128", 4, "bfloat16", scale=4, group=128),
+    Format("int4-g128-symmetric", 4, "bfloat16", scale=2, group=128),
+    Format("int4-g32", 4, "bfloat16", scale=4, group=32),
+    Format("mxfp4", 4, "float4", scale=1, group=32),
+    Format("nvfp4", 4, "float4", scale=1, group=16),
+)
+FORMATS = {each.name: each for each in _FORMATS}
+
+# The format of a plain product's operands, by their dtype.
+FORMAT_OF = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "int8": "int8", "float8_e4m3": "fp8"}
+FORMAT_OF |= {"float4": "nvfp4"}
+
+
+def format_named(name: str) -> Format:
+    """The format of that name, in any case. Raises UnknownFormat."""
+    key = name.strip().lower()
+    if key in FORMATS:
+        return FORMATS[key]
+    near = get_close_matches(key, FORMATS, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UnknownFormat(f"no number format {name!r}; {hint}Known: {', '.join(FORMATS)}")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The formats of one deployment. weights: every linear layer; experts: the routed experts where they differ
+    (gpt-oss is released so); head: the embedding and the LM head. math: linear layers multiply in their weights' own
+    dtype, otherwise in that of the activations (weight-only). Activations move at their own width even then: quantising
+    them is taken as fused into the operation before, and its saving on the next read is not claimed. unit: "tensor", or
+    "vector" on a machine whose matrices run there. Logits are float32.
+    """
+
+    weights: Format = FORMATS["bf16"]
+    activations: Format = FORMATS["bf16"]
+    kv: Format = FORMATS["bf16"]
+    head: Format = FORMATS["bf16"]
+    math: bool = True
+    experts: Format | None = None
+    unit: str = "tensor"
+
+    @property
+    def routed(self) -> Format:
+        """The format of the routed experts."""
+        return self.experts or self.weights
+
+    def multiplied(self, weights: Format) -> str:
+        """The dtype in which a linear layer of those weights multiplies."""
+        return weights.math if self.math else self.activations.math
+
+
 @dataclass(frozen=True)
 class Model:
-    """One decoder of gated feed-forward layers, dense or of experts, with grouped-query or latent attention.
-
-    kv_heads: heads for MHA, 1 for MQA. kv_rank > 0 makes the attention latent (MLA), with q_rank 0 where queries are
-    not compressed. window: tokens that each of `window_layers` layers sees (window_kind). extra_*: parameters that
-    multiply nothing (norms, biases, sinks). context: the longest the model was made for, 0 if unknown.
+    """One decoder of gated feed-forward layers, dense or of experts, with grouped-query or latent attention. kv_heads:
+    heads for MHA, 1 for MQA. kv_rank > 0 makes the attention latent (MLA), with q_rank 0 where queries are not
+    compressed. window: tokens that each of `window_layers` layers sees (window_kind). extra_*: parameters that multiply
+    nothing (norms, biases, sinks). context: the longest the model was made for, 0 if unknown.
     """
 
     name: str
@@ -58,29 +140,22 @@ class Model:
         for name in ("layers", "width", "heads", "kv_heads", "head_dim", "vocab"):
             if getattr(self, name) < 1:
                 return f"{name.replace('_', ' ')} must be at least 1, not {getattr(self, name)}"
+        experts, layers = self.moe_layers, self.dense_layers + self.moe_layers
+        split = f"{experts} expert layers and {self.dense_layers} dense ones are not {self.layers} layers"
+        routed = self.experts, self.active_experts, self.expert_ffn
+        latent = self.nope_dim, self.rope_dim, self.v_dim
+        windowed, kind = self.window_layers, self.window_kind
         faults = (
             (self.heads % self.kv_heads, f"{self.heads} heads do not divide into {self.kv_heads} KV heads"),
-            (
-                self.dense_layers + self.moe_layers != self.layers or self.dense_layers < 0,
-                f"{self.moe_layers} expert layers and {self.dense_layers} dense ones are not {self.layers} layers",
-            ),
+            (layers != self.layers or self.dense_layers < 0, split),
             (self.dense_layers and self.ffn < 1, "dense layers need a feed-forward width"),
-            (
-                self.moe_layers and min(self.experts, self.active_experts, self.expert_ffn) < 1,
-                "expert layers need experts, experts per token and their width",
-            ),
+            (experts and min(routed) < 1, "expert layers need experts, experts per token and their width"),
             (self.active_experts > self.experts, f"{self.active_experts} experts per token of only {self.experts}"),
-            (self.window_layers > self.layers, f"{self.window_layers} windowed layers of only {self.layers}"),
-            (self.window_kind not in WINDOW_KINDS, f"window kind {self.window_kind!r} is neither sliding nor chunked"),
-            (
-                self.window_layers and not (self.window > 0 and self.window_kind),
-                "windowed layers need a window and its kind",
-            ),
-            (
-                self.latent and min(self.nope_dim, self.rope_dim, self.v_dim) < 1,
-                "latent attention needs its three head dimensions",
-            ),
-            (self.latent and self.window_layers, "windows over latent attention are not modelled"),
+            (windowed > self.layers, f"{windowed} windowed layers of only {self.layers}"),
+            (kind not in WINDOW_KINDS, f"window kind {kind!r} is neither sliding nor chunked"),
+            (windowed and not (self.window > 0 and kind), "windowed layers need a window and its kind"),
+            (self.latent and min(latent) < 1, "latent attention needs its three head dimensions"),
+            (self.latent and windowed, "windows over latent attention are not modelled"),
         )
         return next((text for wrong, text in faults if wrong), "")
 

@@ -4,24 +4,24 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from bench import work
-from bench.transformer.experts import Routing, distinct_experts, distinct_ranks
-from bench.transformer.formats import Format, Precision
-from bench.transformer.model import Model, read_keys, visible_keys, visible_pairs
-from bench.transformer.step import ALONE, Ranks, Step
+from bench.transformer.model import Format, Model, Precision, read_keys, visible_keys, visible_pairs
+from bench.transformer.step import ALONE, Ranks, Routing, Step, distinct_experts
 from bench.work import Work
 
 # Bytes of what a router hands on per chosen expert: its number and its weight, 4 each.
 CHOICE = 8
+# Bytes of a logit: float32.
+LOGIT = 4
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One kernel of a step: `count` launches of the same Work.
-
-    kind: "gemm", "attention decode", "attention prefill", "experts", "stream" or "collective". params: the shape by
-    which a measured curve is looked up: m, n, k; batch, queries, keys (the mean), heads, kv_heads, head_dim; bytes.
+    """One kernel of a step: `count` launches of the same Work. kind: "gemm", "attention decode", "attention prefill",
+    "experts", "stream" or "collective". params: the shape by which a measured curve is looked up: m, n, k; batch,
+    queries, keys (the mean), heads, kv_heads, head_dim; bytes.
     """
 
     name: str
@@ -34,12 +34,20 @@ class Operation:
 def operations(
     model: Model, precision: Precision, step: Step, ranks: Ranks = ALONE, routing: Routing = "uniform"
 ) -> tuple[Operation, ...]:
-    """The rows of one step on the fullest device, in the order in which they first run.
-
-    A pipeline changes no row: a token passes every stage, and the hand-overs between them are added.
+    """The rows of one step on the fullest device, in the order in which they first run. A pipeline changes no row: a
+    token passes every stage, and the hand-overs between them are added.
     """
     ranks.check(model)
     return tuple(row for row in _Pass(model, precision, step, ranks, routing).rows() if row.count)
+
+
+class _AttentionHeads(NamedTuple):
+    """On one rank: bytes per key in a layer's cache, KV heads, and what a head compares and collects (elements)."""
+
+    cached: float
+    kv_heads: int
+    score_dim: int
+    value_dim: int
 
 
 @dataclass(frozen=True)
@@ -78,9 +86,8 @@ class _Pass:
         if sampled := self.mine.sampled:
             vocab, head = math.ceil(model.vocab / self.ranks.tensor), self.precision.head
             yield self._norm("final norm", 1, sampled)
-            out = self.precision.logit_bytes
-            yield self._linear("LM head", 1, sampled, vocab, model.width, weights=head, out=out)
-            yield self._stream("sampling", 1, sampled * model.vocab * out)
+            yield self._linear("LM head", 1, sampled, vocab, model.width, weights=head, out=LOGIT)
+            yield self._stream("sampling", 1, sampled * model.vocab * LOGIT)
         yield from self._collectives()
 
     # attention
@@ -92,14 +99,13 @@ class _Pass:
         yield self._linear("QKV", model.layers, tokens, (heads + 2 * kv_heads) * head_dim, model.width)
         moved = tokens * head_dim * (size * (2 * heads + 2 * kv_heads) + kv * 2 * kv_heads)
         yield self._stream("rotary + KV append", model.layers, moved)
-        cached = 2 * kv_heads * head_dim * kv
-        yield from self._decode_rows(cached, kv_heads, head_dim, head_dim)
-        yield from self._prefill_rows(cached, kv_heads, head_dim, head_dim)
+        shape = _AttentionHeads(2 * kv_heads * head_dim * kv, kv_heads, head_dim, head_dim)
+        yield from self._decode_rows(shape)
+        yield from self._prefill_rows(shape)
         yield self._linear("O", model.layers, tokens, model.width, heads * head_dim)
 
     def _latent_rows(self) -> Iterator[Operation]:
         """Latent attention: decode compares with the latent itself (absorbed), prefill expands it to keys and values.
-
         DeepSeek-V2 (arXiv 2405.04434, 2.1). Each rank holds the whole latent and its down-projections.
         """
         model, heads, layers, tokens = self.model, self.heads, self.model.layers, self.mine.tokens
@@ -116,54 +122,47 @@ class _Pass:
         yield self._stream("rotary + KV append", layers, moved)
         if rows := self.mine.decoding * heads:
             yield self._linear("absorb K", layers, rows, rank, model.nope_dim, matrices=heads)
-            cached = (rank + model.rope_dim) * kv
-            yield from self._decode_rows(cached, 1, rank + model.rope_dim, rank)
+            latent = rank + model.rope_dim
+            yield from self._decode_rows(_AttentionHeads(latent * kv, 1, latent, rank))
             yield self._linear("absorb V", layers, rows, model.v_dim, rank, matrices=heads)
         if keys := sum(new + cached for new, cached, _ in self.mine.prefill):
             yield self._linear("KV up", layers, keys, heads * (model.nope_dim + model.v_dim), rank)
-            yield from self._prefill_rows(heads * (query + model.v_dim) * size, heads, query, model.v_dim)
+            expanded = heads * (query + model.v_dim) * size
+            yield from self._prefill_rows(_AttentionHeads(expanded, heads, query, model.v_dim))
         yield self._linear("O", layers, tokens, model.width, heads * model.v_dim)
 
-    def _decode_rows(self, cached: float, kv_heads: int, score_dim: int, value_dim: int) -> Iterator[Operation]:
+    def _decode_rows(self, heads: _AttentionHeads) -> Iterator[Operation]:
         step = self.mine
-        if not step.decode:
-            return
-        for layers, window in self.model.windows:
+        for layers, window in self.model.windows if step.decode else ():
             keys = sum(count * visible_keys(at, window, self.model.window_kind) for count, at in step.decode)
-            shape = {"batch": step.sequences, "queries": step.queries, "keys": keys / step.sequences}
-            yield self._attention(
-                "decode", layers, window, keys * step.queries, step.decoding, keys * cached, kv_heads, score_dim,
-                value_dim, shape,
-            )  # fmt: skip
+            mean = {"batch": step.sequences, "queries": step.queries, "keys": keys / step.sequences}
+            yield self._attention("decode", layers, window, heads, (keys, keys * step.queries, step.decoding), mean)
 
-    def _prefill_rows(self, cached: float, kv_heads: int, score_dim: int, value_dim: int) -> Iterator[Operation]:
+    def _prefill_rows(self, heads: _AttentionHeads) -> Iterator[Operation]:
         """One launch for all prompts of the step, as kernels of variable length do it."""
-        chunks, kind = self.mine.prefill, self.model.window_kind
-        if not chunks:
-            return
-        for layers, window in self.model.windows:
-            pairs = sum(visible_pairs(new, before, window, kind) for new, before, _ in chunks)
-            keys = sum(read_keys(new, before, window, kind) for new, before, _ in chunks)
-            new = self.mine.prefilling
-            shape = {"batch": len(chunks), "queries": new / len(chunks), "keys": keys / len(chunks)}
-            yield self._attention(
-                "prefill", layers, window, pairs, new, keys * cached, kv_heads, score_dim, value_dim, shape
-            )
+        chunks, kind, new = self.mine.prefill, self.model.window_kind, self.mine.prefilling
+        for layers, window in self.model.windows if chunks else ():
+            pairs = sum(visible_pairs(rows, before, window, kind) for rows, before, _ in chunks)
+            keys = sum(read_keys(rows, before, window, kind) for rows, before, _ in chunks)
+            mean = {"batch": len(chunks), "queries": new / len(chunks), "keys": keys / len(chunks)}
+            yield self._attention("prefill", layers, window, heads, (keys, pairs, new), mean)
 
     def _attention(
-        self, phase: str, layers: int, window: int, pairs: int, rows: int, cached: float, kv_heads: int,
-        score_dim: int, value_dim: int, shape: dict,
-    ) -> Operation:  # fmt: skip
-        """A prefill is compute-bound below the GEMM's roof, for its softmax: its variant lets a machine state that."""
-        precision = self.precision
+        self, phase: str, layers: int, window: int, heads: _AttentionHeads, counts: tuple[int, int, int], mean: dict
+    ) -> Operation:
+        """counts: keys that are read, pairs of query and key, and rows. A prefill is compute-bound below the GEMM's
+        roof, for its softmax: its variant lets a machine state that.
+        """
+        precision, (keys, pairs, rows) = self.precision, counts
         demand = work.cached_attention(
-            pairs, rows, self.heads, score_dim, value_dim, precision.activations.math, precision.unit,
-            cached=cached, activation=precision.activations.bytes, variant="attention" if phase == "prefill" else "",
+            pairs, rows, self.heads, heads.score_dim, heads.value_dim, precision.activations.math, precision.unit,
+            cached=keys * heads.cached, activation=precision.activations.bytes,
+            variant="attention" if phase == "prefill" else "",
         )  # fmt: skip
-        shape |= {"heads": self.heads, "kv_heads": kv_heads, "head_dim": score_dim, "value_dim": value_dim}
-        shape |= {"window": window, "kv": precision.kv.name}
+        shape = {"heads": self.heads, "kv_heads": heads.kv_heads, "head_dim": heads.score_dim}
+        shape |= {"value_dim": heads.value_dim, "window": window, "kv": precision.kv.name}
         name = f"{phase} attention" + (f" ({self.model.window_kind} window)" if window else "")
-        return Operation(name, f"attention {phase}", layers, demand, shape)
+        return Operation(name, f"attention {phase}", layers, demand, mean | shape)
 
     # feed-forward
 
@@ -195,14 +194,10 @@ class _Pass:
         yield self._stream("expert sum", layers, (terms + 1) * tokens * model.width * size)
 
     def _grouped(self, name: str, rows: float, n: int, k: int, distinct: float) -> Operation:
-        facts = {
-            "experts": self.model.experts // self.ranks.expert,
-            "active": self.model.active_experts,
-            "distinct": distinct,
-            "tokens": self.step.tokens,
-        }
-        routed = self.precision.routed
-        row = self._linear(name, self.model.moe_layers, rows, n, k, weights=routed, matrices=distinct)
+        model, routed = self.model, self.precision.routed
+        facts = {"experts": model.experts // self.ranks.expert, "active": model.active_experts}
+        facts |= {"distinct": distinct, "tokens": self.step.tokens}
+        row = self._linear(name, model.moe_layers, rows, n, k, weights=routed, matrices=distinct)
         return Operation(name, "experts", row.count, row.work, {**row.params, **facts})
 
     # collectives
@@ -215,13 +210,10 @@ class _Pass:
             yield _collective("all-reduce", "all_reduce", 2 * model.layers, message, n)
             yield _collective("embedding all-reduce", "all_reduce", 1, message, n)
             if sampled := self.mine.sampled:
-                logits = sampled * model.vocab * self.precision.logit_bytes
+                logits = sampled * model.vocab * LOGIT
                 yield _collective("logits gather", "all_gather", 1, logits, n)
         if ranks.expert > 1:
-            copies = model.active_experts
-            if ranks.once_per_rank:
-                copies = distinct_ranks(model.experts, copies, ranks.expert)
-            sent = self.step.tokens / ranks.expert * ranks.imbalance * copies * model.width
+            sent = self.step.tokens / ranks.expert * ranks.imbalance * model.active_experts * model.width
             # experts that multiply 8-bit or 4-bit rows are sent them as 8 bits; results return at full width
             narrow = self.precision.multiplied(self.precision.routed) != self.precision.activations.math
             yield _collective("dispatch", "all_to_all", model.moe_layers, sent * (1 if narrow else size), ranks.expert)

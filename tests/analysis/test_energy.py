@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.analysis import energy
+from bench.analysis import fit as energy
 from bench.analysis.fit import fit
 from bench.measure.budget import BUDGETS
 from bench.schema import SUSTAINED
@@ -24,25 +24,25 @@ def found(lasting):
 
 def test_energy_is_power_over_rate(found):
     # the simulated GPU draws its 700 W all the time
-    cost = next(cost for cost in energy.costs(found) if cost.dtype == "bfloat16")
+    cost = next(cost for cost in energy.energy_costs(found) if cost.dtype == "bfloat16")
     assert cost.flop.joules.value == pytest.approx(700 / (0.88 * 989.4e12), rel=1e-3)
     assert cost.byte.joules.value == pytest.approx(700 / 4.8e12, rel=1e-3)
     assert cost.balance == pytest.approx(0.88 * 989.4 / 4.8, rel=1e-3)
     assert cost.joules(cost.balance) == pytest.approx(2 * cost.flop.joules.value)
-    assert energy.roof(found, "tensor.bfloat16.library").rate == pytest.approx(0.88 * 989.4e12, rel=1e-3)
-    assert energy.roof(found, "no.such.roof") is None
+    assert found.lasting("tensor.bfloat16.library").roof.rate == pytest.approx(0.88 * 989.4e12, rel=1e-3)
+    assert found.lasting("no.such.roof") is None
 
 
 def test_the_headline_comes_first_then_the_dearest(found):
-    dtypes = [cost.dtype for cost in energy.costs(found)]
+    dtypes = [cost.dtype for cost in energy.energy_costs(found)]
     assert dtypes[0] == "bfloat16"
-    dear = [cost.flop.joules.value for cost in energy.costs(found)][1:]
+    dear = [cost.flop.joules.value for cost in energy.energy_costs(found)][1:]
     assert dear == sorted(dear, reverse=True)
     assert "int32" not in dtypes
 
 
 def test_where_it_is_known_nothing_is_said_of_why(found):
-    assert energy.unknown(found) == ("", "")
+    assert energy.no_energy(found) == ("", "")
 
 
 def without(run, **reading):
@@ -54,16 +54,17 @@ def without(run, **reading):
 
 
 def test_every_lack_has_its_cause(lasting):
-    assert energy.unknown(without(lasting, absent={"energy_j": "Not Supported"})) == (energy.NOT_READ, "Not Supported")
-    assert energy.unknown(without(lasting, absent={"nvml": "no driver"})) == (energy.NOT_READ, "no driver")
-    assert energy.unknown(without(lasting, energy_j=5.0)) == (energy.NOT_MOVED, "")
+    refused = without(lasting, absent={"energy_j": "Not Supported"})
+    assert energy.no_energy(refused) == (energy.NOT_READ, "Not Supported")
+    assert energy.no_energy(without(lasting, absent={"nvml": "no driver"})) == (energy.NOT_READ, "no driver")
+    assert energy.no_energy(without(lasting, energy_j=5.0)) == (energy.NOT_MOVED, "")
     burst = replace(lasting, measurements=tuple(m for m in lasting.measurements if m.regime != SUSTAINED))
-    assert energy.unknown(fit(burst)[0]) == (energy.NO_SUSTAINED, "")
-    assert energy.unknown(fit(by_hand())[0]) == (energy.NO_COUNTER, "")
+    assert energy.no_energy(fit(burst)[0]) == (energy.NO_SUSTAINED, "")
+    assert energy.no_energy(fit(by_hand())[0]) == (energy.NO_COUNTER, "")
     lost = rounds(
         "bandwidth", {"mix": "read"}, Work(bytes=1e9), 1e-3, saturates="dram", regime=SUSTAINED, validity="invalid",
         reasons=("too hot",),
     )  # fmt: skip
-    assert energy.unknown(fit(by_hand(lost, gpu()))[0]) == (energy.NOT_USABLE, "too hot")
-    assert energy.costs(fit(by_hand(lost, gpu()))[0]) == []
-    assert energy.of(fit(by_hand())[0]) == {}
+    assert energy.no_energy(fit(by_hand(lost, gpu()))[0]) == (energy.NOT_USABLE, "too hot")
+    assert energy.energy_costs(fit(by_hand(lost, gpu()))[0]) == []
+    assert fit(by_hand())[0].energy == {}

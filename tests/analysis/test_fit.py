@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.analysis.datasheet import compare, datasheet
-from bench.analysis.fit import fit, smooth_minimum
+from bench.analysis.fit import fit
+from bench.analysis.knee import smooth_minimum
 from bench.roofline import Roof, Roofline
 from bench.stats import estimate
 from bench.work import ladder
@@ -159,7 +160,7 @@ def test_few_repetitions_are_a_range(h200):
 
 def test_an_empty_run_fits_to_nothing(h200):
     fitted = fit(replace(h200, measurements=()))[0]
-    assert (fitted.roofs, fitted.ridges, fitted.knee, fitted.missing) == ({}, (), None, {})
+    assert (fitted.roofs, fitted.ridges, fitted.knees, fitted.missing) == ({}, (), {}, {})
 
 
 def test_compare_pairs_by_quantity():

@@ -7,7 +7,8 @@ from statistics import fmean
 
 import pytest
 
-from bench.analysis.run_comparison import Difference, comparisons
+from bench.analysis.quantities import Difference
+from bench.analysis.run_comparison import comparisons
 from bench.measure.budget import BUDGETS
 from bench.measure.device.sim import open_simulated
 from bench.measure.probes import select

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.analysis.fit import Fit, RoofFit, Sustained
-from bench.analysis.siblings import COLUMNS, OUTLIER, siblings
+from bench.analysis.fit import Fit, RoofFit, Sustained, fit
+from bench.analysis.siblings import COLUMNS, OUTLIER, peers, siblings, typical_ridge, typical_roof
 from bench.roofline import Roof, Roofline
 from bench.schema import SUSTAINED
 from bench.stats import estimate
-from tests.report.runs import gpu
+from bench.work import Work
+from tests.report.runs import by_hand, gpu, rounds
 
 
 def roof(key: str, rates) -> RoofFit:
@@ -133,3 +134,28 @@ def test_lasting_load_has_siblings_of_its_own():
         fits.append(replace(device(at, dram=[1e12] * 5), sustained=lasting))
     assert outliers(fits) == []
     assert outliers(fits, SUSTAINED) == ["cuda:1"]
+
+
+# What several devices of one product have of one quantity.
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return fit(by_hand(rounds("bandwidth", {"bytes": 1e9}, Work(bytes=1e9), 1e-3, saturates="dram")))[0]
+
+
+def test_another_product_is_no_peer(measured):
+    other = replace(measured, info=replace(measured.info, id="b", name="another"))
+    assert peers(measured, [other, measured]) == [measured]
+
+
+def test_the_median_and_the_ends_are_of_those_that_have_it(measured):
+    found = typical_roof([measured, measured, replace(measured, roofs={})], "dram")
+    assert (len(found.found), found.of) == (2, 3)
+    assert found.median == pytest.approx(1e12)
+    assert found.ends == (found.median, found.median)
+
+
+def test_what_no_device_has_is_nothing(measured):
+    assert typical_roof([measured], "link") is None
+    assert typical_ridge([measured]) is None

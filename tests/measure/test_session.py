@@ -268,7 +268,7 @@ def test_what_is_left_over_after_the_rounds_adds_no_claim_that_they_lack(seconds
     found, _ = told(device, select(["bandwidth", "peak", "intensity", "gemm"]), timed("t", 300.0), seconds=seconds)
     fitted = _fit(device.info, summaries(found))
     assert all(roof.n >= 1 and "one repetition" not in roof.caution for roof in fitted.roofline.roofs)
-    assert fitted.knee
+    assert fitted.knees["float32"]
     late = max(i for i, m in enumerate(found) if m.repetition > 1 and m.regime != "sustained")
     assert not [m for m in found[late:] if m.saturates and m.repetition < 2]
 

@@ -46,8 +46,8 @@ def hits(
     found = {roof.key: truth.roof(roof.quantity).rate in roof.estimate for roof in fitted.roofline.roofs}
     if fitted.headline:
         found["ridge"] = truth.ridge("tensor.bfloat16") in fitted.headline.estimate
-    if fitted.knee:
-        found["knee"] = truth.ridge("vector.float32") in fitted.knee.intensity
+    if knee := fitted.knees.get("float32"):
+        found["knee"] = truth.ridge("vector.float32") in knee.intensity
     return found
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.analysis.fit import fit
-from bench.analysis.run_comparison import Difference, comparisons
+from bench.analysis.quantities import Difference
+from bench.analysis.run_comparison import comparisons
 from bench.report import differences
 from bench.report.document import NOT_JUDGED, PASS, WARN
 from bench.report.plots.runs import RunLabel

@@ -21,7 +21,7 @@ from bench.measure.probes import Cases, probe
 from bench.measure.workloads import attempted, compare, dtype_of
 from bench.measure.workloads.layers import gated
 from bench.schema import Case, DeviceInfo, Kept, Setup
-from bench.transformer.experts import distinct_experts
+from bench.transformer import distinct_experts
 from bench.work import ITEMSIZE, Work
 
 TOKENS = (1, 4, 16, 64, 256, 1024)

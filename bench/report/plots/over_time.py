@@ -15,7 +15,7 @@ from bench import units
 from bench.analysis import names, thinning
 from bench.analysis.change_points import ChangePoint
 from bench.analysis.series import Series, SeriesPoint
-from bench.analysis.thinning import Group
+from bench.analysis.thinning import PointGroup
 from bench.analysis.viewport import brief
 from bench.report.phrases import listed, signed, spread
 from bench.report.plots import theme
@@ -113,7 +113,7 @@ def _hovers(texts: Iterable[Iterable[str]]) -> dict:
     return theme.hovers(theme.text(map(theme.safe, lines)) for lines in texts)
 
 
-def _line(each: Series, stretches: Sequence[Sequence[Group]], number: int, **look: Any) -> dict:
+def _line(each: Series, stretches: Sequence[Sequence[PointGroup]], number: int, **look: Any) -> dict:
     # a None between stretches, which plotly does not join across
     groups = [group for stretch in stretches for group in (None, *stretch)][1:]
     marker = theme.MARKERS[number % len(theme.MARKERS)]
@@ -126,7 +126,7 @@ def _line(each: Series, stretches: Sequence[Sequence[Group]], number: int, **loo
     return theme.scatter(x=x, y=y, connectgaps=False, **look)
 
 
-def _hover(group: Group, device: str) -> list[str]:
+def _hover(group: PointGroup, device: str) -> list[str]:
     first, last, key = group.points[0], group.points[-1], group.points[0].value.key
     if first is last:
         return _point_text(first, device)

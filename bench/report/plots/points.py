@@ -12,10 +12,9 @@ import pandas as pd
 from bench import units
 from bench.analysis import names, tidy
 from bench.analysis.fit import Fit
-from bench.analysis.label_places import beside
-from bench.analysis.rows import usable
+from bench.analysis.tidy import usable
 from bench.analysis.user_kernels import RooflinePoint
-from bench.analysis.viewport import Viewport, brief
+from bench.analysis.viewport import Viewport, beside, brief
 from bench.report.phrases import listed, many
 from bench.report.plots import theme
 from bench.report.plots.roofs import Drawn, hovered

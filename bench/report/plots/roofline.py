@@ -16,9 +16,8 @@ import plotly.graph_objects as go
 from bench import units
 from bench.analysis import names
 from bench.analysis.fit import Fit
-from bench.analysis.ridges import RidgePoint, met, ridges
 from bench.analysis.user_kernels import RooflinePoint
-from bench.analysis.viewport import Viewport, brief, spans, viewport
+from bench.analysis.viewport import RidgePoint, Viewport, brief, met, ridges, spans, viewport
 from bench.report.phrases import spread
 from bench.report.plots import theme
 from bench.report.plots.points import FEW, YOURS, kernels, outside, points

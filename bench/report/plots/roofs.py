@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from bench import units
 from bench.analysis import names
 from bench.analysis.fit import Fit
-from bench.analysis.label_places import HEIGHT, apart, clusters
-from bench.analysis.ridges import leading
-from bench.analysis.viewport import Line, Viewport, brief, ceilings, curve, links, spans
+from bench.analysis.viewport import HEIGHT, Ceiling, Viewport, apart, brief, ceilings, clusters, curve, links, spans
 from bench.report.phrases import many, rate_spread
 from bench.report.plots import theme
 from bench.roofline import Roof, Roofline
@@ -64,7 +62,7 @@ def level(channel: str) -> str:
 
 
 @dataclass(frozen=True)
-class RoofLine(Line):
+class RoofLine(Ceiling):
     """A roof as it is drawn and labelled. text: its rate; lead: DRAM and the headline; unless: lines of which one that
     is shown makes this one's label needless.
     """
@@ -85,7 +83,7 @@ def roofs(fit: Fit, theory: Roofline | None, frame: Viewport) -> Iterator[tuple[
 
 
 def _drawn(fit: Fit, theory: Roofline | None, what: str, roof: Roof, frame: Viewport) -> tuple[Drawn, RoofLine]:
-    lead = roof.key in leading(fit)
+    lead = roof.key in fit.leading
     doubt = doubtful(fit, roof.key) if what == "roof" else ""
     kind = "measured, doubtful" if doubt else kinds(theory)[what]
     dash, *widths, faint = _LOOKS[what]
@@ -154,7 +152,7 @@ def stretched(line: RoofLine, span: tuple[float, float], frame: Viewport) -> dic
     return {"x": xs, "y": curve(line, xs)}
 
 
-def _inset(roof: Roof | Line, frame: Viewport) -> float:
+def _inset(roof: Roof | Ceiling, frame: Viewport) -> float:
     return frame.right * 0.97 if roof.is_compute else frame.left * 1.06
 
 
@@ -162,8 +160,8 @@ def ghosts(fits: Sequence[Fit], frame: Viewport, probe: str, name: str) -> Itera
     """The leading roofs of other devices, as one thin line."""
     xs, ys = [], []
     for fit in fits:
-        roofs = [roof for side in ceilings(fit.roofline) for roof in side if roof.key in leading(fit)]
-        lines = [Line(f"{probe} {roof.key}", roof.key, brief(roof.rate)) for roof in roofs]
+        roofs = [roof for side in ceilings(fit.roofline) for roof in side if roof.key in fit.leading]
+        lines = [Ceiling(f"{probe} {roof.key}", roof.key, brief(roof.rate)) for roof in roofs]
         reach = spans(lines, frame)
         for line in (line for line in lines if line.trace in reach):
             xs, ys = [*xs, *map(brief, reach[line.trace]), None], [*ys, *curve(line, reach[line.trace]), None]

@@ -11,8 +11,7 @@ import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis import names
-from bench.analysis.ratios import FAR, LOST, Ratio, beyond, bounds, edges, rows
-from bench.analysis.several_runs import Overlay, letter
+from bench.analysis.several_runs import FAR, LOST, Overlay, Ratio, beyond, bounds, edges, letter, rows
 from bench.analysis.viewport import brief, curve, spans
 from bench.report.phrases import rate_spread, signed
 from bench.report.plots import theme
@@ -50,7 +49,7 @@ class RunLabel:
 def forest(ratios: Sequence[Ratio], runs: Sequence[RunLabel], near: float) -> go.Figure:
     """In every row a point per Run and pair of devices; 1 is the reference. near: what is as good as equal.
 
-    A ratio has a label (its Run) and a hover besides what bench.analysis.ratios reads.
+    A ratio has a label (its Run) and a hover besides what bench.analysis.several_runs reads.
     """
     names, others = rows(ratios), runs[1:]
     ratios = [each for each in ratios if each["what"] in names]

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis import names, thinning, tidy
-from bench.analysis.rows import along_param, usable
+from bench.analysis.tidy import along_param, usable
 from bench.report.plots import theme
 from bench.roofline import Roof
 

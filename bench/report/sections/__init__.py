@@ -22,9 +22,9 @@ from bench.analysis.datasheet import datasheet as claims
 from bench.analysis.fit import Fit
 from bench.analysis.health import NodeHealth
 from bench.analysis.quality import Quality
-from bench.analysis.rows import usable, varying
 from bench.analysis.siblings import siblings
 from bench.analysis.telemetry import DeviceTelemetry, telemetry
+from bench.analysis.tidy import usable, varying
 from bench.analysis.user_kernels import RooflinePoint
 from bench.report.document import DOUBTS, SKIP, WARN, Column, Plot, Section, Table, table
 from bench.report.phrases import many, rate_spread, slug

@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 
 from bench import units
-from bench.analysis import attention as facts
 from bench.analysis import names, tidy
 from bench.analysis import transformer_cases as cases
-from bench.analysis.rows import methods
+from bench.analysis.tidy import methods
 from bench.report.phrases import listed, many
 from bench.report.plots import sweep, theme
 from bench.report.sections import Plots, ProbeSection, Sentences, lines, of_roof, plot, span
@@ -33,15 +32,15 @@ class _Phase:
     shape: Mapping[str, Any]
 
     def curve(self, params: Mapping[str, Any]) -> str:
-        if self.name == facts.PREFILL:
+        if self.name == cases.PREFILL:
             return "causal" if params.get("causal") else "full"
         return f"{str(params.get('layout')).upper()}, batch {params.get('batch')}"
 
 
 _GQA, _CAUSAL = {"layout": "gqa", "batch": 8}, {"layout": "mha", "batch": 1, "causal": True}
 _PHASES = (
-    _Phase(facts.DECODE, "moves", units.bandwidth, "KV", "Keys and values in the cache", _GQA),
-    _Phase(facts.PREFILL, "computes", units.flops, "prompt", "Prompt length", _CAUSAL),
+    _Phase(cases.DECODE, "moves", units.bandwidth, "KV", "Keys and values in the cache", _GQA),
+    _Phase(cases.PREFILL, "computes", units.flops, "prompt", "Prompt length", _CAUSAL),
 )
 
 
@@ -55,32 +54,32 @@ class AttentionSection(ProbeSection):
         """Each with its cases, which have the names of their curves, and those of them that backends compare by."""
         found = []
         for phase in _PHASES:
-            seen = facts.attention(self.rows, self.fit, phase.name)
+            seen = cases.attention(self.rows, self.fit, phase.name)
             seen = seen.assign(curve=list(map(phase.curve, seen["params"])))
-            found.append((phase, seen, facts.rivals(seen, **phase.shape)))
+            found.append((phase, seen, cases.rivals(seen, **phase.shape)))
         return found
 
     def plots(self) -> Plots:
         for phase, seen, rivals in self.phases:
             name, title = f"attention-{phase.name}", phase.name.capitalize()
-            yield from _shares(name, title, "Backend: torch's choice.", facts.own(seen), "curve", phase)
+            yield from _shares(name, title, "Backend: torch's choice.", cases.own(seen), "curve", phase)
             caption = f"{phase.curve(phase.shape)}; the same demand for every backend, so that a share compares."
             yield from _shares(f"{name}-backends", f"{title} by backend", caption, rivals, "backend", phase)
 
     def findings(self) -> Sentences:
         for phase, seen, rivals in self.phases:
-            rate = facts.RATES[phase.name]
-            for best in tidy.each(facts.own(seen).nlargest(1, rate)):
+            rate = cases.RATES[phase.name]
+            for best in tidy.each(cases.own(seen).nlargest(1, rate)):
                 share = f", {of_roof(best.attained, best.roof)}" if best.roof else ""
                 most = f"{phase.text(getattr(best, rate))}{share} ({best.curve}, {phase.keys} {best.keys:,.0f})"
                 yield f"{phase.name.capitalize()} {phase.does} at most {most}."
-            worst = max(facts.fastest(rivals), default=None)
+            worst = max(cases.fastest(rivals), default=None)
             if worst and worst.times > _SLOWER:
                 times, at = units.digits(worst.times), f"{phase.name}, {phase.keys} {worst.keys:,.0f}"
                 yield f"torch's own choice takes up to {times} times as long as {worst.name} ({at})."
 
     def notes(self) -> Sentences:
-        decode, prefill = (facts.own(seen) for _, seen, _ in self.phases)
+        decode, prefill = (cases.own(seen) for _, seen, _ in self.phases)
         if len(decode) and prefill.empty:
             yield "No prefill was measured."
         yield from _near(decode[decode["attained"].notna()])
@@ -93,15 +92,15 @@ class AttentionSection(ProbeSection):
         refused = Counter((str(row.params.get("phase")), row.skip) for row in tidy.each(refusals))
         for (phase, why), count in refused.items():
             yield f"{phase.capitalize()}, {many(count, 'case')}: {why}."
-        for keys, times in facts.unfused(self.phases[1][1]):
+        for keys, times in cases.unfused(self.phases[1][1]):
             took = f"{units.digits(times)} times as long"
             yield f"Unfused, with its scores in memory, prefill of {keys:,.0f} takes {took}."
 
 
 def _shares(id: str, title: str, caption: str, seen: pd.DataFrame, by: str, phase: _Phase) -> Plots:
     """A line per group, torch's own choice first."""
-    found = sorted(seen.groupby(by, sort=False), key=lambda group: group[0] != facts.OWN)
-    groups = {OWN if name == facts.OWN else name: part for name, part in found}
+    found = sorted(seen.groupby(by, sort=False), key=lambda group: group[0] != cases.OWN)
+    groups = {OWN if name == cases.OWN else name: part for name, part in found}
     roof = f"measured {names.roof(next(filter(None, seen['roof']), ''))} roof"
     axes = "keys", "attained", sweep.PERCENT, phase.axis, f"Percent of {roof}"
     return lines(id, title, caption, groups, *axes, even=roof)
@@ -111,17 +110,17 @@ def _near(seen: pd.DataFrame) -> Sentences:
     """From which length on decode stays near the roof, for the smallest batch of each layout."""
     for _, part in seen.groupby([str(params.get("layout")) for params in seen["params"]], sort=False):
         part = part[part["batch"] == part["batch"].min()]
-        slow, later = facts.slow_until(part)
+        slow, later = cases.slow_until(part)
         where = f"from KV {later:,.0f} on" if tidy.has(later) else "at every length"
         if tidy.has(slow) and not tidy.has(later):
             where = f"from no length on; best {units.percent(part['attained'].max())}"
-        of = f"{units.percent(facts.NEAR, 2)} of the {names.roof(part['roof'].iloc[0])} roof"
+        of = f"{units.percent(cases.NEAR, 2)} of the {names.roof(part['roof'].iloc[0])} roof"
         yield f"{part['curve'].iloc[0]}: above {of} {where}."
 
 
 def _fastest(rivals: pd.DataFrame, where: str) -> Sentences:
     """Which backend is fastest over which lengths."""
-    spans = facts.spans(rivals)
+    spans = cases.spans(rivals)
     if len(spans) == 1 and len(spans[0][0]) == rivals["backend"].nunique() - 1 > 1:
         yield f"No backend is clearly faster than another for {where}."
     elif spans:

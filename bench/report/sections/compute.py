@@ -7,8 +7,8 @@ import pandas as pd
 
 from bench import units
 from bench.analysis import names, tidy
-from bench.analysis.rows import usable
 from bench.analysis.selections import gemms, gemms_over_loops, intensities, lesser_loops, loop_ridge
+from bench.analysis.tidy import usable
 from bench.report.phrases import listed, many, sentence, spread
 from bench.report.plots import rows, sweep, theme
 from bench.report.sections import Plots, ProbeSection, Sentences, plot

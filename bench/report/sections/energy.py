@@ -7,8 +7,7 @@ import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis import names
-from bench.analysis.energy import Cost, costs, of, unknown
-from bench.analysis.fit import Energy, Fit
+from bench.analysis.fit import Energy, EnergyCost, Fit, energy_costs, no_energy
 from bench.report.document import Column, Section, Table, table
 from bench.report.phrases import listed, spread, texts
 from bench.report.plots import sweep, theme
@@ -28,15 +27,15 @@ def section(view: RunView) -> Section | None:
     fit = view.fit
     if not fit.sustained and not {"peak", "bandwidth"} <= set(view.every["probe"]):
         return None
-    known, (why, words) = of(fit), unknown(fit)
+    known, (why, words) = fit.energy, no_energy(fit)
     missing = f"Not measured: {texts('energy').get(why)}{f' ({words})' if words else ''}."
     findings, notes = (_findings(fit), _notes(fit)) if known else ([missing], ())
-    plots = plot("energy-0", "Energy per flop over arithmetic intensity", figure(costs(fit)), _CAPTION)
+    plots = plot("energy-0", "Energy per flop over arithmetic intensity", figure(energy_costs(fit)), _CAPTION)
     return Section("energy", "Energy", _QUESTION, _FORMULA, findings, plots, [_table(fit)], notes, "Energy")
 
 
 def _findings(fit: Fit) -> Sentences:
-    known = of(fit)
+    known = fit.energy
     if lead := known.get(fit.info.headline):
         per, rate = names.per(lead.key), fit.lasting(lead.key).roof.rate
         cost = f"{units.joules(lead.joules.value, per)} ({_spread(lead)}) at {units.watts(lead.watts)}"
@@ -45,7 +44,7 @@ def _findings(fit: Fit) -> Sentences:
         moved = [f"{units.joules(known[key].joules.value, 'B')} from {names.channel(key)}" for key in channels]
         yield f"Bytes cost {listed(moved)}."
     ridge = fit.lasting_headline
-    for cost in costs(fit) if ridge and lead else ():
+    for cost in energy_costs(fit) if ridge and lead else ():
         if cost.flop.key == lead.key:
             nearer = cost.balance / ridge.estimate.value
             side = "near" if 0.8 < nearer < 1.25 else "above" if nearer > 1 else "below"
@@ -54,9 +53,9 @@ def _findings(fit: Fit) -> Sentences:
 
 
 def _notes(fit: Fit) -> Sentences:
-    if balances := [f"{names.dtype(cost.dtype)} {units.digits(cost.balance)}" for cost in costs(fit)]:
+    if balances := [f"{names.dtype(cost.dtype)} {units.digits(cost.balance)}" for cost in energy_costs(fit)]:
         yield f"Balance, below which a flop's bytes cost more than the flop, in FLOP/B: {listed(balances)}."
-    step = max(each.fineness for each in of(fit).values())
+    step = max(each.fineness for each in fit.energy.values())
     yield f"The driver's counter goes up in steps: each value may be off by {units.percent(step, 2)} for that alone."
 
 
@@ -66,7 +65,7 @@ def _spread(cost: Energy) -> str:
 
 def _table(fit: Fit) -> Table:
     rows = []
-    for key, each in of(fit).items():
+    for key, each in fit.energy.items():
         about = {"key": key, "per": names.per(key), "joules": each.joules.value, "interval": _spread(each)}
         rate = fit.lasting(key).roof.rate
         rows.append(about | {"n": each.joules.n, "watts": each.watts, "rate": rate, "each": rate / each.watts})
@@ -77,7 +76,7 @@ def _table(fit: Fit) -> Table:
     return table("energy-costs", "Energy of every roof under lasting load", rows, *columns)
 
 
-def figure(costs: Sequence[Cost]) -> go.Figure | None:
+def figure(costs: Sequence[EnergyCost]) -> go.Figure | None:
     """E(I) = e_flop + e_byte / I per dtype, with the balance where both terms are equal."""
     if not costs:
         return None

@@ -7,9 +7,8 @@ import pandas as pd
 from bench import units
 from bench.analysis import names, tidy
 from bench.analysis import transformer_cases as cases
-from bench.analysis.knee import gemm_knees
-from bench.analysis.rows import LOSS, ends, methods, texts
-from bench.analysis.selections import products
+from bench.analysis.selections import gemm_knees, products
+from bench.analysis.tidy import LOSS, ends, methods, texts
 from bench.report.phrases import listed, many
 from bench.report.plots import sweep, theme
 from bench.report.sections import Plots, ProbeSection, Sentences, lines, of_roof, plot
@@ -163,8 +162,8 @@ class MoeSection(ProbeSection):
         else:
             yield f"Measured with {of}."
         # with many tokens either touches all
-        for row in tidy.each(both.assign(part=both["distinct"] / both["distinct_uniform"]).nsmallest(1, "part")):
-            counts = f"{row.distinct:.0f} experts, uniform {row.distinct_uniform:.0f}"
+        for row in tidy.each(both.assign(part=both["distinct"] / both["distinct_base"]).nsmallest(1, "part")):
+            counts = f"{row.distinct:.0f} experts, uniform {row.distinct_base:.0f}"
             took = f"takes {units.digits(1 / row.times)} times as long"
             yield f"Skewed routing of {row.tokens:,.0f} tokens touches {counts}, and {took}."
         said = [
@@ -178,9 +177,9 @@ class MoeSection(ProbeSection):
         off = (self.seen["distinct"] / self.seen["expected"] - 1).abs()[self.seen["routing"] == "uniform"]
         if len(off):
             yield f"Uniform routing touches a number within {units.percent(off.max(), 2)} of the expected one."
-        both = cases.skewed(self.rows).dropna(subset=["fullest", "fullest_uniform"])
+        both = cases.skewed(self.rows).dropna(subset=["fullest", "fullest_base"])
         for row in tidy.each(both.nlargest(1, "tokens")):
-            counts = f"has {row.fullest:.0f}, under uniform routing {row.fullest_uniform:.0f}"
+            counts = f"has {row.fullest:.0f}, under uniform routing {row.fullest_base:.0f}"
             times = units.digits(1 / row.times)
             yield f"Of {row.tokens:,.0f} tokens the fullest expert {counts}; that takes {times} times as long."
         yield from (f"Method: {method}." for method in methods(self.seen))

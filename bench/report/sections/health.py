@@ -12,9 +12,8 @@ import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis import names
-from bench.analysis.counters import Reading, readings
 from bench.analysis.reasons import WARN
-from bench.analysis.telemetry import DeviceTelemetry, Point
+from bench.analysis.telemetry import DeviceTelemetry, DriverReading, PolledPoint, readings
 from bench.report.document import Column, Section, Table, table
 from bench.report.phrases import listed, plain
 from bench.report.plots import theme
@@ -118,7 +117,7 @@ def counter_table(every: Sequence[DeviceTelemetry]) -> Table | None:
     return table("counters", caption, rows.values(), "quantity", "expected", *columns)
 
 
-def _read(found: Reading) -> str:
+def _read(found: DriverReading) -> str:
     """ "mean 640 W, 621–659 W", "25 s, 25 % of the time", "8 of 16"."""
     text = _UNITS[found.unit]
     if found.low is not None:
@@ -155,7 +154,7 @@ def _drawn(each: DeviceTelemetry) -> go.Figure | None:
     return fig.made()
 
 
-def _marks(points: Sequence[Point], key: str, scale: float, axis: str, validity: str) -> dict:
+def _marks(points: Sequence[PolledPoint], key: str, scale: float, axis: str, validity: str) -> dict:
     """The mean of every measurement, and least to most as a hairline: hundreds stand side by side."""
     symbol, colour, size = _LOOKS[validity]
     least, mean, most = ([point.polled[key][end] / scale for point in points] for end in range(3))
@@ -165,7 +164,7 @@ def _marks(points: Sequence[Point], key: str, scale: float, axis: str, validity:
     return theme.line(validity, [point.at for point in points], mean, colour, map(_hover, points), **given)
 
 
-def _hover(point: Point) -> str:
+def _hover(point: PolledPoint) -> str:
     lines = [f"<b>{theme.safe(point.label[:90])}</b>"]
     for key, text in (("sm_clock_hz", units.hertz), ("power_w", units.watts)):
         if key in point.polled:

@@ -6,8 +6,8 @@ import pandas as pd
 
 from bench import units
 from bench.analysis import names, tidy
-from bench.analysis.levels import Plateau, chases, levels, plateaus
-from bench.analysis.rows import texts, usable
+from bench.analysis.selections import Plateau, chases, levels, plateaus
+from bench.analysis.tidy import texts, usable
 from bench.report.phrases import listed
 from bench.report.plots import rows, sweep, theme
 from bench.report.sections import Plots, ProbeSection, Sentences, plot

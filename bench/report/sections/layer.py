@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from bench import units
 from bench.analysis import names, tidy
 from bench.analysis import transformer_cases as cases
-from bench.analysis.rows import LOSS, ends, usable
+from bench.analysis.tidy import LOSS, ends, usable
 from bench.report.phrases import listed, many
 from bench.report.plots import sweep, theme
 from bench.report.sections import Plots, ProbeSection, Sentences, lines, plot, span

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from bench import units
 from bench.analysis import names
 from bench.analysis.fit import Fit
-from bench.analysis.lacking import lacking, unreached
+from bench.analysis.quality import lacking, unreached
 from bench.report.document import FAIL, SKIP, Column, Section, Table, table
 from bench.report.phrases import many, texts
 from bench.report.sections import METHODS, RunView

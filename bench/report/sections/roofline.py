@@ -3,8 +3,8 @@
 from bench import units
 from bench.analysis import names, tidy
 from bench.analysis.datasheet import datasheet
-from bench.analysis.ridges import claimed_ridge
 from bench.analysis.user_kernels import place
+from bench.analysis.viewport import claimed_ridge
 from bench.report.document import Plot, Section
 from bench.report.phrases import many, plain, spread
 from bench.report.plots.points import possible

@@ -38,8 +38,8 @@ def test_a_datasheet_comes_back_as_itself(run_of, product, gpus):
     assert {roof.key for roof in product.roofline.roofs} <= found
     key = fitted.headline.compute.rsplit(".", 1)[0]
     assert fitted.headline.estimate.value == pytest.approx(product.roofline.ridge(key), rel=1e-9)
-    assert fitted.knee.intensity.value == pytest.approx(product.roofline.ridge("vector.float32"), rel=1e-6)
-    assert math.isinf(fitted.knee.sharpness)
+    assert fitted.knees["float32"].intensity.value == pytest.approx(product.roofline.ridge("vector.float32"), rel=1e-6)
+    assert math.isinf(fitted.knees["float32"].sharpness)
     assert fitted.roofline.overhead == 0
     assert not any(fitted.above(case) for case in fitted.cases)
 
@@ -50,8 +50,8 @@ def test_overhead_and_a_soft_knee_are_recovered(run_of, product):
     assert fitted.roofline.overhead == pytest.approx(4e-6, rel=0.005)
     for gap in compare(fitted.roofline, product.roofline):
         assert gap.ratio == pytest.approx(1, abs=0.005), gap.ours.key
-    assert fitted.knee.intensity.value == pytest.approx(product.roofline.ridge("vector.float32"), rel=0.005)
-    assert fitted.knee.sharpness == pytest.approx(4, rel=0.01)
+    assert fitted.knees["float32"].intensity.value == pytest.approx(product.roofline.ridge("vector.float32"), rel=0.005)
+    assert fitted.knees["float32"].sharpness == pytest.approx(4, rel=0.01)
 
 
 def test_a_run_loads_no_compiler_of_torchs():

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.analysis.label_places import HEIGHT
-from bench.analysis.viewport import Viewport, spans
+from bench.analysis.viewport import HEIGHT, Viewport, spans
 from bench.report.plots.roofs import RoofLine, labels
 
 FRAME = Viewport(0.05, 5e3, 5e10, 5e15)

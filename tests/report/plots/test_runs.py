@@ -5,7 +5,8 @@ import math
 import pytest
 
 from bench.analysis.fit import fit
-from bench.analysis.run_comparison import EQUIVALENT, comparisons
+from bench.analysis.quantities import EQUIVALENT
+from bench.analysis.run_comparison import comparisons
 from bench.analysis.several_runs import overlay
 from bench.report import comparison
 from bench.report.plots.runs import RunLabel, forest, rooflines
