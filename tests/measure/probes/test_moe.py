@@ -7,7 +7,7 @@ import pytest
 from bench.measure.device import cpu
 from bench.measure.device.protocol import CheckFailed
 from bench.measure.probes import moe as probe
-from bench.transformer.experts import distinct_experts
+from bench.transformer import distinct_experts
 
 QWEN, THIN = probe.SHAPES
 SMALL = probe.Experts("small", 8, 2, 64, 32)
