@@ -105,7 +105,7 @@ def health(run: Run, fits: Sequence[Fit], baseline: Run | RunComparison | None =
         mine += why.unmeasured(fit, fits, seen, earlier, run)
         mine += why.by_driver(each, fit, most_links)
         judged_by = {
-            SIBLINGS: bool((burst["device"] == fit.info.id).any()),
+            SIBLINGS: any(row.device == fit.info.id for row in burst),
             BASELINE: earlier is not None and why.judged_by_baseline(earlier, fit.info.id),
             DATASHEET: why.judged_by_datasheet(fit),
         }

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from bench.analysis.summary import Summary, counting
 from bench.schema import FIRST_ROUND
@@ -84,6 +83,8 @@ def smooth_minimum(points: Sequence[tuple[float, float, float]]) -> tuple[float,
 
     start = [float(np.log((flops / seconds).max())), float(np.log((moved / seconds).max()))]
     close = {"xtol": 1e-12, "ftol": 1e-12}
+    from scipy.optimize import least_squares  # a third of a second, and the gate fits no ladder
+
     sharp = least_squares(lambda x: residuals([*x, 0.0]), start, lambda x: slopes([*x, 0.0])[:, :2], **close)
     # Zero was once the lower bound of 1/p. A sharp corner then met it in half of the repetitions and was rounded in the
     # others, so that the knee read 0.2 % high on average. More repetitions narrow the interval, not a bias: it held the

@@ -10,14 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from bench.analysis.datasheet import RoofRatio, at_clock, compare, datasheet
 from bench.analysis.fit import Fit
 from bench.analysis.quality import kind
 from bench.analysis.quantities import EQUIVALENT, Difference
 from bench.analysis.run_comparison import RunComparison
-from bench.analysis.siblings import LEVEL, sibling_key
+from bench.analysis.siblings import LEVEL, SiblingRoof, sibling_key
 from bench.analysis.summary import Summary
 from bench.analysis.telemetry import MOST_CORRECTED, THROTTLES, DeviceTelemetry
 from bench.roofline import Roof
@@ -204,19 +202,18 @@ def _lost(fit: Fit, mine: Sequence[Measurement]) -> list[str]:
     return [key for key in fit.missing if any(m.saturates == key for m in _invalid(mine))]
 
 
-def by_siblings(table: pd.DataFrame, lasting: pd.DataFrame) -> Iterator[Reason]:
+def by_siblings(burst: Sequence[SiblingRoof], lasting: Sequence[SiblingRoof]) -> Iterator[Reason]:
     """Outliers of both regimes, a roof once; a faster one makes its siblings worth a look, and so does a spread."""
-    burst = {(row.device, row.key) for row in table[table["outlier"] | table["behind"]].itertuples()}
-    for rows, regime in ((table, ""), (lasting, SUSTAINED)):
-        new = [not regime or each not in burst for each in zip(rows["device"], rows["key"], strict=True)]
-        rows = rows[pd.Series(new, rows.index, dtype=bool)]
-        for row in rows[rows["outlier"]].itertuples():
+    told = {(row.device, row.key) for row in burst if row.outlier or row.behind}
+    new = [row for row in lasting if (row.device, row.key) not in told]
+    for rows, regime in ((burst, ""), (new, SUSTAINED)):
+        for row in (row for row in rows if row.outlier):
             # Its siblings' repetitions together say what noise is, so that few of each are enough; but one of each
             # says nothing, and then a lone value may be a bad moment.
             status = FAIL if row.ratio < 1 and row.siblings >= FEWEST_SIBLINGS and row.n > 1 else WARN
             rates = row.rate, row.median, row.ratio
             yield Reason(row.device, status, SIBLINGS, row.key, *rates, n=row.siblings, detail=regime)
-        for row in rows[rows["behind"]].itertuples():
+        for row in (row for row in rows if row.behind):
             rates = row.rate, row.faster, row.rate / row.faster
             yield Reason(row.device, WARN, SPREAD, row.key, *rates, n=row.siblings, detail=regime)
 

@@ -9,7 +9,6 @@ from statistics import median
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import nnls
 
 from bench.analysis.fit import Fit, Ridge, RoofFit
 from bench.analysis.knee import smooth_minimum
@@ -122,6 +121,8 @@ def hockney_line(points: Sequence[tuple[float, float]]) -> HockneyLine | None:
     sizes, seconds = (np.array(column, dtype=float) for column in zip(*points, strict=True))
     # in units of the largest, or the columns would differ by ten orders
     scale = sizes.max()
+    from scipy.optimize import nnls
+
     (alpha, slope), _ = nnls(np.column_stack([1 / seconds, sizes / scale / seconds]), np.ones(len(sizes)))
     if slope <= 0:
         return None

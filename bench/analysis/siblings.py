@@ -14,19 +14,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, variance
+from typing import NamedTuple
 
-import pandas as pd
 from scipy.special import stdtrit
 
 from bench.analysis.fit import Fit, RoofFit
-from bench.analysis.tidy import countable
 from bench.schema import SUSTAINED, DeviceInfo
 from bench.stats import Estimate, mad
 
-COLUMNS = (
-    "device", "key", "rate", "low", "high", "n", "median", "ratio", "ratio_low", "ratio_high", "outlier", "siblings",
-    "faster", "behind",
-)  # fmt: skip
 # Off by more than this share of the siblings' median. Chips of one product differ by some percent under a power limit.
 OUTLIER = 0.03
 # Beyond so many deviations among the siblings: a deviation that is known from eight devices is often too small by half.
@@ -37,17 +32,30 @@ LEVEL = 0.01
 _MEDIAN = math.pi / 2
 
 
-def siblings(fits: Sequence[Fit], regime: str = "") -> pd.DataFrame:
-    """A row per device and roof that another device of the same product has too. regime: "sustained", or all others. n:
-    repetitions of the device's own roof. median: of the other devices, so many as `siblings` says (of three devices: of
-    all); ratio: over it. outlier: this device is off, not its siblings. Of two devices nobody can tell: the slower one
-    is, because faults make slow. faster: the median of the faster half of all. behind: below it by more than OUTLIER
-    beyond noise, of a roof without an outlier: the devices differ, though none alone does.
-    """
+class SiblingRoof(NamedTuple):
+    """A roof of one device beside that of the others."""
+
+    device: str
+    key: str
+    rate: float
+    low: float
+    high: float
+    n: int  # repetitions of the device's own roof
+    median: float  # of the other devices; of three devices: of all
+    ratio: float  # over that median
+    ratio_low: float
+    ratio_high: float
+    outlier: bool  # this device is off, not its siblings; of two, where nobody can tell, the slower: faults make slow
+    siblings: int  # how many others there are
+    faster: float  # the median of the faster half of all
+    behind: bool  # below that by more than OUTLIER beyond noise, of a roof without an outlier: the devices differ
+
+
+def siblings(fits: Sequence[Fit], regime: str = "") -> tuple[SiblingRoof, ...]:
+    """One per device and roof that another device of the same product has too. regime: "sustained", or all others."""
     groups = list(_groups(fits, regime))
     level = LEVEL / max(1, sum(len(group.members) for group in groups))
-    rows = [row for group in groups for row in group.rows(level)]
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"outlier": bool, "behind": bool})
+    return tuple(row for group in groups for row in group.rows(level))
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class _RoofOfSiblings:
     key: str
     members: tuple[tuple[str, RoofFit], ...]
 
-    def rows(self, level: float) -> Iterator[tuple]:
+    def rows(self, level: float) -> Iterator[SiblingRoof]:
         found = list(self._rows(level))
         rates = sorted((fitted.roof.rate for _, fitted in self.members), reverse=True)
         faster = median(rates[: (len(rates) + 1) // 2])
@@ -66,7 +74,8 @@ class _RoofOfSiblings:
         for row, (_, fitted, others) in zip(found, self._beside(), strict=True):
             # where nothing was repeated the gap itself is all that tells
             noise = self._noise(fitted, others, level) if repeated else math.log1p(DEVIATIONS * OUTLIER)
-            yield *row, faster, split and math.log(faster / fitted.roof.rate) > math.log1p(OUTLIER) + noise
+            behind = split and math.log(faster / fitted.roof.rate) > math.log1p(OUTLIER) + noise
+            yield SiblingRoof(*row, faster, behind)
 
     def _beside(self) -> Iterator[tuple[str, RoofFit, list[RoofFit]]]:
         """Every device with its roof and those of all others."""
@@ -164,7 +173,7 @@ def typical_roof(peers: Sequence[Fit], key: str) -> Typical | None:
     if not found:
         return None
     ranks = found[0].winner.params.get("ranks")
-    together = found[0] if len(found) == 1 and countable(ranks) and ranks >= len(peers) else None
+    together = found[0] if len(found) == 1 and isinstance(ranks, int | float) and ranks >= len(peers) else None
     return Typical(tuple(each.roof.estimate for each in found), len(peers), together)
 
 

@@ -20,20 +20,20 @@ from bench.cli.options import shown
 
 # In the order that help lists them: where each verb is, which is loaded when it is called, and what it is for.
 VERBS = {
-    "doctor": ("bench.cli.doctor:doctor", "what is here, what would be measured, what to fix first"),
-    "verify": ("bench.cli.verify:verify", "does the instrument read true here? every assumption of it, tried"),
+    "doctor": ("bench.cli.machine:doctor", "what is here, what would be measured, what to fix first"),
+    "verify": ("bench.cli.machine:verify", "does the instrument read true here? every assumption of it, tried"),
     "all": ("bench.cli.measuring:everything", "measure everything here, write the Run file and the HTML report"),
     "run": ("bench.cli.measuring:chosen", "measure chosen probes"),
-    "report": ("bench.cli.report:report", "write the report of a Run file: HTML, or another form"),
-    "compare": ("bench.cli.compare:compare", "write a page that compares Runs with the first one"),
-    "trend": ("bench.cli.trend:trend", "write a page of the headline roofs over all Runs of a product"),
-    "fit": ("bench.cli.fit:fit", "print the roofs, the ridge and theory of a Run file"),
+    "report": ("bench.cli.reading:report", "write the report of a Run file: HTML, or another form"),
+    "compare": ("bench.cli.reading:compare", "write a page that compares Runs with the first one"),
+    "trend": ("bench.cli.reading:trend", "write a page of the headline roofs over all Runs of a product"),
+    "fit": ("bench.cli.reading:fit", "print the roofs, the ridge and theory of a Run file"),
     "serving": ("bench.cli.serving:serving", "what this machine's roofs mean for serving a model"),
     "gate": ("bench.cli.gate:gate", "did this hardware become slower? measures what is followed, or takes a Run"),
     "baseline": ("bench.cli.baseline:baseline", "set what a gate expects of this machine, or show it"),
-    "history": ("bench.cli.history:history", "the Runs that a gate remembers of a product; delete the oldest"),
-    "calibrate": ("bench.cli.calibrate:calibrate", "measure this machine's own noise, write what a gate must forgive"),
-    "list": ("bench.cli.listing:listing", "probes, devices of this machine, simulated products"),
+    "history": ("bench.cli.baseline:history", "the Runs that a gate remembers of a product; delete the oldest"),
+    "calibrate": ("bench.cli.baseline:calibrate", "measure this machine's own noise, write what a gate must forgive"),
+    "list": ("bench.cli.machine:listing", "probes, devices of this machine, simulated products"),
 }
 _EPILOGUE = """\
 exit codes: 0 ok, 1 GPU health FAIL or a confirmed regression, 2 usage, or a file that cannot be read or written, \

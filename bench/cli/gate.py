@@ -15,7 +15,7 @@ from bench.cli.options import Count, GateBudget, Json, Measuring, Reports, optio
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Measuring):
+class GateArguments(Measuring):
     """What is judged, how strictly, and where the verdict goes."""
 
     budget: GateBudget = "quick"
@@ -37,10 +37,10 @@ class Options(Measuring):
     nagios: Annotated[bool, option("one status line, and exit codes as Nagios reads them")] = False
 
 
-DEFAULTS = Options()
+DEFAULTS = GateArguments()
 
 
-def gate(options: Options = DEFAULTS) -> int:
+def gate(options: GateArguments = DEFAULTS) -> int:
     """Measures what is followed (or takes a Run), judges it, and says so wherever it was asked to."""
     if not options.nagios:
         return _gate(options)
@@ -51,7 +51,7 @@ def gate(options: Options = DEFAULTS) -> int:
         return INCONCLUSIVE
 
 
-def _gate(options: Options) -> int:
+def _gate(options: GateArguments) -> int:
     from bench import gatekeeper
     from bench.analysis.gate.facts import nagios_code
     from bench.cli.console import open_console, waiting
@@ -139,7 +139,7 @@ def _export(text: str, forms: Sequence[str]) -> tuple[str, Path]:
     return form, Path(path)
 
 
-def _report(run: Any, found: Any, options: Options, console: Any) -> Path | None:
+def _report(run: Any, found: Any, options: GateArguments, console: Any) -> Path | None:
     from bench.cli.measuring import told, written
 
     path = (options.reports or Path("reports")) / f"{Path(run.source).stem}.html"

@@ -4,7 +4,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ SIMULATED = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Measuring):
+class MeasureArguments(Measuring):
     """What becomes of the Run beside its file."""
 
     reports: Reports = None
@@ -30,10 +30,10 @@ class Options(Measuring):
     dry_run: Annotated[bool, option("print the plan with a time estimate, measure nothing")] = False
 
 
-DEFAULTS = Options()
+DEFAULTS = MeasureArguments()
 
 
-def everything(options: Options = DEFAULTS) -> int:
+def everything(options: MeasureArguments = DEFAULTS) -> int:
     """Every probe that is not to be asked for by name, a Run file and a report."""
     return _measure(options, None)
 
@@ -43,7 +43,7 @@ def chosen(
     probes: Annotated[
         str | None, option("comma-separated names (see list), or serving: all that it answers from", "NAMES")
     ] = None,
-    options: Options = DEFAULTS,
+    options: MeasureArguments = DEFAULTS,
 ) -> int:
     """Chosen probes, a Run file and a report."""
     return _measure(options, probes)
@@ -73,7 +73,7 @@ class Rehearsal:
         return self._seconds * (REPORT + MORE * (devices - 1) if self._report else FIT)
 
 
-def _measure(options: Options, asked_for: str | None) -> int:
+def _measure(options: MeasureArguments, asked_for: str | None) -> int:
     begun = time.monotonic()
     from bench.cli.console import open_console, waiting
     from bench.measure.budget import budget as budget_of
@@ -83,7 +83,6 @@ def _measure(options: Options, asked_for: str | None) -> int:
     from bench.measure.probes import select
     from bench.measure.progress import Listener
     from bench.measure.record import record
-    from bench.store import read
 
     devices = resolve(options.device)
     budget = budget_of(options.budget, host=devices == ["cpu"])
@@ -99,23 +98,19 @@ def _measure(options: Options, asked_for: str | None) -> int:
     if reports:
         _writable(reports)
 
+    # a Run of chosen probes lacks what a baseline has, a redacted one hides which device it is of, a sniff is too short
     follows = named is None and not options.redact and budget.levels
-
-    @cache
-    def session() -> Any:
-        """What a gate follows beside the Run; a Run of chosen probes lacks what a baseline has, a redacted one hides
-        which device it is of, and a sniff is too short for it.
-        """
-        from bench.gatekeeper import GateSession
-
-        return GateSession(options.out, probes, console)
-
+    gate = cache(lambda: _gate_session(options, probes, console))
     asked = time.monotonic()
     with machine(devices, options.wait, waiting(console)):
         # waiting for the machine is no part of what was promised
         begun += time.monotonic() - asked
         rehearsal = Rehearsal(bool(reports), simulated=devices[0].startswith("sim:"))
         with Listener(console, budget, devices, begun=begun, verify=named is None) as listener:
+            hooks = {
+                "choose": lambda infos: gate().beside(infos),
+                "again": lambda run: listener.expect(gate().again(run)),
+            }
             made = record(
                 devices,
                 probes,
@@ -128,14 +123,26 @@ def _measure(options: Options, asked_for: str | None) -> int:
                 verify=named is None,
                 asked=begun,
                 afterwards=rehearsal.seconds,
-                **(_followed(session, listener) if follows else {}),
+                **(hooks if follows else {}),
             )
+    return _answer(options, made, gate() if follows else None, reports, console)
+
+
+def _gate_session(options: MeasureArguments, probes: list, console: Any) -> Any:
+    """What a gate follows beside the Run; asked once its devices are open, because it takes pandas to know."""
+    from bench.gatekeeper import GateSession
+
+    return GateSession(options.out, probes, console)
+
+
+def _answer(options: MeasureArguments, made: Any, gated: Any, reports: Path | None, console: Any) -> int:
+    """Says and writes what a Run that was made is worth; returns the exit code."""
     from bench.analysis.facts import facts
     from bench.analysis.fit import fit
     from bench.analysis.health import health
     from bench.analysis.quality import quality
+    from bench.store import read
 
-    gated = session() if follows else None
     with console.status("fitting the roofs" + ", writing the report" * bool(reports)):
         run = read(made.path)
         fits = fit(run)
@@ -150,25 +157,11 @@ def _measure(options: Options, asked_for: str | None) -> int:
     if gate:
         code = worse(code, gate.code())
     if options.json:
-        paths = {"run": str(made.path), "report": str(report) if report else None}
-        print(
-            json.dumps(
-                paths
-                | {"status": made.status, "exit_code": code, "gate": gate.status if gate else None}
-                | {"health": node.status, "quality": quality(run, fits).status}
-                | {"devices": [facts(f) for f in fits]},
-                indent=2,
-            )
-        )
+        answer = {"run": str(made.path), "report": str(report) if report else None}
+        answer |= {"status": made.status, "exit_code": code, "gate": gate.status if gate else None}
+        answer |= {"health": node.status, "quality": quality(run, fits).status}
+        print(json.dumps(answer | {"devices": [facts(each) for each in fits]}, indent=2))
     return code
-
-
-def _followed(session: Callable[[], Any], listener: Any) -> dict[str, Any]:
-    """What record asks a gate: what to measure beside the Run, and what of it again."""
-    return {
-        "choose": lambda infos: session().beside(infos),
-        "again": lambda run: listener.expect(session().again(run)),
-    }
 
 
 def _writable(folder: Path) -> None:
@@ -243,7 +236,7 @@ def _say(console: Any, run: Any, said: Any, path: Path, report: Path | None) -> 
         console.print("no report after a sniff, unless --reports names a folder", markup=False)
 
 
-def _plan(options: Options, devices: list[str], probes: list, budget: Any, console: Any) -> int:
+def _plan(options: MeasureArguments, devices: list[str], probes: list, budget: Any, console: Any) -> int:
     from bench import units
     from bench.measure.session import plans
     from bench.measure.supervisor import compiled, opened

@@ -26,7 +26,7 @@ Numbers = Annotated[
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ServingArguments:
     """A machine (one of three), the request, and how the answer is told."""
 
     run: Annotated[Path | None, option("a Run of this machine", "RUN")] = None
@@ -53,13 +53,13 @@ class Options:
     json: Annotated[bool, option("every answer with unit, binding roof and fixed share")] = False
 
 
-DEFAULTS = Options()
+DEFAULTS = ServingArguments()
 
 
 def serving(
     model: Annotated[str, option("a name, a Hugging Face id, or the path of a config.json", "MODEL")],
     /,
-    options: Options = DEFAULTS,
+    options: ServingArguments = DEFAULTS,
 ) -> int:
     """Answers for one model on one machine: a Run's, a Roofline file's or a datasheet's."""
     from bench.analysis.serving import ServingError
@@ -82,7 +82,7 @@ def serving(
     return OK
 
 
-def _machine(options: Options) -> Any:
+def _machine(options: ServingArguments) -> Any:
     from bench.analysis.fit import fit
     from bench.analysis.serving.machine_io import of_file, of_product, of_run
     from bench.store import read
@@ -119,7 +119,7 @@ def _machine(options: Options) -> Any:
         raise UserError(str(error)) from None
 
 
-def _request(options: Options) -> Any:
+def _request(options: ServingArguments) -> Any:
     from bench.analysis.serving.request import ServingRequest, served, sla
     from bench.transformer import Ranks
 

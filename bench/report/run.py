@@ -4,7 +4,6 @@
 >>> report.write(store.read("results/h200-sxm/RUN.jsonl"), "reports/RUN.html")  # doctest: +SKIP
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -29,6 +28,7 @@ from bench.analysis.viewport import claimed_ridge
 from bench.report import differences, sections
 from bench.report import gate as gates
 from bench.report.document import DOUBTS, FAIL, PASS, WARN, Document, Download, Finding, Section, Tile, Verdict
+from bench.report.fit import about, banners, machine
 from bench.report.phrases import listed, many, plain, sentence, spread
 from bench.report.sections import RunView, checks, devices, energy, methods, roofline, user_kernels, verdict
 from bench.report.sections import datasheet as roofs
@@ -48,8 +48,8 @@ def document(
     fits = tuple(against.theirs if against else fit(run))
     node, state = health(run, fits, against), quality(run, fits)
     chosen = shown(fits, node)
-    common = {"title": title(run, fits), "heading": machine(run, fits), "about": tuple(_about(run))}
-    common |= {"simulated": run.environment.simulated, "banners": tuple(_banners(run)), "absent": methods.absent(run)}
+    common = {"title": title(run, fits), "heading": machine(run, fits), "about": tuple(about(run))}
+    common |= {"simulated": run.environment.simulated, "banners": tuple(banners(run)), "absent": methods.absent(run)}
     if chosen is None:
         return Document(**common, verdicts=(_measurement(run, state),))
     theory = datasheet(chosen.info)
@@ -114,33 +114,10 @@ def serving_page(run: Run) -> Document | None:
     return serving.page(chosen) if chosen and chosen.roofs else None
 
 
-def machine(run: Run, fits: Sequence[Fit]) -> str:
-    kinds = Counter(fit.info.name for fit in fits)
-    named = [f"{count} × {name}" if count > 1 else name for name, count in kinds.items()]
-    return ", ".join(named) or run.environment.product
-
-
 def title(run: Run, fits: Sequence[Fit]) -> str:
     """What the page is called: the machine, the day, and first of all what the Run is not."""
     flags = "SIMULATED · " * run.environment.simulated + "INCOMPLETE · " * (not run.complete)
     return f"{flags}{machine(run, fits)} · roofline · {run.environment.started[:10]}"
-
-
-def _about(run: Run) -> Iterator[str]:
-    about = run.environment
-    yield from filter(None, (about.host, f"{about.started[:16].replace('T', ' ')} UTC", f"budget {about.budget}"))
-    drivers = dict.fromkeys(d.facts["driver"] for d in about.devices if "driver" in d.facts)
-    yield from (f"driver {driver}" for driver in drivers)
-    yield f"ridgepoint {about.suite}"
-
-
-def _banners(run: Run) -> Iterator[Finding]:
-    if not run.complete:
-        how = f"ended as {run.end.status}" if run.end else "was cut short: its file has no end line"
-        yield Finding(f"INCOMPLETE: the Run {how}. What is missing was not measured, it is not slow.", WARN)
-    if run.environment.redacted:
-        yield Finding("Redacted: host name and serial numbers are hashed, paths are left out.")
-    yield from (Finding(plain(warning), WARN) for warning in run.warnings)
 
 
 def _measurement(run: Run, state: trust.Quality, node: NodeHealth | None = None) -> Verdict:

@@ -4,12 +4,13 @@ import math
 import random
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.analysis.fit import Fit, RoofFit, Sustained, fit
-from bench.analysis.siblings import COLUMNS, OUTLIER, peers, siblings, typical_ridge, typical_roof
+from bench.analysis.siblings import OUTLIER, SiblingRoof, peers, siblings, typical_ridge, typical_roof
 from bench.roofline import Roof, Roofline
 from bench.schema import SUSTAINED
 from bench.stats import estimate
@@ -38,22 +39,26 @@ def node(centres, noise=0.003, seed=0, n=5, key="dram") -> list[Fit]:
     return [device(at, **{key: repeated(centre, noise, source, n)}) for at, centre in enumerate(centres)]
 
 
+def frame(fits, regime="") -> pd.DataFrame:
+    return pd.DataFrame(siblings(fits, regime), columns=SiblingRoof._fields)
+
+
 def outliers(fits, regime="") -> list[str]:
-    table = siblings(list(fits), regime)
+    table = frame(list(fits), regime)
     return list(table.loc[table["outlier"], "device"])
 
 
 def test_a_row_says_what_it_is_compared_with():
-    table = siblings(node([4.8e12] * 7 + [4.32e12], noise=0))
-    assert tuple(table.columns) == COLUMNS
+    table = frame(node([4.8e12] * 7 + [4.32e12], noise=0))
+    assert tuple(table.columns) == SiblingRoof._fields
     row = table.iloc[7]
     assert (row["device"], row["key"], row["n"], row["siblings"]) == ("cuda:7", "dram", 5, 7)
     # of the others: its own value says nothing of what is usual
     assert (row["rate"], row["median"], row["ratio"]) == pytest.approx((4.32e12, 4.8e12, 0.9))
     assert row["outlier"]
     assert not table["outlier"][:7].any()
-    assert siblings([]).empty
-    assert siblings(node([4.8e12])).empty
+    assert siblings([]) == ()
+    assert siblings(node([4.8e12])) == ()
 
 
 @given(
@@ -116,12 +121,12 @@ def test_one_bad_repetition_is_no_slow_device():
 def test_another_product_is_no_sibling():
     fits = node([1e12] * 3)
     other = device(3, name="NVIDIA H100", dram=[0.7e12] * 5)
-    assert set(siblings([*fits, other])["device"]) == {"cuda:0", "cuda:1", "cuda:2"}
+    assert {row.device for row in siblings([*fits, other])} == {"cuda:0", "cuda:1", "cuda:2"}
 
 
 def test_every_shared_roof_counts():
     fits = [device(at, dram=[1e12] * 5, d2h=[1e9 * (0.8 if at == 2 else 1)] * 5) for at in range(4)]
-    table = siblings(fits)
+    table = frame(fits)
     assert set(table["key"]) == {"dram", "d2h"}
     assert [tuple(row) for row in table.loc[table["outlier"], ["device", "key"]].to_numpy()] == [("cuda:2", "d2h")]
 

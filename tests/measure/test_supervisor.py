@@ -82,15 +82,15 @@ def house(tmp_path):
     shutil.copytree(REPOSITORY / "bench", tmp_path / "bench", ignore=shutil.ignore_patterns("*.pyc.*"))
     shutil.copytree(REPOSITORY / "kernels", tmp_path / "kernels")
     # what is supervised here is no measurement, so that it need not wait for one
-    lock = tmp_path / "bench" / "lock.py"
+    lock = tmp_path / "bench/measure/exclusive.py"
     lock.write_text(lock.read_text().replace("/tmp/ridgepoint.lock", str(tmp_path / "lock")))
     return tmp_path
 
 
 def troubled(house: Path, cases: str, together: str = "", patience: float = 60.0) -> None:
     source = textwrap.dedent(TROUBLE).format(cases=cases, together=together)
-    (house / "bench" / "probes" / "trouble.py").write_text(source)
-    predictor = house / "bench" / "predictor.py"
+    (house / "bench/measure/probes/trouble.py").write_text(source)
+    predictor = house / "bench/measure/passes.py"
     before = predictor.read_text()
     predictor.write_text(before.replace("PATIENCE + 200 * share + 100 * launch", str(patience)))
     assert predictor.read_text() != before
@@ -159,7 +159,7 @@ def test_a_rank_that_goes_ends_its_group_at_once_and_by_name(house):
 
 def test_a_rank_whose_device_fails_ends_its_group_at_once_and_by_name(house):
     troubled(house, "fine, fine", together=", together=True", patience=600.0)
-    probe = house / "bench" / "probes" / "trouble.py"
+    probe = house / "bench/measure/probes/trouble.py"
     fails = """    import torch.distributed as dist
     yield Case(params={"step": -1}, work=Work(bytes=4096.0), prepare=fine)
     if dist.is_initialized():  # and not where the plan is made
@@ -175,7 +175,7 @@ def test_a_rank_whose_device_fails_ends_its_group_at_once_and_by_name(house):
 
 def test_a_rank_that_cannot_open_its_device_is_named(house):
     troubled(house, "fine, fine", together=", together=True")
-    cpu = house / "bench" / "device" / "cpu.py"
+    cpu = house / "bench/measure/device/cpu.py"
     refuses = "        if rank == 1:\n            raise DeviceError('no core is left')\n        self.rank, self.world"
     cpu.write_text(cpu.read_text().replace("        self.rank, self.world", refuses))
     _, _, errors = run(house, "--probes", "trouble")
@@ -185,7 +185,7 @@ def test_a_rank_that_cannot_open_its_device_is_named(house):
 def test_ranks_describe_the_same_cases_whatever_their_devices_are(house):
     """A rank whose GPU has a little more memory once described a case more, and waited in it for the others."""
     troubled(house, "fine, fine, fine", together=", together=True", patience=10.0)
-    probe, cpu = house / "bench" / "probes" / "trouble.py", house / "bench" / "device" / "cpu.py"
+    probe, cpu = house / "bench/measure/probes/trouble.py", house / "bench/measure/device/cpu.py"
     probe.write_text(probe.read_text().replace("enumerate((", "enumerate(info.memory_bytes % 2 * (fine,) + ("))
     cpu.write_text(cpu.read_text().replace("memory_bytes=memory_total()", "memory_bytes=2**33 + 1 - self.rank"))
     code, told, _ = run(house, "--probes", "trouble")
@@ -195,7 +195,7 @@ def test_ranks_describe_the_same_cases_whatever_their_devices_are(house):
 def test_a_process_that_can_capture_no_more_is_replaced_and_its_case_is_queued(house):
     """Its case comes again in the next process, without a graph, and so do others of its kind: none is lost."""
     troubled(house, "fine, fine, fine, fine")
-    cpu = house / "bench" / "device" / "cpu.py"
+    cpu = house / "bench/measure/device/cpu.py"
     breaks = """    def time(self, case, launches, count):
         if case.params.get("step") in (1, 2) and case.timing != "queued":
             from bench.measure.device.protocol import CaptureBroken
@@ -213,7 +213,7 @@ def test_a_process_that_can_capture_no_more_is_replaced_and_its_case_is_queued(h
 
 def test_what_insists_on_a_graph_is_left_out_where_none_can_be_captured(house):
     troubled(house, "fine, fine")
-    probe, cpu = house / "bench" / "probes" / "trouble.py", house / "bench" / "device" / "cpu.py"
+    probe, cpu = house / "bench/measure/probes/trouble.py", house / "bench/measure/device/cpu.py"
     probe.write_text(probe.read_text().replace("prepare=prepare)", "prepare=prepare, timing='graph')"))
     breaks = """    def time(self, case, launches, count):
         from bench.measure.device.protocol import CaptureBroken
@@ -229,7 +229,7 @@ def test_what_insists_on_a_graph_is_left_out_where_none_can_be_captured(house):
 
 def test_a_device_that_only_crashes_is_given_up(house):
     troubled(house, ", ".join(["crash"] * 3))
-    supervisor = house / "bench" / "workers.py"
+    supervisor = house / "bench/measure/supervisor.py"
     supervisor.write_text(supervisor.read_text().replace("_MAX_CRASHES = 8", "_MAX_CRASHES = 2"))
     code, told, errors = run(house, "--probes", "trouble")
     assert code == 4
@@ -287,7 +287,7 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(house):
 
 
 def test_ranks_of_the_host_reduce_together(house):
-    probe = house / "bench" / "probes" / "allreduce.py"
+    probe = house / "bench/measure/probes/allreduce.py"
     fewer = probe.read_text().replace("range(10, 34)", "range(10, 23, 3)")
     assert fewer != probe.read_text()
     probe.write_text(fewer)

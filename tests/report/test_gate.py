@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from io import StringIO
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from markdown_it import MarkdownIt
@@ -157,7 +158,7 @@ def test_a_node_names_the_device_that_siblings_name():
     assert expectations.OUTLIER == siblings.OUTLIER
     for fault, named in (("", set()), (",dram@2=0.9", {"sim:h200-sxm:2"})):
         made = simulated_run(f"sim:h200-sxm,gpus=4,noise=0.002:0.007,seed=3{fault}", ("bandwidth", "peak"))
-        table = siblings.siblings(fit(made))
+        table = pd.DataFrame(siblings.siblings(fit(made)))
         assert set(table[table["outlier"]]["device"]) == named
         assert {group.device for group in groups(judged(made, {}, RunIndex({}, {}))) if group.doubtful} == named
 

@@ -8,9 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import median
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from bench.analysis.gate.expectations import Reference
 from bench.analysis.gate.samples import stating
@@ -18,6 +16,9 @@ from bench.analysis.gate.verdict import STATUSES, Gate, GateGroup, MetricVerdict
 from bench.analysis.run_entry import moment
 from bench.schema import SUSTAINED, Run
 from bench.store import RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA = "ridgepoint.gate/2"
 # Whose layout of pytest-benchmark's file this is, and what it calls a machine's facts.
@@ -107,7 +108,7 @@ def marker(gate: Gate) -> str:
     return f"<!-- ridgepoint:gate {re.sub('[^a-z0-9]+', '-', gate.run.environment.product.lower())[:80].strip('-')} -->"
 
 
-def repetitions(gate: Gate) -> pd.DataFrame:
+def repetitions(gate: Gate) -> "pd.DataFrame":
     """The repetitions that each value rests on, with their raw seconds per launch."""
     rows = [
         (v.metric.name, v.device, v.status, m.repetition, m.launches, list(m.seconds))
@@ -115,6 +116,8 @@ def repetitions(gate: Gate) -> pd.DataFrame:
         if v.pin
         for m in stating(gate.run, v.device, v.pin, v.again is not None)
     ]
+    import pandas as pd  # half of the time that a verdict takes, which needs no frame
+
     return pd.DataFrame(rows, columns=["metric", "device", "verdict", "repetition", "launches", "seconds"])
 
 

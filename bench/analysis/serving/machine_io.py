@@ -21,7 +21,7 @@ The file (all SI base units; * is needed, all else may be missing and is then as
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -104,23 +104,9 @@ def of_facts(found: Mapping[str, Any], source: str) -> Machine:
         }
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise fail(f"cannot be read as a Roofline: {error!r}") from None
-    needs = "a Roofline needs dram, one compute roof and memory"
-    keys = [roof.key for roof in roofs]
-    if "dram" not in keys:
-        raise fail(f"no roof `dram`; {needs}_bytes")
-    if not any(roof.is_compute for roof in roofs):
-        raise fail(f"no compute roof such as `tensor.bfloat16.library`; {needs}")
-    if not (memory > 0 and math.isfinite(memory)):
-        raise fail(f"no memory_bytes; {needs}_bytes")
-    if twice := [key for key in keys if keys.count(key) > 1]:
-        raise fail(f"the roof {twice[0]} is given twice")
     amounts = [*launch.values(), host, *latency.values(), bus, *watts.values(), reserve]
-    if math.inf in amounts:
-        raise fail("an overhead, a rate, a power or the reserve is endless: inf")
-    if negative := [amount for amount in amounts if not amount >= 0]:
-        raise fail(f"an overhead, a rate, a power or the reserve is negative: {negative[0]:g}")
-    if wrong := [phase for phase, (low, high, _) in errors.items() if not -1 < low <= high < math.inf]:
-        raise fail(f"the self-check of {wrong[0]} is no range of errors (predicted over measured less 1)")
+    if why := _trouble(roofs, memory, amounts, errors):
+        raise fail(why)
     cases = found.get("cases") or []
     if not isinstance(cases, list):
         raise fail("cases is no list of measured cases")
@@ -145,6 +131,26 @@ def of_facts(found: Mapping[str, Any], source: str) -> Machine:
         reserve=reserve,
         errors=errors,
     )
+
+
+def _trouble(roofs: Sequence[Roof], memory: float, amounts: Sequence[float], errors: Mapping[str, ErrorRange]) -> str:
+    """Why these numbers make no machine, or ""."""
+    needs, keys = "a Roofline needs dram, one compute roof and memory", [roof.key for roof in roofs]
+    if "dram" not in keys:
+        return f"no roof `dram`; {needs}_bytes"
+    if not any(roof.is_compute for roof in roofs):
+        return f"no compute roof such as `tensor.bfloat16.library`; {needs}"
+    if not (memory > 0 and math.isfinite(memory)):
+        return f"no memory_bytes; {needs}_bytes"
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        return f"the roof {twice[0]} is given twice"
+    if math.inf in amounts:
+        return "an overhead, a rate, a power or the reserve is endless: inf"
+    if negative := [amount for amount in amounts if not amount >= 0]:
+        return f"an overhead, a rate, a power or the reserve is negative: {negative[0]:g}"
+    if wrong := [phase for phase, (low, high, _) in errors.items() if not -1 < low <= high < math.inf]:
+        return f"the self-check of {wrong[0]} is no range of errors (predicted over measured less 1)"
+    return ""
 
 
 def of_product(sku: str) -> Machine:

@@ -22,7 +22,7 @@ from bench.analysis.datasheet import datasheet as claims
 from bench.analysis.fit import Fit
 from bench.analysis.health import NodeHealth
 from bench.analysis.quality import Quality
-from bench.analysis.siblings import siblings
+from bench.analysis.siblings import SiblingRoof, siblings
 from bench.analysis.telemetry import DeviceTelemetry, telemetry
 from bench.analysis.tidy import usable, varying
 from bench.analysis.user_kernels import RooflinePoint
@@ -79,8 +79,8 @@ class RunView:
     @cached_property
     def siblings(self) -> pd.DataFrame:
         """Every shared roof of every device beside the median of the others, burst (regime "") and sustained."""
-        found = (siblings(self.fits, regime).assign(regime=regime) for regime in ("", SUSTAINED))
-        return pd.concat([each for each in found if len(each)] or [siblings(()).assign(regime="")], ignore_index=True)
+        rows = [(*row, regime) for regime in ("", SUSTAINED) for row in siblings(self.fits, regime)]
+        return pd.DataFrame(rows, columns=[*SiblingRoof._fields, "regime"]).astype({"outlier": bool, "behind": bool})
 
     @cached_property
     def telemetry(self) -> tuple[DeviceTelemetry, ...]:

@@ -49,7 +49,7 @@ def test_shares_names_hovers_and_doubts():
 
 
 def test_the_outlier_is_named_and_all_are_within_the_axis(slow_sibling):
-    rows = siblings(fit(slow_sibling))
+    rows = pd.DataFrame(siblings(fit(slow_sibling)))
     figure = strip(rows, ())
     low, high = figure.layout.xaxis.range
     dots = {trace.name: trace for trace in figure.data}
@@ -66,7 +66,7 @@ def test_the_outlier_is_named_and_all_are_within_the_axis(slow_sibling):
 
 
 def test_only_the_roofs_that_are_asked_for(slow_sibling):
-    rows = siblings(fit(slow_sibling))
+    rows = pd.DataFrame(siblings(fit(slow_sibling)))
     figure = strip(rows, ["dram", "tensor.bfloat16.library"])
     assert {y for trace in figure.data for y in trace.y} == {"DRAM", "BF16 GEMM"}
     assert list(figure.layout.yaxis.categoryarray) == ["BF16 GEMM", "DRAM"]
@@ -75,7 +75,7 @@ def test_only_the_roofs_that_are_asked_for(slow_sibling):
 
 
 def test_hostile_names_stay_text(slow_sibling):
-    rows = siblings(fit(slow_sibling)).assign(device="<img src=x>:1")
+    rows = pd.DataFrame(siblings(fit(slow_sibling))).assign(device="<img src=x>:1")
     rows["device"] = "<img src=x>"
     texts = [text for trace in strip(rows, ()).data for text in (*(trace.text or ()), *trace.customdata)]
     assert len(texts) > len(rows)
