@@ -1,4 +1,4 @@
-"""What a handful of repeated timings says: median, spread and interval, with nothing but the standard library.
+"""What a handful of repeated timings says: their mean, spread and interval, with nothing but the standard library.
 
 The unit of statistics is the repetition (the case again, fresh buffers, later), not the sample: samples of one
 repetition agree far better with each other than repetitions agree with repetitions.

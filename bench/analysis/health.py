@@ -9,10 +9,10 @@ disturbance, nobody passes.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.analysis import reasons as why
+from bench.analysis import health_reasons as why
 from bench.analysis.fit import Fit
+from bench.analysis.health_reasons import BASELINE, DATASHEET, FAIL, SIBLINGS, WARN, Reason
 from bench.analysis.quality import NOT_USABLE, quality
-from bench.analysis.reasons import BASELINE, DATASHEET, FAIL, SIBLINGS, WARN, Reason
 from bench.analysis.run_comparison import RunComparison, comparisons
 from bench.analysis.siblings import siblings
 from bench.analysis.telemetry import DeviceTelemetry, telemetry

@@ -61,6 +61,18 @@ class _Account:
             self.unreached.append(event)
         self._listen(event)
 
+    def doubtful(
+        self, about: Environment, again: Callable[[Run], CaseSelection]
+    ) -> tuple[CaseSelection, Exception | None]:
+        """(what is to be measured again, judged as if the Run had ended here, None), or (nothing, why that failed): this
+        is raised once the Run has its end line, because it was measured and nothing may lose it.
+        """
+        try:
+            so_far = End("complete", 0, store.utc_now())
+            return again(Run(about, tuple(self.measured), so_far, checks=tuple(self.checks))), None
+        except Exception as error:
+            return NOTHING_SELECTED, error
+
     def end(self, status: str, elapsed: float) -> Recorded:
         code = {"complete": 0, "failed": 4, "interrupted": 130}[status]
         failures = tuple(self.failures)
@@ -113,26 +125,19 @@ def record(
         about = store.redacted(about) if redact else about
         account = _Account(store.Writer(store.run_path(folder, about), about), listen, failures)
         listen(about)
-        status, trouble, suspects = "complete", None, NOTHING_SELECTED
+        status, trouble = "complete", None
         try:
             for event in chain(filter(None, [first]), events):
                 account.hear(event)
-            # judged as if it had ended here; a Run without a device that failed is worth a second look
-            try:
-                if not failures:
-                    so_far = End(status, 0, store.utc_now())
-                    suspects = again(Run(about, tuple(account.measured), so_far, checks=tuple(account.checks)))
-            except Exception as error:  # raised once the Run has its end line: it was measured, and nothing may lose it
-                trouble = error
-            if suspects.cases:
-                with closing(_second_look(devices, probes, budget, seed, suspects)) as more:
+            # a Run without a device that failed is worth a second look
+            doubtful, trouble = (NOTHING_SELECTED, None) if failures else account.doubtful(about, again)
+            if doubtful.cases:
+                with closing(_second_look(devices, probes, budget, seed, doubtful)) as more:
                     for event in more:
                         account.hear(event)
         except KeyboardInterrupt:
             status = "interrupted"
-        if failures and status == "complete":
-            status = "failed"
-        recorded = account.end(status, time.monotonic() - begun)
+        recorded = account.end("failed" if failures and status == "complete" else status, time.monotonic() - begun)
         if trouble:
             raise trouble
         return recorded

@@ -20,8 +20,8 @@ from bench.analysis.facts import facts, placed
 from bench.analysis.fit import Fit, fit
 from bench.analysis.gate.verdict import Gate
 from bench.analysis.health import NodeHealth, health, shown
+from bench.analysis.health_reasons import LOST
 from bench.analysis.quality import quality
-from bench.analysis.reasons import LOST
 from bench.analysis.run_comparison import RunComparison, comparisons
 from bench.analysis.user_kernels import UserKernel, place
 from bench.analysis.viewport import claimed_ridge

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.analysis import reasons as why
+from bench.analysis import health_reasons as why
 from bench.analysis.datasheet import datasheet
 from bench.analysis.fit import fit
 from bench.analysis.health import FAIL, NOT_JUDGED, PASS, WARN, NodeHealth, Reason, health, shown

@@ -10,7 +10,7 @@ from bench import units
 from bench.analysis import names
 from bench.analysis.datasheet import RoofRatio, clocked, explained
 from bench.analysis.fit import Ridge
-from bench.analysis.reasons import Reason
+from bench.analysis.health_reasons import Reason
 from bench.report.document import SKIP, WARN, Column, Finding, Section, Table, table
 from bench.report.phrases import interval, plain
 from bench.report.plots.roofs import doubtful
@@ -125,7 +125,7 @@ def _named(view: RunView, columns: Sequence[Column] | Iterator[Column]) -> Itera
 def top(view: RunView) -> Table:
     """The roofs to read first: value, share of the datasheet, interval."""
     fit = view.fit
-    rest = sorted(fit.roofs, key=lambda key: (key.endswith(".loop"), -fit.roofs[key].roof.rate))
+    rest = sorted(fit.roofs, key=lambda key: (key.method == "loop", -fit.roofs[key].roof.rate))
     rows = [_roof(view, key) for key in view.headlines | dict.fromkeys(rest) if key in fit.roofs][:_TOP]
     columns = _named(view, (_ROOF, _MEASURED, _SHARE, _INTERVAL))
     return table("top-roofs", "Most important roofs", rows, *columns, folded=False)

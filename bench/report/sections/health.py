@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from bench import units
 from bench.analysis import names
-from bench.analysis.reasons import WARN
+from bench.analysis.health_reasons import WARN
 from bench.analysis.telemetry import DeviceTelemetry, DriverReading, PolledPoint, readings
 from bench.report.document import Column, Section, Table, table
 from bench.report.phrases import listed, plain

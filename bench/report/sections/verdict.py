@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench import units
+from bench.analysis import health_reasons as why
 from bench.analysis import names
-from bench.analysis import reasons as why
 from bench.analysis.health import NOT_JUDGED, PASS, VITALS, vitals
-from bench.analysis.reasons import FAIL, Reason
+from bench.analysis.health_reasons import FAIL, Reason
 from bench.report.document import Column, Finding, Table, Verdict, has, table
 from bench.report.phrases import listed, many, plain, sentence, signed, texts
 from bench.report.sections import RunView

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from bench import report, work
-from bench.analysis import reasons as why
-from bench.analysis.reasons import Reason
+from bench.analysis import health_reasons as why
+from bench.analysis.health_reasons import Reason
 from bench.analysis.telemetry import telemetry
 from bench.measure.budget import BUDGETS
 from bench.report.document import Section, Table
