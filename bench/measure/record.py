@@ -64,8 +64,9 @@ class _Account:
     def doubtful(
         self, about: Environment, again: Callable[[Run], CaseSelection]
     ) -> tuple[CaseSelection, Exception | None]:
-        """(what is to be measured again, judged as if the Run had ended here, None), or (nothing, why that failed): this
-        is raised once the Run has its end line, because it was measured and nothing may lose it.
+        """(what is to be measured again, judged as if the Run had ended here, None), or (nothing, why that failed).
+
+        That is raised once the Run has its end line: it was measured, and nothing may lose it.
         """
         try:
             so_far = End("complete", 0, store.utc_now())
@@ -115,11 +116,10 @@ def record(
     with closing(supervisor.run(devices, probes, budget, seed, choose, left, verify)) as events:
         first, failures = _opened(events, opened, listen)
         if (lacking := LEAST - left()) > 0:
+            took, needs = units.seconds(time.monotonic() - begun, 2), units.seconds(afterwards(len(opened)), 2)
             raise TooShort(
-                f"a budget of {budget.name} is over before a roof could be measured: opening the device took"
-                f" {units.seconds(time.monotonic() - begun, 2)} and the report needs"
-                f" {units.seconds(afterwards(len(opened)), 2)}; about"
-                f" {math.ceil(_MARGIN * (budget.seconds + lacking))}s would do"
+                f"a budget of {budget.name} is over before a roof could be measured: opening the device took {took} and"
+                f" the report needs {needs}; about {math.ceil(_MARGIN * (budget.seconds + lacking))}s would do"
             )
         about = environment(opened, command, budget.name, seed, probes)
         about = store.redacted(about) if redact else about
