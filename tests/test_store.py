@@ -237,7 +237,7 @@ def test_a_frozen_run_says_the_heads_of_its_attention():
 
 
 BENCH = Path(store.__file__).parent
-READERS = ("attention.py", "transformer_cases.py", "serving/curves.py", "serving/efficiency_curves.py",
+READERS = ("transformer_cases.py", "serving/curves.py", "serving/efficiency_curves.py",
            "serving/machine_io.py", "serving/selfcheck.py")  # fmt: skip
 
 
