@@ -29,6 +29,12 @@ def test_seconds_is_the_larger_of_two_times(flops, moved):
     assert MACHINE.seconds(work(flops, moved)) == max(flops / 800e12, moved / 4e12)
 
 
+@given(AMOUNT, AMOUNT, st.floats(0, 1e-3), st.sampled_from([1.0, 4.0, math.inf]))
+def test_a_launch_adds_its_overhead(flops, moved, overhead, sharpness):
+    without, machine = (Roofline("m", MACHINE.roofs, each, sharpness) for each in (0.0, overhead))
+    assert machine.seconds(work(flops, moved)) == without.seconds(work(flops, moved)) + overhead
+
+
 @given(AMOUNT, AMOUNT, st.floats(1, 50))
 def test_a_soft_knee_only_adds_time(flops, moved, sharpness):
     soft = Roofline("m", MACHINE.roofs, sharpness=sharpness)

@@ -12,6 +12,7 @@ from bench.analysis.datasheet import compare, datasheet
 from bench.analysis.fit import fit
 from bench.analysis.knee import smooth_minimum
 from bench.roofline import Roof, Roofline
+from bench.schema import FIRST_ROUND
 from bench.stats import estimate
 from bench.work import ladder
 
@@ -66,6 +67,21 @@ def test_the_winner_is_chosen_by_the_first_pass_and_stated_by_the_rounds(h200):
     assert fitted.roofs["dram"].winner.params["mix"] == "copy"
     assert fitted.roofline.roof("dram").rate == pytest.approx(4.8e12, rel=1e-9)
     assert len(fitted.roofs["dram"].rivals) == 5
+
+
+@pytest.mark.parametrize(("rounds", "winner"), [((0.5, 0.98, 1.01), "copy"), ((0.5, 0.5, 0.5), "add")])
+def test_the_rounds_overrule_the_first_pass_only_where_a_rival_is_faster_beyond_their_scatter(h200, rounds, winner):
+    """The rival that is faster on their mean alone would win as often by chance."""
+
+    def changed_times(m):
+        if m.saturates != "dram" or m.params["mix"] not in ("copy", "add"):
+            return m
+        first, rival = m.repetition < FIRST_ROUND, m.params["mix"] == "add"
+        factor = 1.0 if first == rival else 0.99 if first else 1.0
+        factor = rounds[m.repetition - FIRST_ROUND] if rival and not first else factor
+        return replace(m, seconds=tuple(s * factor for s in m.seconds))
+
+    assert fit(changed(h200, changed_times))[0].roofs["dram"].winner.params["mix"] == winner
 
 
 def test_invalid_repetitions_do_not_count_and_suspect_ones_are_said(h200):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.analysis.history import History, history
-from bench.analysis.series import FEW
+from bench.analysis.series import FEW, moves
 from tests.analysis.histories import DRAM, gpu, number, put, run
 
 
@@ -30,6 +30,16 @@ def test_a_newest_value_outside_its_band_is_said(folder):
     found = history(folder)
     assert number(found).outlier == pytest.approx(-0.04, abs=0.005)
     assert number(found, "vector.float32.loop").outlier is None
+
+
+def test_only_a_valid_newest_value_is_an_outlier(folder):
+    levels(folder, *[1] * 10)
+    put(folder, run(10, dram=0.5 * DRAM, validity="invalid"))
+    assert number(history(folder)).outlier is None
+
+
+def test_a_newest_value_within_a_wide_band_is_no_outlier(folder):
+    assert number(levels(folder, *[0.99, 1.01] * 5, 0.98)).outlier is None
 
 
 def levels(folder: Path, *shares: float, changed: int = 99, **about) -> History:
@@ -148,6 +158,12 @@ def test_few_runs_tell_nothing(folder):
         put(folder, run(day, dram=DRAM * (1 if day < FEW - 1 else 0.5), devices=(gpu(driver=driver),)))
     found = history(folder)
     assert {move.verdict for move in found.moves} == {"unknown"}
+
+
+def test_the_more_is_asked_the_surer_a_move_must_be(folder):
+    """Six Runs on each side that scatter by a percent, and a step of two: sure enough alone, not among a thousand."""
+    dram = number(levels(folder, *[0.99, 1.01] * 3, *[0.97, 0.99] * 3, changed=6))
+    assert [[move.verdict for move in moves(dram, questions)] for questions in (1, 1000)] == [["moved"], ["still"]]
 
 
 def test_noise_alone_moves_nothing(folder):

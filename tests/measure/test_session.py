@@ -19,7 +19,7 @@ def ready(device):
 
 
 def probe(cases):
-    return Probe("planted", 1, False, False, False, cases)
+    return Probe("planted", 1, cases)
 
 
 def test_headline_cases_come_back_in_shuffled_rounds(h200):
@@ -194,7 +194,7 @@ def test_no_probe_starves_another():
             yield Case(params={"cheap": at}, work=Work(bytes=4.8e12 * 0.002), prepare=ready)
 
     def named(cases):
-        return Probe(cases.__name__, 1, False, False, False, cases)
+        return Probe(cases.__name__, 1, cases)
 
     device = open_simulated("sim:h200-sxm")[0]
     for m in session(device, [named(costly), named(cheap)], timed("t", 100.0), seconds=10.0):
@@ -241,6 +241,19 @@ def test_the_sustained_regime_comes_last_the_headline_first_and_unshuffled():
     assert len([m for m in lasting[:6] if m.saturates in ("tensor.bfloat16.library", "dram")]) == 6, "and first"
     assert {"dram", "shared", "vector.float32.loop", "tensor.float8_e4m3.fast_accum.library"} <= set(rounds[0])
     assert not {"tensor.bfloat16.loop", "vector.float32.library"} & set(rounds[0])
+
+
+@pytest.mark.parametrize("sizes", [(1e9, 1e7), (1e7, 1e9)])
+def test_of_two_claims_for_a_roof_the_faster_is_visited_under_lasting_load(sizes):
+    """The launch's overhead costs the smaller one most of its rate."""
+
+    def cases(info, budget):
+        for size in sizes:
+            yield Case(params={"size": size}, work=Work(bytes=size), prepare=ready, saturates="dram")
+
+    device = open_simulated("sim:h200-sxm,overhead=10us")[0]
+    found = list(session(device, [probe(cases)], replace(BUDGETS["standard"], seconds=1000.0)))
+    assert {m.params["size"] for m in found if m.regime == "sustained"} == {1e9}
 
 
 def test_a_restart_within_the_sustained_regime_goes_on_there():

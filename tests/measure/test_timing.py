@@ -76,8 +76,9 @@ def test_a_slow_case_is_measured_once():
     assert found.launches == 1
 
 
-def test_every_buffer_is_touched_before_timing():
-    device = Planted([1e-6])
+@pytest.mark.parametrize("seconds", [1e-6, 1e-4], ids=["and calibration repeats", "beyond calibration"])
+def test_every_buffer_is_touched_before_timing(seconds):
+    device = Planted([seconds])
     measure(device, "p", 1, case(launches=37), QUICK)
     assert device.counts[0] == 1
     assert sum(device.counts[: -QUICK.min_samples]) >= 37

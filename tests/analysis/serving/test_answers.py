@@ -20,6 +20,7 @@ from bench.transformer import FORMATS, Precision, Ranks
 from tests.analysis.serving.flat import flat
 
 LLAMA8, LLAMA70 = models.model("Llama-3.1-8B"), models.model("Llama-3.1-70B")
+USERS, SYSTEM = "tokens per user", "tokens of the system"
 LEAST = {
     "name": "bare",
     "roofs": [{"key": "dram", "rate": 4.5e12}, {"key": "tensor.bfloat16.library", "rate": 7.9e14}],
@@ -48,6 +49,21 @@ def test_every_question_is_answered_and_every_number_says_what_it_is(full):
             assert each["bound"]
             assert each["origin"] in ("measured", "formula", "assumed")
             assert 0 <= each["fixed"] <= 1
+
+
+def test_the_system_has_a_users_rate_as_often_as_it_has_users(full):
+    by_name = {name: [each for each in full["time between tokens"] if each.name == name] for name in (USERS, SYSTEM)}
+    assert len({each.about["batch"] for each in by_name[USERS]}) > 2
+    for user, system in zip(*by_name.values(), strict=True):
+        assert user.about == system.about
+        assert system.value == pytest.approx(user.about["batch"] * user.value)
+
+
+def test_one_device_is_fully_efficient_and_no_two_are_more(full):
+    found = [each for each in full["tensor parallel"] if each.name == "tensor-parallel efficiency"]
+    assert {each.about["devices"] for each in found} >= {1, 2}
+    for each in found:
+        assert each.value == pytest.approx(1) if each.about["devices"] == 1 else 0.3 < each.value <= 1
 
 
 def test_a_mixture_answers_of_its_experts(h200):

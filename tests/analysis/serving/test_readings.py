@@ -97,6 +97,12 @@ def test_an_all_reduce_among_more_ranks_takes_no_less_than_the_measured_one_and_
     assert steps[4].origin == steps[8].origin == "assumed"
 
 
+def test_beyond_the_largest_message_the_bus_is_as_fast_and_below_the_smallest_the_time_stays():
+    found = messages(2, [(1 << 10, 1e-5), (1 << 20, 1e-4)])
+    assert found(2 << 20) == pytest.approx(2 * found(1 << 20)) == pytest.approx(2e-4)
+    assert found(1) == pytest.approx(found(1 << 10)) == pytest.approx(1e-5)
+
+
 def test_scaling_follows_the_steps_of_a_tree_up_and_the_bus_down():
     assert scaled(2, 2) == 1
     assert scaled(2, 8) == 3

@@ -1,15 +1,19 @@
 """What the bandwidth probe asks for: launches beyond all caches, samples beyond all dirty lines, L2's fastest load."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
 from bench.measure.budget import BUDGETS
+from bench.measure.device import cpu
+from bench.measure.device.protocol import CheckFailed
 from bench.measure.device.sim import open_simulated
 from bench.measure.probes import cases_of, describe, probes
 from bench.measure.probes.bandwidth import dram_bytes
 from bench.schema import Cache, case_key
 from bench.work import MIXES
+from tests.measure.verify.virtual import Faulty
 
 PROBE, STANDARD = probes()["bandwidth"], BUDGETS["standard"]
 
@@ -127,3 +131,19 @@ def test_a_device_without_settings_is_not_searched():
         ("l2", 1 << 20),
         ("l3", 16 << 20),
     }
+
+
+@pytest.mark.parametrize("lost", [0.0, 3e-5])
+def test_a_read_that_leaves_out_a_few_of_a_million_elements_is_found(lost):
+    class Losing(Faulty):
+        def load(self, kernel):
+            def run(x, out, n, passes):
+                kernel.twin(x.double(), out, n, passes)
+                out.mul_(1 - lost)
+
+            return run
+
+    host = Losing(cpu.open_cpu(seed=2))
+    read = next(case for case in searched(gpu(60 << 20), lambda case: 5e12) if case.params["mix"] == "read")
+    with pytest.raises(CheckFailed, match="sums to") if lost else nullcontext():
+        read.prepare(host).check()

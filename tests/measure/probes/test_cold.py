@@ -4,7 +4,6 @@ Every probe's cold cases are really run on this host, as if its last level were 
 followed through the ring.
 """
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -19,14 +18,13 @@ from bench.measure.device.sim import open_simulated
 from bench.measure.probes import describe, probes
 from bench.measure.timing import measure
 from bench.measure.workloads import layers
-from bench.measure.workloads.layers import Shape, Span
+from bench.measure.workloads.layers import Span
 from bench.schema import Cache, Case, Kept, Setup
 from bench.work import Work
 
 # Scalars (a sum, a token, a scale) are no traffic.
 SLACK = 64
 LAST = 256 << 10
-TOY = Shape("toy", 1, 64, 4, 2, 16, 128)
 
 
 @pytest.fixture(scope="module")
@@ -35,27 +33,6 @@ def device():
     found = cpu.open_cpu(seed=4)
     found.info = replace(found.info, caches=(Cache("l1", 16 << 10), Cache("l3", LAST)), memory_bytes=4 << 30)
     return found
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """Weights of a model that a test can hold."""
-    capacity, decode, fusion, gemm, layer, mixed, moe, quantised = (
-        importlib.import_module(f"bench.measure.probes.{name}")
-        for name in ("capacity", "decode", "fusion", "gemm", "layer", "mixed", "moe", "quantised")
-    )
-    for module, name, value in (
-        (decode, "WIDTH", 64),
-        (decode, "VOCABULARY", 1000),
-        (gemm, "WEIGHTS", ((512, 256),)),
-        (layer, "SHAPES", (TOY,)),
-        (mixed, "SHAPES", (TOY,)),
-        (moe, "SHAPES", (moe.Experts("toy", 32, 4, 128, 64),)),
-        (fusion, "LAYERS", {"vector": Shape("toy", 1, 128, 4, 2, 32, 256)}),
-        (quantised, "WEIGHTS", {"vector": (512, 256)}),
-        (capacity, "_HOST_BYTES", 2 << 30),
-    ):
-        monkeypatch.setattr(module, name, value)
 
 
 def tensors(value) -> Iterator[torch.Tensor]:
@@ -117,13 +94,13 @@ def test_nothing_comes_round_before_four_last_levels_have_passed(device, small, 
 
 
 @pytest.mark.parametrize("span", [Span(2, 1, 64), Span(1, 16, 16)], ids=["decode", "prefill"])
-def test_a_layer_and_its_parts_write_to_cold_buffers(device, span):
+def test_a_layer_and_its_parts_write_to_cold_buffers(device, toy, span):
     """In float32 too, where a cast is none and a result might be a view of what it was made from."""
-    whole = layers.setup(TOY, [span], "float32", device)
+    whole = layers.setup(toy, [span], "float32", device)
     assert len(whole.launches) > 3
-    assert shortest_way_round(whole.launches, layers.whole(TOY, [span], "float32", "vector").bytes) >= 4 * LAST
-    for name, (_, demand) in layers.parts(TOY, [span], "float32", "vector").items():
-        setup = layers.part_setup(TOY, span, name, demand.bytes, "float32", device)
+    assert shortest_way_round(whole.launches, layers.whole(toy, [span], "float32", "vector").bytes) >= 4 * LAST
+    for name, (_, demand) in layers.parts(toy, [span], "float32", "vector").items():
+        setup = layers.part_setup(toy, span, name, demand.bytes, "float32", device)
         assert len(setup.launches) > 3
         assert shortest_way_round(setup.launches, demand.bytes) >= 4 * LAST, name
 

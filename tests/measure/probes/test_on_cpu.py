@@ -6,16 +6,22 @@ cases a session takes and which it leaves is tested on simulated devices, whose 
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import pytest
+import torch
 
 from bench.measure.budget import BUDGETS
 from bench.measure.device import cpu
-from bench.measure.device.protocol import Device
+from bench.measure.device.protocol import CheckFailed, Device, Unsupported
+from bench.measure.device.sim import open_simulated
 from bench.measure.probes import Probe, describe, probes
 from bench.measure.timing import measure
-from bench.schema import Case, Measurement
+from bench.schema import Cache, Case, Measurement
+from tests.measure.verify.virtual import Faulty
 
 # Three samples, however long they take.
 BRIEF = replace(
@@ -62,6 +68,85 @@ def test_a_probe_measures_here(device, name):
     assert all(m.skip for m in found if not m.seconds)
 
 
+class Wrong(Faulty):
+    """A device whose kernels do nothing, or fill their output; one set of buffers is enough to see that."""
+
+    rank, world = 0, 2
+
+    def __init__(self, device, info):
+        super().__init__(device)
+        self.info, self.filled = info, None
+
+    def kernel(self, *arguments):
+        if self.filled is not None:
+            [tensor for tensor in arguments if isinstance(tensor, torch.Tensor)][-1].fill_(self.filled)
+
+    def load(self, kernel):
+        return self.kernel
+
+    def all_reduce(self, tensor, algorithm):
+        return partial(self.kernel, tensor)
+
+    def duplex(self, one, other):
+        return partial(self.kernel, other.args[0])
+
+    def host(self, *shape, dtype, memory):
+        return self.empty(*shape, dtype=dtype)
+
+    def rotation(self, launch_bytes, cache):
+        return 1
+
+
+class Broken(partial):
+    """A launch of torch's that writes elsewhere and returns the opposite of its result."""
+
+    def __call__(self):
+        args, keywords = deepcopy((self.args, self.keywords))
+        return opposite(self.func(*args, **keywords))
+
+
+def opposite(result):
+    if isinstance(result, (tuple, list)):
+        return type(result)(map(opposite, result))
+    return None if result is None else -result
+
+
+def notices(check, own):
+    """Whether a check is there and finds its launches broken; own: the kernel that is so anyway."""
+
+    def broken(found):
+        torchs = isinstance(found, partial) and found.func != own
+        return Broken(found.func, *found.args, **found.keywords) if torchs else found
+
+    try:
+        if check:
+            check.func(*map(broken, check.args), **check.keywords)
+    except CheckFailed:
+        return True
+    return False
+
+
+# capacity's is found by a test of its own; an empty kernel has no result
+OTHERS = [name for name in probes() if name not in ("capacity", "launch")]
+
+
+@pytest.mark.parametrize("name", [*OTHERS, "peak of a GPU"])
+def test_a_broken_kernel_is_found_by_the_check_of_every_case(device, small, name):
+    info = replace(device.info, caches=(Cache("l1", 16 << 10), Cache("l3", 256 << 10)), memory_bytes=4 << 30)
+    name, *other = name.split(" of ")
+    if other or name in ABSENT or probes()[name].together:
+        info = replace(open_simulated("sim:h200-sxm,gpus=2")[0].info, simulated=False, loops={})
+    found, wrong = {}, Wrong(device, info)
+    for case in (case for case in kinds(wrong, probes()[name]) if not case.skip):
+        with suppress(Unsupported):
+            check, wrong.filled = case.prepare(wrong).check, None
+            found[str(case.params), "nothing"] = notices(check, wrong.kernel)
+            wrong.filled = 1
+            found[str(case.params), "ones"] = notices(check, wrong.kernel)
+    assert found
+    assert [params for params, noticed in found.items() if not noticed] == []
+
+
 def test_every_roof_is_claimed(device):
     claims = {case.saturates for name in ALONE for case in describe(device.info, probes()[name], BRIEF)} - {""}
     assert {"dram", "vector.float32.loop", "vector.float64.loop"} <= claims
@@ -91,8 +176,6 @@ def test_a_ring_is_larger_than_four_last_levels(device):
 
 
 def test_the_ring_goes_on_where_the_last_sample_stopped(device):
-    from functools import partial
-
     seen = []
     device.begin(None)
     ring = [partial(seen.append, index) for index in range(3)]

@@ -8,8 +8,10 @@ import random
 import re
 import time
 from dataclasses import replace
+from functools import partial
 from math import comb
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -20,7 +22,7 @@ from bench.measure.device.protocol import DeviceError, OutOfMemory, Unsupported
 from bench.measure.device.sim import open_simulated
 from bench.measure.verify import Assumption, absent, apart, assumptions, brief, failed, passed, tried, work
 from bench.measure.verify.__main__ import document
-from bench.measure.verify.pairs import CONFIDENCE, Interval, interval, judged, rank
+from bench.measure.verify.pairs import CONFIDENCE, Interval, interval, judged, rank, ratios
 from bench.measure.verify.sensors import implausible
 from bench.schema import FAIL, NOT_AVAILABLE, PASS
 from tests.measure.verify import living
@@ -52,6 +54,18 @@ def test_an_interval_covers_the_median_as_often_as_it_says(n):
     outside = 2 * sum(comb(n, k) for k in range(r + 1)) / 2**n
     assert outside <= 1 - CONFIDENCE
     assert 2 * sum(comb(n, k) for k in range(r + 2)) / 2**n > 1 - CONFIDENCE
+
+
+def test_the_halves_of_a_pair_take_turns_so_that_a_drift_cancels():
+    taken = []
+
+    def timed(name):
+        taken.append(name)
+        return 1 + 0.01 * len(taken)  # each takes a hundredth longer than the one before, whichever it is
+
+    found = ratios(12, partial(timed, "one"), partial(timed, "other"))
+    assert taken == ["one", "other", "other", "one"] * 6
+    assert median(found) == pytest.approx(1, abs=1e-3)
 
 
 def test_an_interval_of_few_values_is_their_range():
