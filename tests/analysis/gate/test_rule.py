@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bench.analysis.gate import verdict
-from bench.analysis.gate.expectations import ENOUGH, WINDOW
+from bench.analysis.gate.expectations import ENOUGH, OUTLIER, WINDOW
 from bench.analysis.gate.rule import judged, suspects
 from bench.analysis.gate.verdict import FAIL_ON, STATUSES, Gate
 from bench.schema import CONFIRM, FIRST_ROUND
@@ -448,6 +448,14 @@ def changed_device(made, device: str, factor: float):
 def test_a_little_behind_its_siblings_is_worth_a_word_only():
     made = changed_device(now(devices=NODE, only={"cuda:3": {READ: 1.04}}, again={READ: 1.0}), "cuda:3", 1.04)
     assert word(gated(made), READ, "cuda:3") == verdict.SUSPICIOUS
+
+
+def test_what_chips_of_one_product_differ_by_is_nothing():
+    """Siblings that scatter by nothing still allow OUTLIER."""
+    made = now(devices=NODE, only={"cuda:3": {READ: 1.02}})
+    found = of(gated(made), READ, "cuda:3")
+    assert (found.status, found.reference.kind) == (verdict.OK, "siblings")
+    assert found.reference.low == pytest.approx((1 - OUTLIER) * found.reference.centre)
 
 
 def test_who_was_always_behind_its_siblings_is_no_regression():

@@ -13,13 +13,13 @@ from bench.analysis.serving.answers import answer, to_json
 from bench.analysis.serving.curves import curve, family, length, messages, surface
 from bench.analysis.serving.efficiency_curves import Curves, MeasuredCase, curves_of
 from bench.analysis.serving.export import exported
-from bench.analysis.serving.machine import ErrorRange, scaled
+from bench.analysis.serving.machine import BUS, ErrorRange, scaled
 from bench.analysis.serving.machine_io import of_facts
 from bench.analysis.serving.planner import Planner
 from bench.analysis.serving.request import ServingRequest, served, sla
 from bench.analysis.serving.step import decoding, prefilling, timed
 from bench.roofline import Roof, Roofline
-from bench.transformer import Precision, Ranks, operations
+from bench.transformer import Operation, Precision, Ranks, operations
 from bench.work import Work, linear
 from tests.analysis.serving.flat import flat
 
@@ -107,6 +107,18 @@ def test_scaling_follows_the_steps_of_a_tree_up_and_the_bus_down():
     assert scaled(2, 2) == 1
     assert scaled(2, 8) == 3
     assert scaled(8, 2) == pytest.approx((1 / 2) / (7 / 8))
+
+
+def test_a_collective_that_was_not_measured_sends_what_the_bus_must_carry():
+    """2 (n - 1) / n of a long message for an all-reduce, half of that for an all-gather."""
+    machine, size = flat(1e14, 1e12, link=1e12, alpha=1e-12), 8e9
+
+    def seconds(kind):
+        asked = {"bytes": size, "ranks": 8, "collective": kind}
+        return machine.seconds(Operation(kind, "collective", 1, Work(), asked)).seconds
+
+    assert seconds("all_reduce") == pytest.approx(2 * 7 / 8 * size / (BUS * 1e12))
+    assert seconds("all_gather") == pytest.approx(7 / 8 * size / (BUS * 1e12))
 
 
 def test_a_short_collective_that_is_assumed_makes_its_step_assumed():
