@@ -198,6 +198,7 @@ def test_a_process_that_can_capture_no_more_is_replaced_and_its_case_is_queued(h
     cpu = house / "bench/measure/device/cpu.py"
     breaks = """    def time(self, case, launches, count):
         if case.params.get("step") in (1, 2) and case.timing != "queued":
+            from pathlib import Path
             from bench.measure.device.protocol import CaptureBroken
 
             Path("broken").open("a").write(f"{case.params} ")
