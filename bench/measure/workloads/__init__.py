@@ -46,16 +46,21 @@ def matrix(device: Device, n: int, k: int, dtype: str) -> Any:
     return scaled(device, n, k, dtype=dtype, deviation=k**-0.5)
 
 
+def no_refusal() -> tuple[type[Exception], ...]:
+    """What is no refusal of a library: too little memory, and a broken device (older torch has no word for it)."""
+    import torch
+
+    return torch.OutOfMemoryError, getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
+
+
 def attempted(call: Callable[[], Any]) -> tuple[Any, str]:
     """(what a call returns, "") or, where this torch cannot run it here, (None, the first line of its own words).
 
-    An older torch has no such function, or has it for newer GPUs alone. Too little memory is no such reason.
+    An older torch has no such function, or has it for newer GPUs alone.
     """
-    import torch
-
     try:
         return call(), ""
-    except torch.OutOfMemoryError:
+    except no_refusal():
         raise
     except (AttributeError, ImportError, RuntimeError, TypeError, ValueError) as error:
         return None, (str(error).strip() or type(error).__name__).splitlines()[0]

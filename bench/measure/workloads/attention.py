@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from bench.measure.device.protocol import Device, Unsupported
-from bench.measure.workloads import compare
+from bench.measure.workloads import compare, no_refusal
 
 # torch's backends in one word each, as it stands in the names of the operators that they dispatch
 # (_scaled_dot_product_flash_attention_for_cpu).
@@ -46,7 +46,6 @@ def ran(launched: Callable[[], Any], asked: str = "") -> str:
     plan for all that are alike, as the launches of a ring are. asked: the backend that the launch insists on. Raises
     Unsupported where torch refuses, in its own words, which come as warnings.
     """
-    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
     seen: list[str] = []
@@ -61,8 +60,8 @@ def ran(launched: Callable[[], Any], asked: str = "") -> str:
         try:
             with Operators():
                 launched()
-        except (torch.OutOfMemoryError, torch.AcceleratorError):
-            raise  # the one has its own word, the other is no refusal but a broken device
+        except no_refusal():
+            raise
         except RuntimeError as error:
             reasons = [str(warning.message).split(" (Triggered")[0] for warning in said]
             why = next((reason for reason in reasons if "because" in reason or "not" in reason), str(error))

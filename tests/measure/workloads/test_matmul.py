@@ -8,7 +8,7 @@ import torch
 from bench.measure.device import cpu
 from bench.measure.device.protocol import CheckFailed
 from bench.measure.device.sim import Blank, open_simulated
-from bench.measure.workloads import matmul
+from bench.measure.workloads import attempted, matmul
 
 
 def place(row: int, column: int, columns: int) -> int:
@@ -82,3 +82,13 @@ def test_every_dtype_of_a_blackwell_is_prepared():
         a, b, c = matmul.operands(blank, 256, 128, 512, dtype)
         assert c.shape == (256, 128)
         assert isinstance(matmul.launch(blank, a, b, c, dtype), partial)
+
+
+def test_a_broken_device_is_no_refusal_of_a_library():
+    """Or a GPU that fails in a product would read as one whose library lacks it."""
+
+    def broken():
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(torch.AcceleratorError):
+        attempted(broken)
